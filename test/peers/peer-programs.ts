@@ -1,0 +1,1 @@
+export const buildPeerPrograms = async (_say: (line: string) => void): Promise<void> => {};
