@@ -1,0 +1,19 @@
+export { describeHandshakeFailure, type HandshakeFailure } from './handshake-failure.ts';
+export { type Identity, type IdentityPaths, loadIdentity } from './identity.ts';
+export { IdentityFiles, type IdentityFilesOptions } from './identity-files.ts';
+export { type PeerIdentity, peerIdentityOf } from './peer-identity.ts';
+export type { RevocationLists } from './revocation.ts';
+export { clientConnectOptions, serverContextOptions, type TlsVersion } from './tls-options.ts';
+export {
+  type ClientExpectation,
+  type HandshakeCounter,
+  handshakeCounters,
+  judgeLivePeer,
+  type PeerAccepted,
+  type PeerRefusal,
+  type PeerVerdict,
+  type ServerExpectation,
+  verifyClient,
+  verifyServer,
+} from './verify.ts';
+export { formatXfcc } from './xfcc.ts';
