@@ -1,0 +1,193 @@
+import type { BreakerOptions, LbPolicy, RetryBudgetOptions, RetryPolicyOptions } from '../resilience/index.ts';
+
+/** Where something was written; line and column count from 1. File, line and column are `''`, 0 and 0 for what nobody wrote (a default). */
+export interface SourceLocation {
+  readonly file: string;
+  readonly line: number;
+  readonly column: number;
+}
+
+/** One thing that is wrong (error: the table is refused) or suspicious (warning) in a policy file. */
+export interface PolicyProblem {
+  readonly severity: 'error' | 'warning';
+  readonly location: SourceLocation;
+  /** Where in the document: `routes[2].route.timeout`; empty for the whole file. */
+  readonly path: string;
+  readonly message: string;
+  /** What to write instead. */
+  readonly remedy: string;
+}
+
+export type Direction = 'inbound' | 'outbound';
+
+/** Case-sensitive, on the whole `:path` as it came. A prefix is a plain string prefix, a regular expression (RE2) must match all of it. */
+export type PathMatch =
+  | { readonly kind: 'prefix'; readonly prefix: string }
+  | { readonly kind: 'path'; readonly path: string }
+  | { readonly kind: 'regex'; readonly regex: string };
+
+/** Condition on one request header. A route matches when all its header matchers do. */
+export interface HeaderMatcher {
+  /** Lower case; may be a pseudo-header such as `:authority`. */
+  readonly name: string;
+  /** @param value of the header; of several fields with this name, all values joined with `,` (as Envoy does); `undefined` where there is none. */
+  matches(value: string | undefined): boolean;
+}
+
+export interface Route {
+  /** As written, else the match (`prefix /learner.`). For people, and the rule named in replies. */
+  readonly name: string;
+  /** Unique in the table and stable across reloads, whatever is inserted around it: direction and name. */
+  readonly id: string;
+  readonly direction: Direction;
+  readonly location: SourceLocation;
+  readonly match: PathMatch;
+  /** All of them must hold. */
+  readonly headers: readonly HeaderMatcher[];
+  /** Name of the cluster; inbound always `''` (the local service); outbound `''` only in the fallback route (the authority names the cluster). */
+  readonly cluster: string;
+  /** 0 = none. */
+  readonly timeoutMs: number;
+  /** Longest silence of a stream in both directions; 0 = none. */
+  readonly idleTimeoutMs: number;
+  /** `undefined` where nobody wrote one: then only what was provably never processed is tried again. */
+  readonly retry: RetryPolicyOptions | undefined;
+  /** As written; `false` narrows `retry` to what was provably never processed. */
+  readonly idempotent: boolean | undefined;
+  /** Most request bytes kept for a replay. */
+  readonly bufferLimitBytes: number;
+  /** How long response headers may be held back so that a failing status in trailers can still be retried. */
+  readonly retryHeadersHoldMs: number;
+}
+
+export interface RouteTable {
+  /** In the order of evaluation. */
+  readonly routes: readonly Route[];
+  /**
+   * Routes whose path matcher accepts `path`, in the order of evaluation, up to and including the first one without header
+   * matchers. The cost does not grow with the number of prefixes and paths (it does with the number of regular expressions).
+   * The array is not to be changed, and may be kept as long as the table.
+   */
+  candidates(path: string): readonly Route[];
+  /** What holds for a call that no route matches: no timeout, the default retry policy. Not among `routes`. */
+  readonly fallback: Route;
+}
+
+/** One endpoint as written. `host` is an IP address without brackets, or a name. */
+export interface EndpointPolicy {
+  readonly host: string;
+  readonly port: number;
+  /** At least 1. */
+  readonly weight: number;
+}
+
+/** Where the endpoints of a cluster come from. */
+export type EndpointSourcePolicy = StaticEndpointsPolicy | DnsEndpointsPolicy | UnwrittenEndpointsPolicy;
+
+export interface StaticEndpointsPolicy {
+  readonly kind: 'static';
+  readonly endpoints: readonly EndpointPolicy[];
+}
+
+export interface DnsEndpointsPolicy {
+  readonly kind: 'dns';
+  /** Names to resolve, each with the port of its addresses. An IP address stands for itself. */
+  readonly names: readonly EndpointPolicy[];
+  readonly family: 'all' | 'v4' | 'v6' | 'v4_preferred' | 'v6_preferred';
+  readonly refreshMs: number;
+  /** False for Envoy's LOGICAL_DNS: only the first address of an answer is used. */
+  readonly allAddresses: boolean;
+  /** How long the last good addresses outlive an empty or failing answer. */
+  readonly keepLastMs: number;
+}
+
+/** Nobody wrote endpoints: a source of discovery may know them by the service name; without one there are none. */
+export interface UnwrittenEndpointsPolicy {
+  readonly kind: 'unwritten';
+}
+
+export interface BreakerPolicy extends BreakerOptions {
+  /** One breaker for the whole cluster, for each endpoint, or for each full gRPC path. */
+  readonly scope: 'cluster' | 'endpoint' | 'method';
+}
+
+/** Envoy's `CircuitBreakers.Thresholds` of the default priority. */
+export interface ThresholdOptions {
+  readonly maxConnections: number;
+  readonly maxPendingRequests: number;
+  readonly maxRequests: number;
+  /** Retries at once beside the budget; `Infinity` unless written without a `retry_budget` (Envoy ignores it beside one). */
+  readonly maxRetries: number;
+  /** Always there: 20 %, at least 3, where nobody wrote one. */
+  readonly retryBudget: RetryBudgetOptions;
+  /** Whether `circuit_breakers.default.remaining_*` are shown in the statistics. */
+  readonly trackRemaining: boolean;
+}
+
+export interface UpstreamTlsPolicy {
+  /** `disable` is plain text, and is never chosen by default. */
+  readonly mode: 'mutual' | 'disable';
+  /** Server name sent in the handshake; `''` = the service name. */
+  readonly sni: string;
+  /** DNS names or `spiffe://` URIs, one of which the peer's certificate must carry; empty = the service name's (see product page). */
+  readonly matchSubjectAltNames: readonly string[];
+  /** SHA-256 of the peer's public key (SPKI), base64; one must match; empty = not pinned. */
+  readonly verifyCertificateSpki: readonly string[];
+  /** SHA-256 of the peer's certificate, 64 hexadecimal digits in lower case; one must match; empty = not pinned. */
+  readonly verifyCertificateHash: readonly string[];
+}
+
+export interface ClusterPolicy {
+  readonly name: string;
+  /** The name in certificates and in discovery: `service_name`, else the cluster's own name. */
+  readonly serviceName: string;
+  readonly location: SourceLocation;
+  readonly endpoints: EndpointSourcePolicy;
+  readonly lbPolicy: LbPolicy;
+  readonly connectTimeoutMs: number;
+  readonly breaker: BreakerPolicy;
+  readonly thresholds: ThresholdOptions;
+  readonly tls: UpstreamTlsPolicy;
+  /** PING after this long without a frame; at least 10 s. 0 = none. */
+  readonly keepaliveIntervalMs: number;
+  /** A PING unanswered for so long closes the connection. */
+  readonly keepaliveTimeoutMs: number;
+  /** Streams that we open at most on one connection, below what the peer allows. */
+  readonly maxConcurrentStreams: number;
+}
+
+export type DefaultAction = { readonly kind: 'error' } | { readonly kind: 'use_cluster'; readonly cluster: string };
+
+/** All policies in force, compiled: one immutable object, swapped whole. A call keeps the table it started with. */
+export interface PolicyTable {
+  readonly outbound: RouteTable;
+  readonly inbound: RouteTable;
+  readonly clusters: ReadonlyMap<string, ClusterPolicy>;
+  /** Defaults of a cluster that nobody wrote; its name is `''`. Use `clusterPolicy(table, name)`. */
+  readonly defaultCluster: ClusterPolicy;
+  /** What becomes of an outbound call that no route matches and whose authority names no cluster. */
+  readonly defaultAction: DefaultAction;
+  /** MAX_CONCURRENT_STREAMS announced on both listeners. */
+  readonly maxConcurrentStreams: number;
+  /** SHA-256 of names and contents, hexadecimal. */
+  readonly version: string;
+  readonly files: readonly PolicyFileInfo[];
+  readonly warnings: readonly PolicyProblem[];
+}
+
+export interface PolicyFileInfo {
+  readonly path: string;
+  readonly sha256: string;
+}
+
+/** One attempt to load the policies, kept for `/policies`. */
+export interface ReloadRecord {
+  /** Wall clock. */
+  readonly atMs: number;
+  readonly ok: boolean;
+  /** Errors where it failed, and warnings. */
+  readonly problems: readonly PolicyProblem[];
+  /** Of the table that was loaded; where it failed, of the last good one, which stays in force. */
+  readonly version: string;
+  readonly files: readonly PolicyFileInfo[];
+}
