@@ -42,7 +42,7 @@ const stream = run({
 });
 
 const skipped: string[] = [];
-let counts = { passed: 0, failed: 0, cancelled: 0, skipped: 0, todo: 0 };
+let counts = { tests: 0, passed: 0, skipped: 0, todo: 0 };
 let success = false;
 stream.on('test:pass', ({ name, skip, file }) => {
   if (skip !== undefined && skip !== false)
@@ -57,8 +57,8 @@ const report = stream.compose(new spec());
 report.pipe(process.stdout, { end: false });
 report.on('end', () => {
   for (const line of skipped) console.log(`skipped: ${line}`);
-  const failed = counts.failed + counts.cancelled;
   const notRun = counts.skipped + counts.todo;
+  const failed = counts.tests - counts.passed - notRun;
   console.log(`${counts.passed} passed, ${failed} failed${notRun > 0 ? `, ${notRun} skipped` : ''}`);
   process.exitCode = success && failed === 0 && counts.passed > 0 ? 0 : 1;
 });
