@@ -1,0 +1,108 @@
+import { isIP } from 'node:net';
+import { type Clock, type Logger, WatchSource } from '../core/index.ts';
+import { DnsName, shortestRefreshMs } from './dns-name.ts';
+import {
+  type EndpointAddress,
+  type EndpointSet,
+  type EndpointSource,
+  type EndpointUpdateCounts,
+  normalizeEndpoints,
+  sameEndpoints,
+} from './endpoints.ts';
+import type { EndpointResolver } from './resolver.ts';
+import type { EndpointTarget } from './source-policy.ts';
+
+export interface DnsEndpointSourceOptions {
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly resolver: EndpointResolver;
+  readonly random: () => number;
+  readonly refreshMs: number;
+  readonly keepLastMs: number;
+}
+
+const bare = (host: string): string => (host.startsWith('[') && host.endsWith(']') ? host.slice(1, -1) : host);
+
+/**
+ * Every address of every name is an endpoint, asked for anew at each interval (Envoy: STRICT_DNS). IP addresses among the
+ * targets are endpoints as they stand, from the first moment on; a source of nothing but addresses asks nobody.
+ */
+export class DnsEndpointSource implements EndpointSource {
+  readonly #targets: readonly EndpointTarget[];
+  readonly #names = new Map<string, DnsName>();
+  readonly #watch: WatchSource<EndpointSet>;
+  readonly #log: Logger;
+  readonly #source: string;
+  #latest: EndpointSet;
+  #closed = false;
+
+  constructor(targets: readonly EndpointTarget[], options: DnsEndpointSourceOptions) {
+    const { log, refreshMs } = options;
+    this.#targets = targets.map((target) => ({ ...target, host: bare(target.host) }));
+    this.#log = log;
+    for (const { host } of this.#targets) {
+      if (isIP(host) !== 0 || this.#names.has(host)) continue;
+      const name: DnsName = new DnsName(host, {
+        ...options,
+        refreshMs: Math.max(refreshMs, shortestRefreshMs),
+        onLook: () => this.#refresh(),
+      });
+      this.#names.set(host, name);
+    }
+    this.#source = this.#names.size === 0 ? 'static' : `dns:${[...this.#names.keys()].join(',')}`;
+    this.#latest = this.#merge(options.clock.wallNow());
+    this.#watch = new WatchSource(this.#latest);
+    for (const name of this.#names.values()) name.start();
+  }
+
+  get value(): EndpointSet {
+    return this.#latest;
+  }
+
+  get updates(): EndpointUpdateCounts {
+    const sum = { update_attempt: 0, update_success: 0, update_failure: 0, update_empty: 0 };
+    for (const { counts } of this.#names.values()) {
+      sum.update_attempt += counts.update_attempt;
+      sum.update_success += counts.update_success;
+      sum.update_failure += counts.update_failure;
+      sum.update_empty += counts.update_empty;
+    }
+    return sum;
+  }
+
+  subscribe(listener: (value: EndpointSet) => void): () => void {
+    return this.#watch.subscribe(listener);
+  }
+
+  close(): void {
+    this.#closed = true;
+    for (const name of this.#names.values()) name.close();
+  }
+
+  #refresh(): void {
+    if (this.#closed) return;
+    const before = this.#latest;
+    this.#latest = this.#merge(before.updatedAtMs);
+    if (this.#latest.error !== undefined && this.#latest.error !== before.error) {
+      this.#log.warning('endpoints could not be refreshed', { error: this.#latest.error, endpoints: this.#latest.endpoints.length });
+    }
+    if (this.#latest.error === before.error && sameEndpoints(this.#latest.endpoints, before.endpoints)) return;
+    this.#watch.set(this.#latest);
+  }
+
+  #merge(updatedAtMs: number): EndpointSet {
+    const endpoints = this.#targets.flatMap(({ host, port, weight }): EndpointAddress[] => {
+      const name = this.#names.get(host);
+      if (name === undefined) return [{ host, port, weight }];
+      return name.addresses.map((address) => ({ host: address, port, weight, hostname: host }));
+    });
+    const names = [...this.#names.values()];
+    const errors = names.flatMap(({ error }) => error ?? []);
+    return {
+      endpoints: normalizeEndpoints(endpoints),
+      source: this.#source,
+      updatedAtMs: names.length === 0 ? updatedAtMs : Math.max(...names.map((name) => name.updatedAtMs)),
+      ...(errors.length > 0 && { error: errors.join('; ') }),
+    };
+  }
+}

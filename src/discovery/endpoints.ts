@@ -1,0 +1,66 @@
+import type { Watch } from '../core/index.ts';
+
+/** One place where a service can be reached. */
+export interface EndpointAddress {
+  /** IP address. */
+  readonly host: string;
+  readonly port: number;
+  /** Share of the calls relative to the other endpoints of the set; at least 1. */
+  readonly weight: number;
+  /** The name that led to `host`, where there was one. */
+  readonly hostname?: string;
+  readonly metadata?: Readonly<Record<string, string>>;
+}
+
+export interface EndpointSet {
+  /** Sorted by host and port, none twice. */
+  readonly endpoints: readonly EndpointAddress[];
+  /** Who said so: `static`, `dns:<name>`. */
+  readonly source: string;
+  /** Wall clock of the last good answer; 0 where there was none yet. */
+  readonly updatedAtMs: number;
+  /** Why the last attempt to refresh failed; the endpoints are then those of the last good answer. */
+  readonly error?: string;
+}
+
+/** How often a source has asked, under the names that Envoy gives its clusters' counters. */
+export interface EndpointUpdateCounts {
+  readonly update_attempt: number;
+  readonly update_success: number;
+  readonly update_failure: number;
+  readonly update_empty: number;
+}
+
+/**
+ * Where a cluster's endpoints come from; the proxy cannot tell one kind from another. Listeners hear of changes of the
+ * endpoints and of the error; an answer that only confirms what is known moves `value.updatedAtMs` without a word.
+ */
+export interface EndpointSource extends Watch<EndpointSet> {
+  /** Present where the source asks somebody. */
+  readonly updates?: EndpointUpdateCounts;
+  /** Ends timers; no listener is called any more. Idempotent. */
+  close(): void;
+}
+
+/** Sorts, and keeps the first of those that share host and port, so that equal sets look equal. */
+export const normalizeEndpoints = (endpoints: readonly EndpointAddress[]): readonly EndpointAddress[] => {
+  const byKey = new Map<string, EndpointAddress>();
+  for (const endpoint of endpoints) {
+    const key = `${endpoint.host} ${endpoint.port}`;
+    if (!byKey.has(key)) byKey.set(key, endpoint);
+  }
+  return [...byKey.values()].sort((a, b) => (a.host === b.host ? a.port - b.port : a.host < b.host ? -1 : 1));
+};
+
+/** Whether two normalized lists say the same about the same endpoints (metadata aside, which no source here gives). */
+export const sameEndpoints = (a: readonly EndpointAddress[], b: readonly EndpointAddress[]): boolean =>
+  a.length === b.length &&
+  a.every((endpoint, i) => {
+    const other = b[i] as EndpointAddress;
+    return (
+      endpoint.host === other.host &&
+      endpoint.port === other.port &&
+      endpoint.weight === other.weight &&
+      endpoint.hostname === other.hostname
+    );
+  });
