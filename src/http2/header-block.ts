@@ -171,7 +171,7 @@ export class HeaderBlock {
     if (nameLength > 0) copyBytes(other.bytes, other.nameStart[i]!, other.nameEnd[i]!, this.bytes, nameStart);
     copyBytes(other.bytes, other.valueStart[i]!, other.valueEnd[i]!, this.bytes, valueStart);
     this.usedBytes = valueStart + valueLength;
-    this.push(other.tokens[i]!, nameStart, valueStart, valueStart, this.usedBytes, other.hashes[i]!, other.flags[i]!);
+    this.push(other.tokens[i]!, nameStart, valueStart, valueStart, this.usedBytes, other.hashes[i]!, other.flags[i]! & ~FieldFlag.dropped);
   }
 
   /** Becomes a copy of `other`: its fields that are not dropped, and what is known about all that were seen. */

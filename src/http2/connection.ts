@@ -1,0 +1,1194 @@
+// Above 500 lines: the one place that knows the whole state of a connection; codec, flow control, output and rules have files of their own.
+import type { Duplex } from 'node:stream';
+import { Deadline } from '../core/index.ts';
+import { FrameBudgets, TokenBucket } from './abuse-limits.ts';
+import type { Http2Counters } from './counters.ts';
+import type { Engine } from './engine.ts';
+import { DataSender } from './flow-control.ts';
+import { FrameReader } from './frame-reader.ts';
+import {
+  clientPreface,
+  defaultFrameBytes,
+  defaultWindowBytes,
+  ErrorCode,
+  errorCodeName,
+  Flag,
+  FrameType,
+  frameHeaderBytes,
+  largestStreamId,
+  largestWindowBytes,
+  readUint31,
+  readUint32,
+  SettingId,
+  writeFrameHeader,
+  writeUint32,
+} from './frames.ts';
+import type { HeaderBlock } from './header-block.ts';
+import { HpackDecoder, HpackProblem } from './hpack/decoder.ts';
+import { HpackEncoder } from './hpack/encoder.ts';
+import { contentLengthOf, requestProblem, responseProblem, statusOf, trailersProblem } from './message-rules.ts';
+import type { Http2Options } from './options.ts';
+import { Output } from './output.ts';
+import { Stream, type StreamHandler } from './stream.ts';
+
+export interface ConnectionCloseCause {
+  /** Who or what ended it: the peer closed the socket, we did, the socket failed, somebody broke the protocol, time ran out. */
+  readonly kind: 'peer' | 'local' | 'error' | 'protocol' | 'timeout';
+  /** HTTP/2 error code. */
+  readonly code: number;
+  readonly message: string;
+}
+
+/** What a connection tells its owner. All calls are synchronous and must not throw. */
+export interface ConnectionHandler {
+  /** The peer's first SETTINGS have arrived: a new upstream connection may be used from here on. */
+  onReady(connection: Connection): void;
+  /** Server role: a well-formed request; the callee sets `stream.handler`. `block` is valid during the call, or kept by `keepBlock`. */
+  onRequest(connection: Connection, stream: Stream, block: HeaderBlock, endStream: boolean): void;
+  /** Client role: `canOpen` may have become true, or a stream has ended. */
+  onCapacity(connection: Connection): void;
+  onGoAway(connection: Connection, lastStreamId: number, code: number, debugData: string): void;
+  /** Exactly once, after every stream heard `onReset`. */
+  onClose(connection: Connection, cause: ConnectionCloseCause): void;
+}
+
+const pingBytes = 8;
+/** Our own pings by the first byte of their payload: each kind has at most one in flight. */
+const PingKind = { owner: 1, bandwidth: 2, drain: 3 } as const;
+const rememberedResets = 256;
+const closeGraceMs = 1_000;
+const drainRoundTripMs = 2_000;
+/** A stream younger than this that its peer resets looks like Rapid Reset; an older one like somebody who gave up. */
+const hastyResetMs = 1_000;
+
+type Phase = 'preface' | 'first-request' | 'open' | 'draining' | 'closing';
+
+class PhaseDeadline extends Deadline {
+  readonly #connection: Connection;
+
+  constructor(connection: Connection) {
+    super();
+    this.#connection = connection;
+  }
+
+  expire(): void {
+    this.#connection.onPhaseDeadline();
+  }
+}
+
+/**
+ * One HTTP/2 connection (RFC 9113) on one socket, as client or as server. It owns stream ids, windows, header tables and limits;
+ * what happens on a stream goes to the stream's handler, what happens to the connection to `ConnectionHandler`.
+ *
+ * Whoever makes one hands over the socket: the connection reads it, writes it and ends it.
+ */
+export class Connection {
+  readonly role: 'client' | 'server';
+  readonly socket: Duplex;
+  readonly engine: Engine;
+  readonly options: Http2Options;
+  readonly counters: Http2Counters;
+  /** The peer's first SETTINGS have arrived. */
+  ready = false;
+  /** No new stream may be opened: GOAWAY was sent or received. */
+  goingAway = false;
+  closed = false;
+  /** Streams that the peer lets us have open. */
+  peerMaxConcurrentStreams = largestStreamId;
+  /** Of our encoder's last header block, whether the peer asked for smaller ones (SETTINGS_MAX_HEADER_LIST_SIZE). */
+  peerMaxHeaderListBytes = largestWindowBytes;
+  /** For the owner: whatever belongs to this connection. */
+  context: unknown = undefined;
+
+  readonly #handler: ConnectionHandler;
+  readonly #output: Output;
+  readonly #sender: DataSender;
+  readonly #reader: FrameReader;
+  readonly #decoder: HpackDecoder;
+  readonly #encoder = new HpackEncoder();
+  readonly #budgets = new FrameBudgets();
+  readonly #peerResets: TokenBucket;
+  readonly #ownResets: TokenBucket;
+  readonly #phaseDeadline = new PhaseDeadline(this);
+  readonly #streams = new Map<number, Stream>();
+  readonly #resetIds = new Int32Array(rememberedResets);
+  #resetCount = 0;
+  #phase: Phase = 'preface';
+  #prefaceBytes = 0;
+  #block: HeaderBlock;
+
+  #nextStreamId = 1;
+  #lastPeerStreamId = 0;
+  #finalGoAway = false;
+  #peerInitialWindow = defaultWindowBytes;
+  #closeCause: ConnectionCloseCause | undefined;
+
+  /** The header block whose CONTINUATION is awaited. */
+  #blockStreamId = 0;
+  #blockEndsStream = false;
+  #blockFrames = 0;
+  #blockParts: Buffer[] = [];
+  #blockSelfDependent = false;
+
+  /** The DATA frame whose pieces come in. */
+  #dataStream: Stream | undefined;
+  #dataEndsStream = false;
+
+  #receiveWindow: number;
+  #streamWindow: number;
+  #heldBytes = 0;
+  /** -1: no bandwidth ping in flight; else the bytes received since it was sent. */
+  #bandwidthBytes = -1;
+  #ownerPing: ((rttMs: number) => void) | undefined;
+  #pingSentAtMs = 0;
+  #pingSequence = 0;
+
+  constructor(
+    engine: Engine,
+    socket: Duplex,
+    role: 'client' | 'server',
+    options: Http2Options,
+    counters: Http2Counters,
+    handler: ConnectionHandler,
+  ) {
+    this.engine = engine;
+    this.socket = socket;
+    this.role = role;
+    this.options = options;
+    this.counters = counters;
+    this.#handler = handler;
+    this.#output = new Output(engine, socket, this.#onWritten);
+    this.#sender = new DataSender(this.#output, this, options.socketHighWaterBytes);
+    this.#reader = new FrameReader(this, defaultFrameBytes);
+    this.#decoder = new HpackDecoder(options.headerTableBytes);
+    const nowMs = engine.clock.now();
+    this.#peerResets = new TokenBucket(options.resetBurst, options.resetsPerSecond, nowMs);
+    this.#ownResets = new TokenBucket(options.resetBurst, options.resetsPerSecond, nowMs);
+    this.#block = engine.takeBlock();
+    this.#receiveWindow = defaultWindowBytes;
+    this.#streamWindow = options.initialStreamWindowBytes;
+    if (role === 'client') this.#prefaceBytes = clientPreface.length;
+    counters.connectionsTotal++;
+    counters.connectionsActive++;
+    this.#sendPreface();
+    engine.wheel.arm(this.#phaseDeadline, nowMs + options.prefaceTimeoutMs);
+    socket.on('data', this.receive);
+    socket.on('error', this.#onSocketError);
+    socket.on('end', this.#onSocketEnd);
+    socket.on('close', this.#onSocketEnd);
+  }
+
+  // ---- for the owner ----
+
+  get activeStreams(): number {
+    return this.#streams.size;
+  }
+
+  /** Client role: a stream may be opened now. */
+  get canOpen(): boolean {
+    return (
+      this.ready &&
+      !this.goingAway &&
+      !this.closed &&
+      this.#streams.size < this.peerMaxConcurrentStreams &&
+      this.#nextStreamId < largestStreamId
+    );
+  }
+
+  /** Received DATA that waits for its way out. */
+  get heldBytes(): number {
+    return this.#heldBytes;
+  }
+
+  /** Client role, only while `canOpen`: opens a stream with its request headers. */
+  open(handler: StreamHandler, block: HeaderBlock, endStream: boolean): Stream {
+    const stream = this.#addStream(this.#nextStreamId, handler);
+    this.#nextStreamId += 2;
+    this.sendHeaders(stream, block, endStream);
+    return stream;
+  }
+
+  /** Takes the block of the call that is going on. Its new owner returns it to the engine. */
+  keepBlock(): HeaderBlock {
+    const kept = this.#block;
+    this.#block = this.engine.takeBlock();
+    return kept;
+  }
+
+  /** Sends a PING and calls `onAck` with the round trip's milliseconds; a PING of the owner that is still in flight is forgotten. */
+  ping(onAck: (rttMs: number) => void): void {
+    this.#ownerPing = onAck;
+    this.#pingSentAtMs = this.engine.clock.now();
+    this.#sendPing(PingKind.owner, ++this.#pingSequence);
+  }
+
+  /**
+   * Ends the connection gracefully: GOAWAY that allows everything, a round trip so that streams on their way arrive, GOAWAY with
+   * the real last id, then the end once all streams are done (RFC 9113 6.8). A client only stops opening streams.
+   */
+  drain(debugData: string): void {
+    if (this.closed || this.goingAway) return;
+    this.goingAway = true;
+    if (this.role === 'client') {
+      this.#sendGoAway(0, ErrorCode.noError, debugData);
+      this.#closeWhenIdle();
+      return;
+    }
+    this.#phase = 'draining';
+    this.#drainDebugData = debugData;
+    this.#sendGoAway(largestStreamId, ErrorCode.noError, debugData);
+    this.#sendPing(PingKind.drain, 0);
+    this.engine.wheel.arm(this.#phaseDeadline, this.engine.clock.now() + drainRoundTripMs);
+  }
+
+  #drainDebugData = '';
+
+  /** Ends the connection at once: GOAWAY, what is written goes out, streams hear `onReset`. */
+  goAway(code: number, debugData: string): void {
+    this.#fail({ kind: 'local', code, message: debugData });
+  }
+
+  /** Ends the connection without a word. */
+  destroy(error?: Error): void {
+    this.#finish({ kind: 'local', code: ErrorCode.cancel, message: error?.message ?? 'closed here' });
+  }
+
+  // ---- for streams ----
+
+  sendHeaders(stream: Stream, block: HeaderBlock, endStream: boolean): void {
+    stream.headersSent = true;
+    this.#writeBlock(stream.id, block, endStream);
+    if (endStream) this.#localEnd(stream);
+  }
+
+  sendData(stream: Stream, bytes: Uint8Array, start: number, end: number, endStream: boolean): number {
+    if (endStream) stream.localEnded = true;
+    const sent = this.#sender.send(stream, bytes, start, end, endStream);
+    if (endStream && stream.queuedBytes === 0) this.onDataSent(stream);
+    return sent;
+  }
+
+  sendTrailers(stream: Stream, block: HeaderBlock): void {
+    stream.localEnded = true;
+    if (stream.queuedBytes === 0) {
+      this.#writeBlock(stream.id, block, true);
+      this.#localEnd(stream);
+      return;
+    }
+    const kept = this.engine.takeBlock();
+    kept.copyFrom(block);
+    stream.pendingTrailers = kept;
+  }
+
+  /** DataSender: all DATA of the stream is out, and END_STREAM with it unless trailers wait. */
+  onDataSent(stream: Stream): void {
+    const trailers = stream.pendingTrailers;
+    if (trailers !== undefined) {
+      stream.pendingTrailers = undefined;
+      this.#writeBlock(stream.id, trailers, true);
+      this.engine.returnBlock(trailers);
+    }
+    if (stream.localEnded) this.#localEnd(stream);
+  }
+
+  resetStream(stream: Stream, code: number): void {
+    this.#sendReset(stream.id, code);
+    this.#releaseHeld(stream);
+    this.#closeStream(stream);
+  }
+
+  consume(stream: Stream, bytes: number): void {
+    const released = Math.min(bytes, stream.heldBytes);
+    stream.heldBytes -= released;
+    this.#heldBytes -= released;
+    this.engine.bufferedBytes -= released;
+    if (stream.closed || stream.remoteEnded || this.closed) {
+      if (this.#receiveWindow < this.options.connectionWindowBytes / 2) this.#announceConnectionCredit();
+      return;
+    }
+    stream.unannouncedBytes += released;
+    if (stream.unannouncedBytes * 2 >= this.#streamWindow) {
+      this.#announceStreamCredit(stream);
+      this.#measureBandwidth();
+    }
+    if (this.#receiveWindow < this.options.connectionWindowBytes / 2) this.#announceConnectionCredit();
+  }
+
+  // ---- input ----
+
+  /** Bytes from the socket. They are valid during the call only, so a reader may reuse its buffer. */
+  readonly receive = (bytes: Uint8Array): void => {
+    if (this.closed) return;
+    const at = this.#prefaceBytes < clientPreface.length ? this.#readPreface(bytes) : 0;
+    if (at >= 0) this.#reader.read(bytes, at, bytes.length);
+  };
+
+  onFramingError(code: number, message: string): void {
+    this.#protocolError(code, this.ready ? message : `${message}; is the peer an HTTP/2 server?`);
+  }
+
+  onFrame(type: number, flags: number, streamId: number, bytes: Uint8Array, start: number, end: number): void {
+    if (!this.ready && (type !== FrameType.settings || (flags & Flag.ack) !== 0)) {
+      this.#protocolError(ErrorCode.protocolError, 'the first frame must be SETTINGS (RFC 9113 3.4)');
+      return;
+    }
+    if (this.#blockStreamId !== 0 && (type !== FrameType.continuation || streamId !== this.#blockStreamId)) {
+      this.#protocolError(ErrorCode.protocolError, 'a header block was interrupted by another frame (RFC 9113 6.10)');
+      return;
+    }
+    switch (type) {
+      case FrameType.headers:
+        this.#onHeadersFrame(flags, streamId, bytes, start, end);
+        break;
+      case FrameType.priority:
+        this.#onPriority(streamId, bytes, start, end);
+        break;
+      case FrameType.rstStream:
+        this.#onRstStream(streamId, bytes, start, end);
+        break;
+      case FrameType.settings:
+        this.#onSettings(flags, streamId, bytes, start, end);
+        break;
+      case FrameType.pushPromise:
+        this.#protocolError(ErrorCode.protocolError, 'PUSH_PROMISE was not allowed (RFC 9113 8.4)');
+        break;
+      case FrameType.ping:
+        this.#onPing(flags, streamId, bytes, start, end);
+        break;
+      case FrameType.goAway:
+        this.#onGoAway(streamId, bytes, start, end);
+        break;
+      case FrameType.windowUpdate:
+        this.#onWindowUpdate(streamId, bytes, start, end);
+        break;
+      case FrameType.continuation:
+        this.#onContinuation(flags, streamId, bytes, start, end);
+        break;
+      default: // Unknown types are ignored (RFC 9113 4.1).
+    }
+  }
+
+  onDataFrame(streamId: number, flags: number, length: number, padding: number): void {
+    this.#dataStream = undefined;
+    if (!this.ready || this.#blockStreamId !== 0) {
+      this.#protocolError(ErrorCode.protocolError, 'DATA where it may not stand (RFC 9113 3.4, 6.10)');
+      return;
+    }
+    if (streamId === 0) {
+      this.#protocolError(ErrorCode.protocolError, 'DATA on stream 0 (RFC 9113 6.1)');
+      return;
+    }
+    this.#receiveWindow -= length;
+    if (this.#receiveWindow < 0) {
+      this.#protocolError(ErrorCode.flowControlError, "DATA beyond the connection's window (RFC 9113 6.9)");
+      return;
+    }
+    if (this.#receiveWindow < this.options.connectionWindowBytes / 2) this.#announceConnectionCredit();
+    if (this.#bandwidthBytes >= 0) this.#bandwidthBytes += length;
+    const endStream = (flags & Flag.endStream) !== 0;
+    if (length - padding > 0 || endStream) this.#budgets.consecutiveEmptyFrames = 0;
+    else if (++this.#budgets.consecutiveEmptyFrames > this.options.maxConsecutiveEmptyFrames) {
+      this.counters.inboundEmptyFramesFlood++;
+      this.#protocolError(ErrorCode.enhanceYourCalm, 'too many empty DATA frames in a row');
+      return;
+    }
+    const stream = this.#streams.get(streamId);
+    if (stream === undefined) {
+      this.#onFrameForClosedStream(streamId, 'DATA');
+      return;
+    }
+    if (stream.remoteEnded) {
+      this.#streamError(stream, ErrorCode.streamClosed, 'DATA after the end of the stream (RFC 9113 5.1)');
+      return;
+    }
+    if (!stream.headersReceived) {
+      this.#streamError(stream, ErrorCode.protocolError, 'DATA before HEADERS (RFC 9113 8.1)');
+      return;
+    }
+    stream.receiveWindow -= length;
+    if (stream.receiveWindow < 0) {
+      this.#streamError(stream, ErrorCode.flowControlError, "DATA beyond the stream's window (RFC 9113 6.9)");
+      return;
+    }
+    if (stream.expectedBytes >= 0) {
+      stream.expectedBytes -= length - padding;
+      if (stream.expectedBytes < 0 || (endStream && stream.expectedBytes !== 0)) {
+        this.#streamError(stream, ErrorCode.protocolError, 'DATA differs from content-length (RFC 9113 8.1.1)');
+        return;
+      }
+    }
+    // Padding is never forwarded, so its credit goes back at once.
+    if (padding > 0) stream.unannouncedBytes += padding;
+    this.#dataStream = stream;
+    this.#dataEndsStream = endStream;
+  }
+
+  onDataPiece(bytes: Uint8Array, start: number, end: number, last: boolean): void {
+    const stream = this.#dataStream;
+    if (stream === undefined || stream.closed) return;
+    const endStream = last && this.#dataEndsStream;
+    if (start === end && !endStream) return;
+    const length = end - start;
+    stream.heldBytes += length;
+    this.#heldBytes += length;
+    this.engine.bufferedBytes += length;
+    if (endStream) stream.remoteEnded = true;
+    stream.handler.onData(stream, bytes, start, end, endStream);
+    if (endStream) this.#remoteEnd(stream);
+  }
+
+  // ---- frames ----
+
+  #readPreface(bytes: Uint8Array): number {
+    let at = 0;
+    while (at < bytes.length && this.#prefaceBytes < clientPreface.length) {
+      if (bytes[at] !== clientPreface[this.#prefaceBytes]) {
+        this.#answerForeignProtocol(bytes);
+        return -1;
+      }
+      at++;
+      this.#prefaceBytes++;
+    }
+    return at;
+  }
+
+  #answerForeignProtocol(bytes: Uint8Array): void {
+    const beginning = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.length, 64)).toString('latin1');
+    if (this.#prefaceBytes === 0 && /^[A-Z]{3,10} /.test(beginning)) {
+      // Said in the peer's own language, so that whoever points a browser or an HTTP/1.1 client here learns what is wrong.
+      const text = 'This port speaks gRPC over HTTP/2 only. Use a gRPC client with prior knowledge of HTTP/2 (h2c) or TLS with ALPN h2.\n';
+      this.#output.close();
+      this.socket.write(
+        `HTTP/1.1 505 HTTP Version Not Supported\r\nconnection: close\r\ncontent-type: text/plain\r\ncontent-length: ${text.length}\r\n\r\n${text}`,
+      );
+    }
+    this.#protocolError(ErrorCode.protocolError, 'the client did not begin with the HTTP/2 preface (RFC 9113 3.4)');
+  }
+
+  #onHeadersFrame(flags: number, streamId: number, bytes: Uint8Array, from: number, to: number): void {
+    let start = from;
+    let end = to;
+    if ((flags & Flag.padded) !== 0) {
+      const padding = start < end ? (bytes[start] as number) : end;
+      start++;
+      end -= padding;
+    }
+    let selfDependent = false;
+    if ((flags & Flag.priority) !== 0) {
+      if (end - start >= 5) selfDependent = readUint31(bytes, start) === streamId;
+      start += 5;
+    }
+    if (start > end) {
+      this.#protocolError(ErrorCode.protocolError, 'padding or priority is longer than the HEADERS frame (RFC 9113 6.2)');
+      return;
+    }
+    if (streamId === 0 || (this.role === 'server') !== ((streamId & 1) === 1)) {
+      this.#protocolError(ErrorCode.protocolError, `HEADERS on stream ${streamId} (RFC 9113 5.1.1)`);
+      return;
+    }
+    const endStream = (flags & Flag.endStream) !== 0;
+    if ((flags & Flag.endHeaders) !== 0) {
+      this.#onBlock(streamId, bytes, start, end, endStream, selfDependent);
+      return;
+    }
+    this.#blockStreamId = streamId;
+    this.#blockEndsStream = endStream;
+    this.#blockSelfDependent = selfDependent;
+    this.#blockFrames = 1;
+    this.#blockParts = [Buffer.from(bytes.subarray(start, end))];
+  }
+
+  #onContinuation(flags: number, streamId: number, bytes: Uint8Array, start: number, end: number): void {
+    if (this.#blockStreamId === 0) {
+      this.#protocolError(ErrorCode.protocolError, 'CONTINUATION without HEADERS (RFC 9113 6.10)');
+      return;
+    }
+    if (++this.#blockFrames > this.options.maxHeaderFrames) {
+      this.counters.continuationFlood++;
+      this.#protocolError(ErrorCode.enhanceYourCalm, `a header block of more than ${this.options.maxHeaderFrames} frames`);
+      return;
+    }
+    this.#blockParts.push(Buffer.from(bytes.subarray(start, end)));
+    if ((flags & Flag.endHeaders) === 0) return;
+    const joined = Buffer.concat(this.#blockParts);
+    this.#blockParts = [];
+    this.#blockStreamId = 0;
+    this.#onBlock(streamId, joined, 0, joined.length, this.#blockEndsStream, this.#blockSelfDependent);
+  }
+
+  #onBlock(streamId: number, bytes: Uint8Array, start: number, end: number, endStream: boolean, selfDependent: boolean): void {
+    const { maxHeaderFields, maxHeaderListBytes } = this.options;
+    const block = this.#block;
+    block.reset();
+    const problem = this.#decoder.decode(bytes, start, end, block, maxHeaderFields, maxHeaderListBytes);
+    if (problem !== HpackProblem.none) {
+      this.#protocolError(ErrorCode.compressionError, 'a header block could not be decoded (RFC 7541)');
+      return;
+    }
+    if (block.overflowed) {
+      this.counters.headerOverflow++;
+      if (block.listSizeBytes > 2 * maxHeaderListBytes || block.fieldCount > 2 * maxHeaderFields) {
+        this.#protocolError(ErrorCode.enhanceYourCalm, `headers of ${block.listSizeBytes} bytes, ${maxHeaderListBytes} are allowed`);
+        return;
+      }
+    }
+    const stream = this.#streams.get(streamId);
+    if (stream !== undefined) {
+      if (selfDependent) this.#streamError(stream, ErrorCode.protocolError, 'a stream depends on itself (RFC 7540 5.3.1)');
+      else if (stream.remoteEnded) this.#streamError(stream, ErrorCode.streamClosed, 'HEADERS after the end of the stream (RFC 9113 5.1)');
+      else if (stream.headersReceived) this.#onTrailers(stream, block, endStream);
+      else this.#onResponse(stream, block, endStream);
+      return;
+    }
+    if (this.role === 'client') {
+      if (streamId >= this.#nextStreamId) this.#protocolError(ErrorCode.protocolError, 'HEADERS on a stream that was never opened');
+      return;
+    }
+    if (streamId <= this.#lastPeerStreamId) {
+      if (!this.#wasReset(streamId)) this.#protocolError(ErrorCode.streamClosed, 'HEADERS on a closed stream (RFC 9113 5.1)');
+      return;
+    }
+    this.#onNewRequest(streamId, block, endStream, selfDependent);
+  }
+
+  #onNewRequest(streamId: number, block: HeaderBlock, endStream: boolean, selfDependent: boolean): void {
+    // Beyond our final GOAWAY: the peer knows that it was not processed.
+    if (this.#finalGoAway) return;
+    this.#lastPeerStreamId = streamId;
+    this.#budgets.streamsOpened++;
+    if (this.#phase === 'first-request') {
+      this.#phase = 'open';
+      this.engine.wheel.cancel(this.#phaseDeadline);
+    }
+    if (this.#streams.size >= this.options.maxConcurrentStreams) {
+      this.#refuse(streamId, ErrorCode.refusedStream);
+      return;
+    }
+    const problem = selfDependent ? 'a stream depends on itself (RFC 7540 5.3.1)' : requestProblem(block);
+    if (problem !== undefined) {
+      this.counters.rxMessagingError++;
+      this.#refuse(streamId, ErrorCode.protocolError);
+      return;
+    }
+    const expectedBytes = contentLengthOf(block);
+    if (endStream && expectedBytes > 0) {
+      this.counters.rxMessagingError++;
+      this.#refuse(streamId, ErrorCode.protocolError);
+      return;
+    }
+    const stream = this.#addStream(streamId, unowned);
+    stream.headersReceived = true;
+    stream.expectedBytes = expectedBytes;
+    stream.remoteEnded = endStream;
+    this.#handler.onRequest(this, stream, block, endStream);
+    if (endStream) this.#remoteEnd(stream);
+  }
+
+  #onResponse(stream: Stream, block: HeaderBlock, endStream: boolean): void {
+    const problem = block.overflowed ? 'response headers are too large' : responseProblem(block);
+    if (problem !== undefined) {
+      this.#streamError(stream, ErrorCode.protocolError, problem);
+      return;
+    }
+    const status = statusOf(block);
+    if (status < 200) {
+      // 1xx: consumed here; gRPC has no use for them (RFC 9113 8.1). 101 does not exist in HTTP/2.
+      if (endStream || status === 101) this.#streamError(stream, ErrorCode.protocolError, 'an informational response that ends the stream');
+      else if (++this.#budgets.consecutiveEmptyFrames > 16) {
+        this.counters.inboundEmptyFramesFlood++;
+        this.#protocolError(ErrorCode.enhanceYourCalm, 'too many informational responses');
+      }
+      return;
+    }
+    stream.headersReceived = true;
+    stream.expectedBytes = contentLengthOf(block);
+    if (endStream && stream.expectedBytes > 0) {
+      this.#streamError(stream, ErrorCode.protocolError, 'DATA differs from content-length (RFC 9113 8.1.1)');
+      return;
+    }
+    stream.remoteEnded = endStream;
+    stream.handler.onHeaders(stream, block, endStream);
+    if (endStream) this.#remoteEnd(stream);
+  }
+
+  #onTrailers(stream: Stream, block: HeaderBlock, endStream: boolean): void {
+    this.counters.trailers++;
+    let problem = endStream ? trailersProblem(block) : 'trailers that do not end the stream (RFC 9113 8.1)';
+    if (problem === undefined && stream.expectedBytes > 0) problem = 'DATA differs from content-length (RFC 9113 8.1.1)';
+    if (problem === undefined && block.overflowed) problem = 'trailers are too large';
+    if (problem !== undefined) {
+      this.#streamError(stream, ErrorCode.protocolError, problem);
+      return;
+    }
+    stream.remoteEnded = true;
+    stream.handler.onTrailers(stream, block);
+    this.#remoteEnd(stream);
+  }
+
+  #onPriority(streamId: number, bytes: Uint8Array, start: number, end: number): void {
+    if (streamId === 0) this.#protocolError(ErrorCode.protocolError, 'PRIORITY on stream 0 (RFC 9113 6.3)');
+    else if (end - start !== 5) this.#streamErrorById(streamId, ErrorCode.frameSizeError, 'PRIORITY must have 5 bytes (RFC 9113 6.3)');
+    else if (readUint31(bytes, start) === streamId) {
+      this.#streamErrorById(streamId, ErrorCode.protocolError, 'a stream depends on itself (RFC 7540 5.3.1)');
+    } else if (++this.#budgets.priorityFrames > this.options.maxPriorityFramesPerStream * (1 + this.#budgets.streamsOpened)) {
+      this.counters.inboundPriorityFramesFlood++;
+      this.#protocolError(ErrorCode.enhanceYourCalm, 'too many PRIORITY frames');
+    }
+  }
+
+  #onRstStream(streamId: number, bytes: Uint8Array, start: number, end: number): void {
+    if (end - start !== 4) {
+      this.#protocolError(ErrorCode.frameSizeError, 'RST_STREAM must have 4 bytes (RFC 9113 6.4)');
+      return;
+    }
+    if (this.#isIdle(streamId)) {
+      this.#protocolError(ErrorCode.protocolError, 'RST_STREAM on an idle stream (RFC 9113 6.4)');
+      return;
+    }
+    this.counters.rxReset++;
+    const stream = this.#streams.get(streamId);
+    const code = readUint32(bytes, start);
+    const nowMs = this.engine.clock.now();
+    // An honest caller gives up late, or at its own deadline, which the owner has told us.
+    const hasty = stream !== undefined && nowMs - stream.openedAtMs < Math.min(stream.patienceMs, hastyResetMs);
+    if (stream !== undefined) {
+      this.#releaseHeld(stream);
+      this.#closeStream(stream);
+      if (!(stream.remoteEnded && code === ErrorCode.noError)) stream.handler.onReset(stream, code, code === ErrorCode.refusedStream);
+    }
+    if (this.role === 'server' && !this.#peerResets.take(hasty ? 1 : 0.25, nowMs)) {
+      this.counters.rapidReset++;
+      this.#protocolError(ErrorCode.enhanceYourCalm, 'too many streams were reset (rapid reset)');
+    }
+  }
+
+  #onSettings(flags: number, streamId: number, bytes: Uint8Array, start: number, end: number): void {
+    const length = end - start;
+    if (streamId !== 0) {
+      this.#protocolError(ErrorCode.protocolError, 'SETTINGS on a stream (RFC 9113 6.5)');
+      return;
+    }
+    if ((flags & Flag.ack) !== 0) {
+      if (length !== 0) this.#protocolError(ErrorCode.frameSizeError, 'SETTINGS acknowledgement with a payload (RFC 9113 6.5)');
+      return;
+    }
+    if (length % 6 !== 0) {
+      this.#protocolError(ErrorCode.frameSizeError, 'SETTINGS must be a multiple of 6 bytes (RFC 9113 6.5)');
+      return;
+    }
+    if (length > 6 * this.options.maxSettingsEntries) {
+      this.counters.settingsFlood++;
+      this.#protocolError(ErrorCode.enhanceYourCalm, `more than ${this.options.maxSettingsEntries} SETTINGS entries`);
+      return;
+    }
+    for (let at = start; at < end && !this.closed; at += 6) {
+      this.#applySetting(((bytes[at] as number) << 8) | (bytes[at + 1] as number), readUint32(bytes, at + 2));
+    }
+    if (this.closed) return;
+    this.#sendControl(FrameType.settings, Flag.ack);
+    if (!this.ready) {
+      this.ready = true;
+      this.#phase = this.role === 'server' ? 'first-request' : 'open';
+      if (this.role === 'server') this.engine.wheel.arm(this.#phaseDeadline, this.engine.clock.now() + this.options.firstRequestTimeoutMs);
+      else this.engine.wheel.cancel(this.#phaseDeadline);
+      this.#handler.onReady(this);
+    } else if (this.role === 'client') this.#handler.onCapacity(this);
+    this.#sender.pump();
+  }
+
+  #applySetting(id: number, value: number): void {
+    switch (id) {
+      case SettingId.headerTableSize:
+        this.#encoder.setPeerMaxTableBytes(value);
+        break;
+      case SettingId.enablePush:
+        if (value > 1 || (value === 1 && this.role === 'client')) {
+          this.#protocolError(ErrorCode.protocolError, 'SETTINGS_ENABLE_PUSH must be 0 or 1, and 0 from a server (RFC 9113 6.5.2)');
+        }
+        break;
+      case SettingId.maxConcurrentStreams:
+        this.peerMaxConcurrentStreams = value;
+        break;
+      case SettingId.initialWindowSize:
+        this.#onPeerInitialWindow(value);
+        break;
+      case SettingId.maxFrameSize:
+        // Our frames never exceed the smallest maximum there is.
+        if (value < defaultFrameBytes || value > 0xff_ffff) {
+          this.#protocolError(ErrorCode.protocolError, 'SETTINGS_MAX_FRAME_SIZE is out of range (RFC 9113 6.5.2)');
+        }
+        break;
+      case SettingId.maxHeaderListSize:
+        this.peerMaxHeaderListBytes = value;
+        break;
+      case SettingId.enableConnectProtocol:
+        if (value > 1) this.#protocolError(ErrorCode.protocolError, 'SETTINGS_ENABLE_CONNECT_PROTOCOL must be 0 or 1 (RFC 8441 3)');
+        break;
+      default: // Unknown settings are ignored (RFC 9113 6.5.2).
+    }
+  }
+
+  #onPeerInitialWindow(value: number): void {
+    if (value > largestWindowBytes) {
+      this.#protocolError(ErrorCode.flowControlError, 'SETTINGS_INITIAL_WINDOW_SIZE is too large (RFC 9113 6.5.2)');
+      return;
+    }
+    const delta = value - this.#peerInitialWindow;
+    this.#peerInitialWindow = value;
+    for (const stream of this.#streams.values()) {
+      if (stream.sendWindow + delta > largestWindowBytes) {
+        this.#protocolError(ErrorCode.flowControlError, "SETTINGS overflow a stream's window (RFC 9113 6.9.2)");
+        return;
+      }
+      stream.sendWindow += delta;
+    }
+    if (delta > 0) for (const stream of [...this.#streams.values()]) this.#sender.onStreamCredit(stream);
+  }
+
+  #onPing(flags: number, streamId: number, bytes: Uint8Array, start: number, end: number): void {
+    if (streamId !== 0) {
+      this.#protocolError(ErrorCode.protocolError, 'PING on a stream (RFC 9113 6.7)');
+      return;
+    }
+    if (end - start !== pingBytes) {
+      this.#protocolError(ErrorCode.frameSizeError, 'PING must have 8 bytes (RFC 9113 6.7)');
+      return;
+    }
+    if ((flags & Flag.ack) !== 0) {
+      this.#onPingAck(bytes[start] as number, readUint32(bytes, start + 4));
+      return;
+    }
+    if (!this.#admitControlFrame()) return;
+    const output = this.#output;
+    output.reserve(frameHeaderBytes + pingBytes);
+    const at = writeFrameHeader(output.bytes, output.length, pingBytes, FrameType.ping, Flag.ack, 0);
+    output.bytes.set(bytes.subarray(start, end), at);
+    output.length = at + pingBytes;
+  }
+
+  #onPingAck(kind: number, sequence: number): void {
+    if (kind === PingKind.owner && sequence === this.#pingSequence) {
+      const onAck = this.#ownerPing;
+      this.#ownerPing = undefined;
+      onAck?.(this.engine.clock.now() - this.#pingSentAtMs);
+    } else if (kind === PingKind.bandwidth && this.#bandwidthBytes >= 0) this.#growWindows();
+    else if (kind === PingKind.drain && this.#phase === 'draining') this.#finishDrain();
+  }
+
+  #onGoAway(streamId: number, bytes: Uint8Array, start: number, end: number): void {
+    if (streamId !== 0) {
+      this.#protocolError(ErrorCode.protocolError, 'GOAWAY on a stream (RFC 9113 6.8)');
+      return;
+    }
+    if (end - start < 8) {
+      this.#protocolError(ErrorCode.frameSizeError, 'GOAWAY must have 8 bytes at least (RFC 9113 6.8)');
+      return;
+    }
+    this.counters.goAwayReceived++;
+    const lastStreamId = readUint31(bytes, start);
+    const code = readUint32(bytes, start + 4);
+    const debugData = Buffer.from(bytes.subarray(start + 8, Math.min(end, start + 8 + 256))).toString('latin1');
+    this.goingAway = true;
+    this.#handler.onGoAway(this, lastStreamId, code, debugData);
+    if (this.role === 'client') {
+      for (const stream of [...this.#streams.values()]) {
+        if (stream.id <= lastStreamId) continue;
+        this.#releaseHeld(stream);
+        this.#closeStream(stream);
+        stream.handler.onReset(stream, ErrorCode.refusedStream, true);
+      }
+    }
+    this.#closeWhenIdle();
+  }
+
+  #onWindowUpdate(streamId: number, bytes: Uint8Array, start: number, end: number): void {
+    if (end - start !== 4) {
+      this.#protocolError(ErrorCode.frameSizeError, 'WINDOW_UPDATE must have 4 bytes (RFC 9113 6.9)');
+      return;
+    }
+    this.#budgets.windowUpdates++;
+    this.#budgets.dataFramesSent = this.#sender.framesSent;
+    if (this.#budgets.tooManyWindowUpdates) {
+      this.counters.inboundWindowUpdateFramesFlood++;
+      this.#protocolError(ErrorCode.enhanceYourCalm, 'too many WINDOW_UPDATE frames');
+      return;
+    }
+    const increment = readUint31(bytes, start);
+    if (streamId === 0) {
+      if (increment === 0) this.#protocolError(ErrorCode.protocolError, 'WINDOW_UPDATE of 0 (RFC 9113 6.9)');
+      else if (!this.#sender.grow(increment))
+        this.#protocolError(ErrorCode.flowControlError, "the connection's window overflows (RFC 9113 6.9.1)");
+      else this.#sender.pump();
+      return;
+    }
+    if (this.#isIdle(streamId)) {
+      this.#protocolError(ErrorCode.protocolError, 'WINDOW_UPDATE on an idle stream (RFC 9113 5.1)');
+      return;
+    }
+    const stream = this.#streams.get(streamId);
+    if (stream === undefined) return;
+    if (increment === 0) this.#streamError(stream, ErrorCode.protocolError, 'WINDOW_UPDATE of 0 (RFC 9113 6.9)');
+    else if (stream.sendWindow + increment > largestWindowBytes) {
+      this.#streamError(stream, ErrorCode.flowControlError, "the stream's window overflows (RFC 9113 6.9.1)");
+    } else {
+      stream.sendWindow += increment;
+      this.#sender.onStreamCredit(stream);
+    }
+  }
+
+  // ---- streams ----
+
+  #addStream(id: number, handler: StreamHandler): Stream {
+    const stream = new Stream(this, id, handler, this.#peerInitialWindow, this.#streamWindow, this.engine.clock.now());
+    this.#streams.set(id, stream);
+    this.counters.streamsTotal++;
+    this.counters.streamsActive++;
+    return stream;
+  }
+
+  /** END_STREAM of ours is written. */
+  #localEnd(stream: Stream): void {
+    stream.localEnded = true;
+    stream.endSent = true;
+    if (stream.remoteEnded) this.#closeStream(stream);
+    else if (this.role === 'server') {
+      // RFC 9113 8.1: an answer that is complete before its request. NO_ERROR keeps the client from taking it for a failure.
+      this.#sendReset(stream.id, ErrorCode.noError);
+      this.#releaseHeld(stream);
+      this.#closeStream(stream);
+    }
+  }
+
+  #remoteEnd(stream: Stream): void {
+    if (stream.endSent) this.#closeStream(stream);
+  }
+
+  /** The one place where a stream becomes closed. */
+  #closeStream(stream: Stream): void {
+    if (stream.closed) return;
+    stream.closed = true;
+    this.#streams.delete(stream.id);
+    this.counters.streamsActive--;
+    this.#sender.forget(stream);
+    if (stream.pendingTrailers !== undefined) {
+      this.engine.returnBlock(stream.pendingTrailers);
+      stream.pendingTrailers = undefined;
+    }
+    if (this.goingAway) this.#closeWhenIdle();
+    else if (this.role === 'client' && !this.closed) this.#handler.onCapacity(this);
+  }
+
+  /** The peer broke a rule of one stream. */
+  #streamError(stream: Stream, code: number, message: string): void {
+    this.counters.rxMessagingError++;
+    stream.problem = message;
+    this.#releaseHeld(stream);
+    this.#closeStream(stream);
+    this.#refuse(stream.id, code);
+    stream.handler.onReset(stream, code, false);
+  }
+
+  #streamErrorById(streamId: number, code: number, message: string): void {
+    const stream = this.#streams.get(streamId);
+    if (stream !== undefined) this.#streamError(stream, code, message);
+    else if (this.#isIdle(streamId)) this.#protocolError(code, message);
+    else this.#refuse(streamId, code);
+  }
+
+  #onFrameForClosedStream(streamId: number, frame: string): void {
+    if (this.#isIdle(streamId)) this.#protocolError(ErrorCode.protocolError, `${frame} on an idle stream (RFC 9113 5.1)`);
+    else if (this.role === 'server' && !this.#wasReset(streamId)) this.#refuse(streamId, ErrorCode.streamClosed);
+  }
+
+  /** A reset that the peer made us send: it has a budget of its own, since it costs as much as the peer's own resets. */
+  #refuse(streamId: number, code: number): void {
+    this.#sendReset(streamId, code);
+    if (this.role === 'server' && !this.#ownResets.take(1, this.engine.clock.now())) {
+      this.counters.rapidReset++;
+      this.#protocolError(ErrorCode.enhanceYourCalm, 'too many streams had to be reset');
+    }
+  }
+
+  #isIdle(streamId: number): boolean {
+    if (streamId === 0) return true;
+    return this.role === 'server'
+      ? (streamId & 1) === 0 || streamId > this.#lastPeerStreamId
+      : (streamId & 1) === 0 || streamId >= this.#nextStreamId;
+  }
+
+  #wasReset(streamId: number): boolean {
+    return this.#resetIds.includes(streamId);
+  }
+
+  #releaseHeld(stream: Stream): void {
+    this.#heldBytes -= stream.heldBytes;
+    this.engine.bufferedBytes -= stream.heldBytes;
+    stream.heldBytes = 0;
+  }
+
+  // ---- output ----
+
+  #sendPreface(): void {
+    const { options } = this;
+    const settings: [number, number][] = [
+      [SettingId.headerTableSize, options.headerTableBytes],
+      [SettingId.initialWindowSize, options.initialStreamWindowBytes],
+      [SettingId.maxHeaderListSize, options.maxHeaderListBytes],
+    ];
+    if (this.role === 'client') settings.push([SettingId.enablePush, 0]);
+    else settings.push([SettingId.maxConcurrentStreams, options.maxConcurrentStreams]);
+    if (this.role === 'client') {
+      this.#output.reserve(clientPreface.length);
+      this.#output.length += clientPreface.copy(this.#output.bytes, this.#output.length);
+    }
+    this.#sendSettings(settings);
+    this.#announceConnectionCredit();
+  }
+
+  #sendSettings(settings: readonly [number, number][]): void {
+    const output = this.#output;
+    output.reserve(frameHeaderBytes + 6 * settings.length);
+    let at = writeFrameHeader(output.bytes, output.length, 6 * settings.length, FrameType.settings, 0, 0);
+    for (const [id, value] of settings) {
+      output.bytes[at] = id >>> 8;
+      output.bytes[at + 1] = id;
+      at = writeUint32(output.bytes, at + 2, value);
+    }
+    output.length = at;
+  }
+
+  /** Header blocks are encoded at the moment of writing: the peer's table must see them all, in this order. */
+  #writeBlock(streamId: number, block: HeaderBlock, endStream: boolean): void {
+    const output = this.#output;
+    const bound = this.#encoder.boundBytes(block);
+    output.reserve(bound + frameHeaderBytes * (2 + Math.ceil(bound / defaultFrameBytes)));
+    const frame = output.length;
+    const start = frame + frameHeaderBytes;
+    const end = this.#encoder.encode(block, output.bytes, start);
+    const flags = endStream ? Flag.endStream : 0;
+    if (end - start <= defaultFrameBytes) {
+      writeFrameHeader(output.bytes, frame, end - start, FrameType.headers, flags | Flag.endHeaders, streamId);
+      output.length = end;
+    } else output.length = this.#splitBlock(streamId, frame, start, end, flags);
+  }
+
+  #splitBlock(streamId: number, frame: number, start: number, end: number, flags: number): number {
+    const { bytes } = this.#output;
+    const encoded = Buffer.from(bytes.subarray(start, end));
+    let at = frame;
+    for (let from = 0; from < encoded.length; from += defaultFrameBytes) {
+      const count = Math.min(defaultFrameBytes, encoded.length - from);
+      const last = from + count === encoded.length ? Flag.endHeaders : 0;
+      at = writeFrameHeader(
+        bytes,
+        at,
+        count,
+        from === 0 ? FrameType.headers : FrameType.continuation,
+        (from === 0 ? flags : 0) | last,
+        streamId,
+      );
+      encoded.copy(bytes, at, from, from + count);
+      at += count;
+    }
+    return at;
+  }
+
+  #sendControl(type: number, flags: number): void {
+    if (!this.#admitControlFrame()) return;
+    this.#output.reserve(frameHeaderBytes);
+    this.#output.length = writeFrameHeader(this.#output.bytes, this.#output.length, 0, type, flags, 0);
+  }
+
+  #sendReset(streamId: number, code: number): void {
+    this.counters.txReset++;
+    this.#resetIds[this.#resetCount++ % rememberedResets] = streamId;
+    if (!this.#admitControlFrame()) return;
+    const output = this.#output;
+    output.reserve(frameHeaderBytes + 4);
+    const at = writeFrameHeader(output.bytes, output.length, 4, FrameType.rstStream, 0, streamId);
+    output.length = writeUint32(output.bytes, at, code);
+  }
+
+  /** Acknowledgements and resets queue up while the peer does not read: beyond a bound it is an attack (CVE-2019-9512, -9515). */
+  #admitControlFrame(): boolean {
+    if (this.closed) return false;
+    if (this.#output.inFlightBytes === 0) this.#budgets.queuedControlFrames = 0;
+    if (++this.#budgets.queuedControlFrames <= this.options.maxQueuedControlFrames) return true;
+    // One turn may bring many at once from an honest peer: only what a socket does not take counts.
+    if (this.#output.inFlightBytes === 0) return true;
+    this.counters.outboundControlFlood++;
+    this.#protocolError(ErrorCode.enhanceYourCalm, 'too many control frames wait for a peer that does not read');
+    return false;
+  }
+
+  #sendPing(kind: number, sequence: number): void {
+    const output = this.#output;
+    output.reserve(frameHeaderBytes + pingBytes);
+    let at = writeFrameHeader(output.bytes, output.length, pingBytes, FrameType.ping, 0, 0);
+    at = writeUint32(output.bytes, at, kind << 24);
+    output.length = writeUint32(output.bytes, at, sequence);
+  }
+
+  #sendGoAway(lastStreamId: number, code: number, debugData: string): void {
+    this.counters.goAwaySent++;
+    const debug = Buffer.from(debugData.slice(0, 256), 'latin1');
+    const output = this.#output;
+    output.reserve(frameHeaderBytes + 8 + debug.length);
+    let at = writeFrameHeader(output.bytes, output.length, 8 + debug.length, FrameType.goAway, 0, 0);
+    at = writeUint32(output.bytes, at, lastStreamId);
+    at = writeUint32(output.bytes, at, code);
+    output.length = at + debug.copy(output.bytes, at);
+  }
+
+  #writeWindowUpdate(streamId: number, increment: number): void {
+    const output = this.#output;
+    output.reserve(frameHeaderBytes + 4);
+    const at = writeFrameHeader(output.bytes, output.length, 4, FrameType.windowUpdate, 0, streamId);
+    output.length = writeUint32(output.bytes, at, increment);
+  }
+
+  readonly #onWritten = (): void => {
+    if (!this.closed && this.#sender.pendingBytes > 0) this.#sender.pump();
+  };
+
+  // ---- credit ----
+
+  /**
+   * The connection's credit goes back on receipt, so that one stalled stream does not stop the others, as long as what is held
+   * stays within the budgets of connection and process.
+   */
+  #announceConnectionCredit(): void {
+    const { connectionWindowBytes, maxConnectionBufferBytes } = this.options;
+    if (this.closed || this.engine.bufferedBytes >= this.engine.maxBufferedBytes) return;
+    const target = Math.min(connectionWindowBytes, maxConnectionBufferBytes - this.#heldBytes);
+    const increment = target - this.#receiveWindow;
+    if (increment < Math.min(connectionWindowBytes / 4, defaultWindowBytes)) return;
+    this.#receiveWindow += increment;
+    this.#writeWindowUpdate(0, increment);
+  }
+
+  #announceStreamCredit(stream: Stream): void {
+    const increment = stream.unannouncedBytes;
+    stream.unannouncedBytes = 0;
+    stream.receiveWindow += increment;
+    this.#writeWindowUpdate(stream.id, increment);
+  }
+
+  /** A ping times one round trip; the bytes received meanwhile are the bandwidth-delay product. Only while windows can still grow. */
+  #measureBandwidth(): void {
+    if (this.#bandwidthBytes >= 0 || this.#streamWindow >= this.options.maxStreamWindowBytes) return;
+    this.#bandwidthBytes = 0;
+    this.#sendPing(PingKind.bandwidth, 0);
+  }
+
+  #growWindows(): void {
+    const product = this.#bandwidthBytes;
+    this.#bandwidthBytes = -1;
+    // A reader that falls behind gets no larger window: the rest would only be buffered here.
+    if (product * 1.5 < this.#streamWindow || this.#heldBytes > this.options.maxConnectionBufferBytes / 4) return;
+    const grown = Math.min(Math.max(product, this.#streamWindow) * 2, this.options.maxStreamWindowBytes);
+    const delta = grown - this.#streamWindow;
+    this.#streamWindow = grown;
+    for (const stream of this.#streams.values()) stream.receiveWindow += delta;
+    this.#sendSettings([[SettingId.initialWindowSize, grown]]);
+  }
+
+  // ---- the end ----
+
+  /** The timer wheel's: what the present phase waited for has not come. */
+  onPhaseDeadline(): void {
+    switch (this.#phase) {
+      case 'preface':
+        this.counters.prefaceTimeout++;
+        this.#fail({ kind: 'timeout', code: ErrorCode.settingsTimeout, message: 'the preface and first SETTINGS did not come in time' });
+        break;
+      case 'first-request':
+        this.#fail({ kind: 'timeout', code: ErrorCode.noError, message: 'no request came in time' });
+        break;
+      case 'draining':
+        this.#finishDrain();
+        break;
+      case 'closing':
+        this.socket.destroy();
+        break;
+      default:
+    }
+  }
+
+  #finishDrain(): void {
+    this.engine.wheel.cancel(this.#phaseDeadline);
+    this.#phase = 'open';
+    this.#finalGoAway = true;
+    this.#sendGoAway(this.#lastPeerStreamId, ErrorCode.noError, this.#drainDebugData);
+    this.#closeWhenIdle();
+  }
+
+  #closeWhenIdle(): void {
+    if (this.closed || this.#streams.size > 0) return;
+    // A server between its two GOAWAYs still awaits streams that are on their way.
+    if (this.role === 'server' && this.goingAway && !this.#finalGoAway && this.#phase === 'draining') return;
+    this.#end({ kind: 'local', code: ErrorCode.noError, message: 'drained' });
+  }
+
+  #protocolError(code: number, message: string): void {
+    this.#fail({ kind: 'protocol', code, message: `${errorCodeName(code)}: ${message}` });
+  }
+
+  /** Says GOAWAY and ends. */
+  #fail(cause: ConnectionCloseCause): void {
+    if (this.closed) return;
+    this.#sendGoAway(this.#lastPeerStreamId, cause.code, cause.message);
+    this.#end(cause);
+  }
+
+  /** What is written goes out; the socket has a moment to take it. */
+  #end(cause: ConnectionCloseCause): void {
+    if (this.closed) return;
+    this.#output.flush();
+    this.#phase = 'closing';
+    this.engine.wheel.arm(this.#phaseDeadline, this.engine.clock.now() + closeGraceMs);
+    this.#closed(cause);
+    this.socket.end();
+  }
+
+  #finish(cause: ConnectionCloseCause): void {
+    if (!this.closed) this.#closed(cause);
+    this.engine.wheel.cancel(this.#phaseDeadline);
+    this.socket.destroy();
+  }
+
+  /** The one place where the connection becomes closed. */
+  #closed(cause: ConnectionCloseCause): void {
+    this.closed = true;
+    this.goingAway = true;
+    this.#closeCause = cause;
+    this.#output.close();
+    this.counters.connectionsActive--;
+    this.#ownerPing = undefined;
+    for (const stream of [...this.#streams.values()]) {
+      this.#releaseHeld(stream);
+      this.#closeStream(stream);
+      stream.connectionLost = true;
+      stream.problem = cause.message;
+      stream.handler.onReset(stream, cause.code, false);
+    }
+    this.#handler.onClose(this, cause);
+  }
+
+  /** Why it was closed; `undefined` while it lives. */
+  get closeCause(): ConnectionCloseCause | undefined {
+    return this.#closeCause;
+  }
+
+  readonly #onSocketError = (error: Error): void => {
+    this.#finish({ kind: 'error', code: ErrorCode.connectError, message: error.message });
+  };
+
+  readonly #onSocketEnd = (): void => {
+    const message = this.ready ? 'the peer closed the connection' : 'the peer closed the connection before it said anything';
+    this.#finish({ kind: 'peer', code: ErrorCode.cancel, message });
+  };
+}
+
+/** A stream between its birth and the moment when the owner's `onRequest` has given it a handler. */
+const unowned: StreamHandler = { onHeaders() {}, onData() {}, onTrailers() {}, onReset() {}, onSent() {} };

@@ -1,0 +1,138 @@
+import { ErrorCode, Flag, FrameType, frameHeaderBytes, readUint31 } from './frames.ts';
+
+/** Whoever reads frames. A sink that has `closed` itself hears nothing more, also from the bytes already at hand. */
+export interface FrameSink {
+  readonly closed: boolean;
+  /** A whole frame of any type but DATA; `bytes` is valid during the call. */
+  onFrame(type: number, flags: number, streamId: number, bytes: Uint8Array, start: number, end: number): void;
+  /** The header of a DATA frame; `length` counts padding, too. */
+  onDataFrame(streamId: number, flags: number, length: number, padding: number): void;
+  /** A piece of the DATA frame begun last, without padding; `last` exactly once, possibly with nothing. */
+  onDataPiece(bytes: Uint8Array, start: number, end: number, last: boolean): void;
+  onFramingError(code: number, message: string): void;
+}
+
+/**
+ * Cuts a byte stream into frames (RFC 9113 4.1), however the bytes are split. DATA is handed on as it comes; other frames are
+ * whole, since they are small. Bytes are copied only where a frame crosses two chunks.
+ */
+export class FrameReader {
+  readonly #sink: FrameSink;
+  readonly #maxFrameBytes: number;
+  /** The beginning of a frame whose end has not come yet. */
+  #carry: Buffer | undefined;
+  #carried = 0;
+  /** The last piece of the DATA frame has not been told yet. */
+  #dataOpen = false;
+  #dataLeft = 0;
+  #paddingLeft = 0;
+
+  constructor(sink: FrameSink, maxFrameBytes: number) {
+    this.#sink = sink;
+    this.#maxFrameBytes = maxFrameBytes;
+  }
+
+  /** A frame has begun and not ended. */
+  get insideFrame(): boolean {
+    return this.#dataOpen || this.#paddingLeft > 0 || this.#carried > 0;
+  }
+
+  read(bytes: Uint8Array, from: number, end: number): void {
+    let at = from;
+    const sink = this.#sink;
+    while (at < end && !sink.closed) {
+      if (this.#dataOpen || this.#paddingLeft > 0) at = this.#readData(bytes, at, end);
+      else if (this.#carried > 0) at = this.#readCarried(bytes, at, end);
+      else {
+        const next = this.#readWhole(bytes, at, end);
+        if (next < 0) {
+          this.#keep(bytes, at, end);
+          return;
+        }
+        at = next;
+      }
+    }
+  }
+
+  /** Reads one frame that is wholly at hand and returns the offset behind it, or -1 where its end is missing. */
+  #readWhole(bytes: Uint8Array, at: number, end: number): number {
+    if (end - at < frameHeaderBytes) return -1;
+    const length = ((bytes[at] as number) << 16) | ((bytes[at + 1] as number) << 8) | (bytes[at + 2] as number);
+    const type = bytes[at + 3] as number;
+    const flags = bytes[at + 4] as number;
+    if (length > this.#maxFrameBytes) {
+      this.#sink.onFramingError(ErrorCode.frameSizeError, `a frame of ${length} bytes, ${this.#maxFrameBytes} are allowed (RFC 9113 4.2)`);
+      return end;
+    }
+    const payload = at + frameHeaderBytes;
+    if (type === FrameType.data) {
+      const padded = (flags & Flag.padded) !== 0;
+      if (padded && length > 0 && end === payload) return -1;
+      const padding = padded ? (length === 0 ? 1 : (bytes[payload] as number) + 1) : 0;
+      if (padding > length) {
+        this.#sink.onFramingError(ErrorCode.protocolError, 'padding is longer than the DATA frame (RFC 9113 6.1)');
+        return end;
+      }
+      this.#dataOpen = true;
+      this.#dataLeft = length - padding;
+      this.#paddingLeft = padded ? padding - 1 : 0;
+      this.#sink.onDataFrame(readUint31(bytes, at + 5), flags, length, padding);
+      return this.#readData(bytes, padded ? payload + 1 : payload, end);
+    }
+    if (end - payload < length) return -1;
+    this.#sink.onFrame(type, flags, readUint31(bytes, at + 5), bytes, payload, payload + length);
+    return payload + length;
+  }
+
+  #readData(bytes: Uint8Array, from: number, end: number): number {
+    let at = from;
+    if (this.#dataOpen) {
+      const taken = Math.min(this.#dataLeft, end - at);
+      this.#dataLeft -= taken;
+      const last = this.#dataLeft === 0;
+      if (last) this.#dataOpen = false;
+      if (taken > 0 || last) this.#sink.onDataPiece(bytes, at, at + taken, last);
+      at += taken;
+    }
+    if (!this.#dataOpen && this.#paddingLeft > 0) {
+      const skipped = Math.min(this.#paddingLeft, end - at);
+      this.#paddingLeft -= skipped;
+      at += skipped;
+    }
+    return at;
+  }
+
+  #keep(bytes: Uint8Array, at: number, end: number): void {
+    this.#carry ??= Buffer.allocUnsafeSlow(frameHeaderBytes + this.#maxFrameBytes);
+    this.#carry.set(bytes.subarray(at, end), this.#carried);
+    this.#carried += end - at;
+  }
+
+  /** Completes the carried frame from `bytes`, one needed portion at a time: its header, the padding's length, its payload. */
+  #readCarried(bytes: Uint8Array, from: number, end: number): number {
+    let at = from;
+    const carry = this.#carry as Buffer;
+    for (;;) {
+      const needed = this.#neededBytes(carry) - this.#carried;
+      const taken = Math.min(needed, end - at);
+      carry.set(bytes.subarray(at, at + taken), this.#carried);
+      this.#carried += taken;
+      at += taken;
+      if (taken < needed) return at;
+      const whole = this.#readWhole(carry, 0, this.#carried);
+      if (whole >= 0) {
+        this.#carried = 0;
+        return at;
+      }
+    }
+  }
+
+  #neededBytes(carry: Buffer): number {
+    if (this.#carried < frameHeaderBytes) return frameHeaderBytes;
+    const length = carry.readUIntBE(0, 3);
+    if (length > this.#maxFrameBytes) return frameHeaderBytes;
+    if (carry[3] !== FrameType.data) return frameHeaderBytes + length;
+    // The payload of DATA is not carried: its header is enough, and the byte that says how long the padding is.
+    return ((carry[4] as number) & Flag.padded) !== 0 && length > 0 ? frameHeaderBytes + 1 : frameHeaderBytes;
+  }
+}

@@ -1,0 +1,10 @@
+export { Connection, type ConnectionCloseCause, type ConnectionHandler } from './connection.ts';
+export { Http2Counters } from './counters.ts';
+export { Engine } from './engine.ts';
+export { clientPreface, ErrorCode, errorCodeName } from './frames.ts';
+export { FieldFlag, HeaderBlock } from './header-block.ts';
+export { Token, tokenName, tokenOfName } from './hpack/token.ts';
+export { statusOf } from './message-rules.ts';
+export { defaultHttp2Options, type Http2Options } from './options.ts';
+export { PendingData } from './pending-data.ts';
+export { Stream, type StreamHandler } from './stream.ts';
