@@ -45,7 +45,8 @@ const textOf = (node: unknown): string | undefined => {
   if (!isNode(node)) return undefined;
   if (node.type === 'StringLiteral') return node['value'] as string;
   if (node.type === 'TemplateLiteral' && (node['expressions'] as unknown[]).length === 0) {
-    return ((node['quasis'] as SyntaxNode[])[0]?.['value'] as { cooked: string }).cooked;
+    const [only] = node['quasis'] as { value: { cooked: string } }[];
+    return only?.value.cooked;
   }
   if (node.type === 'TSLiteralType') return textOf(node['literal']);
   return undefined;
