@@ -482,7 +482,8 @@ export class Connection {
       this.#protocolError(ErrorCode.protocolError, 'padding or priority is longer than the HEADERS frame (RFC 9113 6.2)');
       return;
     }
-    if (streamId === 0 || (this.role === 'server') !== ((streamId & 1) === 1)) {
+    // Even ids belong to server push, which we do not allow.
+    if ((streamId & 1) === 0) {
       this.#protocolError(ErrorCode.protocolError, `HEADERS on stream ${streamId} (RFC 9113 5.1.1)`);
       return;
     }
