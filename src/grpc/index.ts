@@ -1,0 +1,14 @@
+export { decodeGrpcMessage, encodeGrpcMessage, longestGrpcMessageBytes } from './message.ts';
+export { type ReasonReply, reasonTable, statusOfReason } from './reason-table.ts';
+export { isGrpcContentType, isGrpcPath, isGrpcPathBytes } from './request-shape.ts';
+export {
+  applicationOnlyStatuses,
+  GrpcStatus,
+  type GrpcStatusCode,
+  parseGrpcStatus,
+  statusFromHttp,
+  statusFromReset,
+  statusName,
+  statusOfName,
+} from './status.ts';
+export { formatGrpcTimeout, longestGrpcTimeoutBytes, parseGrpcTimeoutMs, writeGrpcTimeout } from './timeout.ts';
