@@ -42,7 +42,7 @@ export class HpackDecoder {
 
   /** `maxTableBytes` is our SETTINGS_HEADER_TABLE_SIZE; 4096 unless we announced another one. */
   constructor(maxTableBytes = 4096) {
-    this.#table = new DynamicTable(maxTableBytes);
+    this.#table = new DynamicTable(Math.min(maxTableBytes, 4096));
     this.#maxTableBytes = maxTableBytes;
   }
 
