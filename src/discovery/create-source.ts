@@ -1,15 +1,15 @@
 import type { Clock, Logger } from '../core/index.ts';
+import type { EndpointPolicy, EndpointSourcePolicy } from '../policy/index.ts';
 import { DnsEndpointSource } from './dns-source.ts';
 import type { EndpointSource } from './endpoints.ts';
 import { type EndpointResolver, systemResolver } from './resolver.ts';
-import type { EndpointSourcePolicy } from './source-policy.ts';
 
 export interface EndpointSourceContext {
   readonly clock: Clock;
   readonly log: Logger;
   /** How names become addresses; the system's way unless given. */
   readonly resolver?: EndpointResolver;
-  /** How long endpoints are kept after an empty answer; five minutes unless given. */
+  /** How long names in a static list are kept after an empty answer; five minutes unless given. A `dns` policy has its own. */
   readonly keepLastMs?: number;
   /** From 0 to 1, for jitter. */
   readonly random?: () => number;
@@ -21,21 +21,20 @@ const defaultKeepLastMs = 300_000;
 
 /**
  * Starts the source that a cluster's policy asks for. Whoever calls it owes a `close()`. A source of names begins empty and
- * fills as soon as the first answer is there.
+ * fills as soon as the first answer is there; endpoints that nobody wrote are none, until a source of discovery knows them.
  */
 export const createEndpointSource = (policy: EndpointSourcePolicy, context: EndpointSourceContext): EndpointSource => {
-  const options = {
-    clock: context.clock,
-    log: context.log,
-    resolver: context.resolver ?? systemResolver,
-    keepLastMs: context.keepLastMs ?? defaultKeepLastMs,
-    random: context.random ?? Math.random,
-  };
+  const { clock, log, resolver = systemResolver, keepLastMs = defaultKeepLastMs, random = Math.random } = context;
+  const options = { clock, log, resolver, random };
+  // People write `endpoints: ["auth:50051"]` for a compose service: a name in a list means what it means under `dns`.
+  const list = (names: readonly EndpointPolicy[]): EndpointSource =>
+    new DnsEndpointSource({ kind: 'dns', names, family: 'all', allAddresses: true, refreshMs: defaultRefreshMs, keepLastMs }, options);
   switch (policy.kind) {
     case 'static':
-      // People write `endpoints: ["auth:50051"]` for a compose service: a name there means what it means under `dns`.
-      return new DnsEndpointSource(policy.endpoints, { ...options, refreshMs: defaultRefreshMs });
+      return list(policy.endpoints);
     case 'dns':
-      return new DnsEndpointSource(policy.targets, { ...options, refreshMs: policy.refreshMs ?? defaultRefreshMs });
+      return new DnsEndpointSource(policy, options);
+    case 'unwritten':
+      return list([]);
   }
 };

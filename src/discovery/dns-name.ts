@@ -7,6 +7,8 @@ export interface DnsNameOptions {
   readonly random: () => number;
   /** Milliseconds between two looks where the resolver knows no TTL. */
   readonly refreshMs: number;
+  /** Takes out of an answer what counts. */
+  readonly select: (addresses: readonly string[]) => readonly string[];
   /** How long a name that has no addresses any more keeps its last ones. */
   readonly keepLastMs: number;
   /** Called after each answer and each failure. */
@@ -52,12 +54,13 @@ export class DnsName {
 
   /** Never rejects: what goes wrong becomes `error`. */
   async #look(): Promise<void> {
-    const { resolver, onLook, clock } = this.#options;
+    const { resolver, select, onLook, clock } = this.#options;
     this.counts.update_attempt++;
     let delayMs: number;
     try {
-      const { addresses, ttlMs } = await resolver.resolve(this.name);
+      const { addresses: answered, ttlMs } = await resolver.resolve(this.name);
       if (this.#closed) return;
+      const addresses = select(answered);
       delayMs = addresses.length > 0 ? this.#found(addresses, ttlMs) : this.#foundNothing();
     } catch (error) {
       if (this.#closed) return;

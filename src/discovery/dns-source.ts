@@ -1,5 +1,6 @@
 import { isIP } from 'node:net';
 import { type Clock, type Logger, WatchSource } from '../core/index.ts';
+import type { DnsEndpointsPolicy, EndpointPolicy } from '../policy/index.ts';
 import { DnsName, shortestRefreshMs } from './dns-name.ts';
 import {
   type EndpointAddress,
@@ -10,25 +11,29 @@ import {
   sameEndpoints,
 } from './endpoints.ts';
 import type { EndpointResolver } from './resolver.ts';
-import type { EndpointTarget } from './source-policy.ts';
 
 export interface DnsEndpointSourceOptions {
   readonly clock: Clock;
   readonly log: Logger;
   readonly resolver: EndpointResolver;
+  /** From 0 to 1, for jitter. */
   readonly random: () => number;
-  readonly refreshMs: number;
-  readonly keepLastMs: number;
 }
 
-const bare = (host: string): string => (host.startsWith('[') && host.endsWith(']') ? host.slice(1, -1) : host);
+/** What of an answer becomes endpoints. `preferred` takes the other family only where its own is missing. */
+const selectAddresses = (addresses: readonly string[], { family, allAddresses }: DnsEndpointsPolicy): readonly string[] => {
+  const wanted = family.startsWith('v4') ? 4 : family.startsWith('v6') ? 6 : 0;
+  const ofFamily = wanted === 0 ? addresses : addresses.filter((address) => isIP(address) === wanted);
+  const selected = ofFamily.length === 0 && family.endsWith('_preferred') ? addresses : ofFamily;
+  return allAddresses ? selected : selected.slice(0, 1);
+};
 
 /**
  * Every address of every name is an endpoint, asked for anew at each interval (Envoy: STRICT_DNS). IP addresses among the
  * targets are endpoints as they stand, from the first moment on; a source of nothing but addresses asks nobody.
  */
 export class DnsEndpointSource implements EndpointSource {
-  readonly #targets: readonly EndpointTarget[];
+  readonly #targets: readonly EndpointPolicy[];
   readonly #names = new Map<string, DnsName>();
   readonly #watch: WatchSource<EndpointSet>;
   readonly #log: Logger;
@@ -36,15 +41,16 @@ export class DnsEndpointSource implements EndpointSource {
   #latest: EndpointSet;
   #closed = false;
 
-  constructor(targets: readonly EndpointTarget[], options: DnsEndpointSourceOptions) {
-    const { log, refreshMs } = options;
-    this.#targets = targets.map((target) => ({ ...target, host: bare(target.host) }));
-    this.#log = log;
+  constructor(policy: DnsEndpointsPolicy, options: DnsEndpointSourceOptions) {
+    this.#targets = policy.names;
+    this.#log = options.log;
     for (const { host } of this.#targets) {
       if (isIP(host) !== 0 || this.#names.has(host)) continue;
       const name: DnsName = new DnsName(host, {
         ...options,
-        refreshMs: Math.max(refreshMs, shortestRefreshMs),
+        refreshMs: Math.max(policy.refreshMs, shortestRefreshMs),
+        keepLastMs: policy.keepLastMs,
+        select: (addresses) => selectAddresses(addresses, policy),
         onLook: () => this.#refresh(),
       });
       this.#names.set(host, name);

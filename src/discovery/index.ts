@@ -1,4 +1,3 @@
 export { createEndpointSource, type EndpointSourceContext } from './create-source.ts';
 export type { EndpointAddress, EndpointSet, EndpointSource, EndpointUpdateCounts } from './endpoints.ts';
 export { type EndpointResolver, type NameServerOptions, nameServerResolver, type ResolvedName, systemResolver } from './resolver.ts';
-export type { DnsEndpointsPolicy, EndpointSourcePolicy, EndpointTarget, StaticEndpointsPolicy } from './source-policy.ts';

@@ -1,9 +1,8 @@
 import { type Fate, fates } from '../core/index.ts';
+import type { Direction } from '../policy/index.ts';
 import { durationBucketsSeconds, MethodMetrics } from './method-metrics.ts';
 import type { StatSink, StatSource } from './stats.ts';
 
-/** `inbound`: peers call our service. `outbound`: our service calls peers. */
-export type Direction = 'inbound' | 'outbound';
 export const directions: readonly Direction[] = ['inbound', 'outbound'];
 
 export interface CallMetricsOptions {

@@ -1,3 +1,5 @@
-export { CallMetrics, type CallMetricsOptions, type Direction, directions, overflowLabel } from './call-metrics.ts';
+/** `inbound`: peers call our service. `outbound`: our service calls peers. */
+export type { Direction } from '../policy/index.ts';
+export { CallMetrics, type CallMetricsOptions, directions, overflowLabel } from './call-metrics.ts';
 export { durationBucketsSeconds, MethodMetrics, statusCount } from './method-metrics.ts';
 export { type Stat, StatRegistry, type StatSink, type StatSource } from './stats.ts';
