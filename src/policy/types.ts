@@ -1,4 +1,6 @@
-import type { BreakerOptions, LbPolicy, RetryBudgetOptions, RetryPolicyOptions } from '../resilience/index.ts';
+import type { BreakerOptions, LbPolicy, RetryPolicyOptions, ThresholdOptions } from '../resilience/index.ts';
+
+export type { ThresholdOptions };
 
 /** Where something was written; line and column count from 1. File, line and column are `''`, 0 and 0 for what nobody wrote (a default). */
 export interface SourceLocation {
@@ -111,19 +113,6 @@ export interface BreakerPolicy extends BreakerOptions {
   readonly scope: 'cluster' | 'endpoint' | 'method';
 }
 
-/** Envoy's `CircuitBreakers.Thresholds` of the default priority. */
-export interface ThresholdOptions {
-  readonly maxConnections: number;
-  readonly maxPendingRequests: number;
-  readonly maxRequests: number;
-  /** Retries at once beside the budget; `Infinity` unless written without a `retry_budget` (Envoy ignores it beside one). */
-  readonly maxRetries: number;
-  /** Always there: 20 %, at least 3, where nobody wrote one. */
-  readonly retryBudget: RetryBudgetOptions;
-  /** Whether `circuit_breakers.default.remaining_*` are shown in the statistics. */
-  readonly trackRemaining: boolean;
-}
-
 export interface UpstreamTlsPolicy {
   /** `disable` is plain text, and is never chosen by default. */
   readonly mode: 'mutual' | 'disable';
@@ -146,6 +135,7 @@ export interface ClusterPolicy {
   readonly lbPolicy: LbPolicy;
   readonly connectTimeoutMs: number;
   readonly breaker: BreakerPolicy;
+  /** `retryBudget` is missing only where `max_retries` was written alone; the default budget exists beside it all the same. */
   readonly thresholds: ThresholdOptions;
   readonly tls: UpstreamTlsPolicy;
   /** PING after this long without a frame; at least 10 s. 0 = none. */
@@ -169,7 +159,7 @@ export interface PolicyTable {
   readonly defaultAction: DefaultAction;
   /** MAX_CONCURRENT_STREAMS announced on both listeners. */
   readonly maxConcurrentStreams: number;
-  /** SHA-256 of names and contents, hexadecimal. */
+  /** SHA-256 of the names and contents of the files, hexadecimal. */
   readonly version: string;
   readonly files: readonly PolicyFileInfo[];
   readonly warnings: readonly PolicyProblem[];
