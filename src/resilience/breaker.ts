@@ -1,0 +1,243 @@
+import type { PendingCounts, RollingCounts, RollingStatistics, RollingWindow } from './rolling-window.ts';
+
+export type BreakerState = 'CLOSED' | 'OPEN' | 'HALF_OPEN';
+
+export interface BreakerOptions {
+  /** Failures without a success in between that open it; at least 1. */
+  readonly consecutiveFailures: number;
+  /** How long it stays open before a probe is let through, in milliseconds. */
+  readonly recoveryTimeoutMs: number;
+  /**
+   * How long a probe may take before it counts as failed, in milliseconds. Default: as long as the breaker would stay open, but
+   * between 1 s and 30 s. A hung probe then keeps callers out no longer than an open breaker does.
+   */
+  readonly probeTimeoutMs?: number;
+}
+
+/** What a cluster gets for which nobody wrote a breaker. */
+export const defaultBreaker: BreakerOptions = { consecutiveFailures: 5, recoveryTimeoutMs: 60_000 };
+
+export interface BreakerChange {
+  readonly from: BreakerState;
+  readonly to: BreakerState;
+  readonly why: 'failures' | 'probe_started' | 'probe_succeeded' | 'probe_failed' | 'probe_hung' | 'held' | 'hold_ended' | 'reset';
+  readonly nowMs: number;
+}
+
+/** Held open or closed by hand until `untilMs` (monotonic; infinite: until a reset). */
+export interface BreakerHold {
+  readonly state: 'OPEN' | 'CLOSED';
+  readonly untilMs: number;
+}
+
+/**
+ * Stops calling what does not answer: `consecutiveFailures` in a row open it, after `recoveryTimeoutMs` one probe at a time is let
+ * through, and the first that succeeds closes it. Without it every caller waits for its own timeout, and the upstream never rests.
+ *
+ * Each admission is a permit that carries its generation. Every change of state, and every probe, begins a new generation, and a result
+ * of an earlier one is void: the late success of a call from before an outage must not close the breaker, nor its late failure open it again.
+ *
+ * Time is handed in as monotonic milliseconds; nothing happens by itself, so that a breaker owns no timer. opossum keeps the rolling
+ * statistics (`RollingWindow`); the states are our own, since opossum trips on percentages, closes on a cancelled probe, and waits
+ * for a hung one for ever.
+ */
+export class Breaker {
+  /** Hears each change of state after it has happened, for the log. Must not throw. */
+  onChange: ((change: BreakerChange) => void) | undefined = undefined;
+  #options: BreakerOptions;
+  #state: BreakerState = 'CLOSED';
+  #generation = 1;
+  #consecutiveFailures = 0;
+  #openedAtMs: number | undefined;
+  /** Until when the probe under way may take; `undefined` while there is none. */
+  #probeDueMs: number | undefined;
+  #hold: BreakerHold | undefined;
+  #failuresTotal = 0;
+  #opensTotal = 0;
+  #rejectedTotal = 0;
+  readonly #window: RollingWindow | undefined;
+  readonly #pending: PendingCounts = { attempts: 0, successes: 0, failures: 0, rejected: 0 };
+  readonly #statistics: RollingStatistics | undefined;
+
+  /** Without a `window` there are no rolling statistics. */
+  constructor(options: BreakerOptions, window?: RollingWindow) {
+    this.#options = options;
+    this.#window = window;
+    this.#statistics = window?.track(this.#pending);
+  }
+
+  /**
+   * Asks to start one attempt. Returns a permit above 0, or 0 where it is refused. Who gets a permit owes one `succeed`, `fail` or
+   * `neutral` with it.
+   */
+  tryEnter(nowMs: number): number {
+    this.#window?.advance(nowMs);
+    if (this.#state !== 'CLOSED' || this.#hold !== undefined) this.#settle(nowMs);
+    if (this.#state === 'CLOSED') {
+      this.#pending.attempts++;
+      return this.#generation * 2;
+    }
+    if (this.#state === 'OPEN' || this.#probeDueMs !== undefined) {
+      this.#rejectedTotal++;
+      this.#pending.rejected++;
+      return 0;
+    }
+    this.#pending.attempts++;
+    // A generation of its own: of two probes that overlap, since the first was let go, only the later one counts.
+    this.#generation++;
+    this.#probeDueMs = nowMs + this.probeTimeoutMs;
+    return this.#generation * 2 + 1;
+  }
+
+  /** Whether `tryEnter` would refuse now. Takes nothing and changes nothing: for a balancer that skips what is open. */
+  refuses(nowMs: number): boolean {
+    const state = this.stateAt(nowMs);
+    if (state !== 'HALF_OPEN') return state === 'OPEN';
+    return this.#state === 'HALF_OPEN' && this.#probeDueMs !== undefined;
+  }
+
+  /** The attempt worked; a stream's probe does so with its response headers. */
+  succeed(permit: number, nowMs: number): void {
+    this.#pending.successes++;
+    if (!this.#isCurrent(permit, nowMs)) return;
+    this.#consecutiveFailures = 0;
+    if (this.#state === 'HALF_OPEN') this.#change('CLOSED', 'probe_succeeded', nowMs);
+  }
+
+  /** The attempt failed in a way that speaks about the upstream. */
+  fail(permit: number, nowMs: number): void {
+    this.#failuresTotal++;
+    this.#pending.failures++;
+    if (!this.#isCurrent(permit, nowMs)) return;
+    this.#consecutiveFailures++;
+    if (this.#state === 'HALF_OPEN') this.#open('probe_failed', nowMs);
+    else if (this.#hold === undefined && this.#consecutiveFailures >= this.#options.consecutiveFailures) this.#open('failures', nowMs);
+  }
+
+  /** The attempt says nothing about the upstream, such as one that its caller gave up. A probe makes room for the next one. */
+  neutral(permit: number, nowMs: number): void {
+    if (this.#isCurrent(permit, nowMs) && this.#state === 'HALF_OPEN') this.#probeDueMs = undefined;
+  }
+
+  /** By hand: closes it and forgets failures and hold. */
+  reset(nowMs: number): void {
+    this.#hold = undefined;
+    this.#consecutiveFailures = 0;
+    this.#change('CLOSED', 'reset', nowMs);
+  }
+
+  /** By hand: open or closed until `untilMs`, whatever happens meanwhile. Infinite: until `reset`. */
+  hold(state: 'OPEN' | 'CLOSED', untilMs: number, nowMs: number): void {
+    this.#hold = { state, untilMs };
+    if (state === 'OPEN') this.#open('held', nowMs);
+    else {
+      this.#consecutiveFailures = 0;
+      this.#change('CLOSED', 'held', nowMs);
+    }
+  }
+
+  /** New options of a reload; the state stays. */
+  update(options: BreakerOptions): void {
+    this.#options = options;
+  }
+
+  /** Ends the rolling statistics. For a breaker whose cluster is gone. */
+  dispose(): void {
+    this.#statistics?.stop();
+  }
+
+  /** The state as of the last call. Without traffic an open breaker stays `OPEN`: `stateAt` says what the next attempt will meet. */
+  get state(): BreakerState {
+    return this.#state;
+  }
+
+  /** What the state is at `nowMs`, for gauges; changes nothing. */
+  stateAt(nowMs: number): BreakerState {
+    if (this.#holdEnded(nowMs)) return this.#hold?.state === 'OPEN' ? 'HALF_OPEN' : 'CLOSED';
+    if (this.#hold !== undefined) return this.#state;
+    // A probe that hung failed at the end of its time, from where the recovery counts anew.
+    const hungAtMs = this.#probeHung(nowMs) ? this.#probeDueMs : undefined;
+    const openedAtMs = hungAtMs ?? (this.#state === 'OPEN' ? this.#openedAtMs : undefined);
+    if (openedAtMs === undefined) return this.#state;
+    return nowMs - openedAtMs >= this.#options.recoveryTimeoutMs ? 'HALF_OPEN' : 'OPEN';
+  }
+
+  /** Failures since the last success; those that opened it, while it is open. */
+  get consecutiveFailures(): number {
+    return this.#consecutiveFailures;
+  }
+  /** When it opened, in monotonic milliseconds; `undefined` while it is closed. */
+  get openedAtMs(): number | undefined {
+    return this.#openedAtMs;
+  }
+  /** The hold by hand, also one that has run out without a call since: compare its `untilMs`. */
+  get currentHold(): BreakerHold | undefined {
+    return this.#hold;
+  }
+  get failuresTotal(): number {
+    return this.#failuresTotal;
+  }
+  get opensTotal(): number {
+    return this.#opensTotal;
+  }
+  get rejectedTotal(): number {
+    return this.#rejectedTotal;
+  }
+  /** Time limit of a probe that is in force, in milliseconds. */
+  get probeTimeoutMs(): number {
+    return this.#options.probeTimeoutMs ?? Math.min(Math.max(this.#options.recoveryTimeoutMs, 1_000), 30_000);
+  }
+
+  /** What attempts did within the window until `nowMs`; `undefined` without a window. */
+  rollingCounts(nowMs: number): RollingCounts | undefined {
+    this.#window?.advance(nowMs);
+    return this.#statistics?.counts;
+  }
+
+  #isCurrent(permit: number, nowMs: number): boolean {
+    if (this.#state !== 'CLOSED' || this.#hold !== undefined) this.#settle(nowMs);
+    // In CLOSED a permit is even, in HALF_OPEN the probe's is odd: one comparison tells generation and kind.
+    return permit === this.#generation * 2 + (this.#state === 'HALF_OPEN' ? 1 : 0);
+  }
+
+  /** Takes the steps that time alone has brought. */
+  #settle(nowMs: number): void {
+    if (this.#holdEnded(nowMs)) this.#endHold(nowMs);
+    if (this.#hold !== undefined) return;
+    if (this.#probeHung(nowMs)) this.#open('probe_hung', this.#probeDueMs ?? nowMs);
+    if (this.#state === 'OPEN' && nowMs - (this.#openedAtMs ?? nowMs) >= this.#options.recoveryTimeoutMs) {
+      this.#change('HALF_OPEN', 'probe_started', nowMs);
+    }
+  }
+
+  #holdEnded(nowMs: number): boolean {
+    return this.#hold !== undefined && nowMs >= this.#hold.untilMs;
+  }
+
+  /** What was held open is probed first, rather than getting the whole load at once. */
+  #endHold(nowMs: number): void {
+    const held = this.#hold?.state;
+    this.#hold = undefined;
+    this.#consecutiveFailures = 0;
+    this.#change(held === 'OPEN' ? 'HALF_OPEN' : 'CLOSED', 'hold_ended', nowMs);
+  }
+
+  #probeHung(nowMs: number): boolean {
+    return this.#state === 'HALF_OPEN' && this.#probeDueMs !== undefined && nowMs >= this.#probeDueMs;
+  }
+
+  #open(why: BreakerChange['why'], nowMs: number): void {
+    this.#openedAtMs = nowMs;
+    this.#opensTotal++;
+    this.#change('OPEN', why, nowMs);
+  }
+
+  #change(to: BreakerState, why: BreakerChange['why'], nowMs: number): void {
+    const from = this.#state;
+    this.#state = to;
+    this.#generation++;
+    this.#probeDueMs = undefined;
+    if (to === 'CLOSED') this.#openedAtMs = undefined;
+    if (from !== to || why === 'held') this.onChange?.({ from, to, why, nowMs });
+  }
+}

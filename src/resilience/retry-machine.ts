@@ -1,0 +1,145 @@
+import { BackOff, parsePushback } from './back-off.ts';
+import type { ConcurrencyLimits } from './concurrency-limits.ts';
+import type { RetryBudget } from './retry-budget.ts';
+import { type AttemptOutcome, isRetriable, provablyUnprocessed, type RetryPolicyOptions } from './retry-conditions.ts';
+
+/** What the retries of one cluster share. */
+export interface RetryContext {
+  readonly budget: RetryBudget;
+  readonly limits: ConcurrencyLimits;
+  /** Numbers in [0, 1). */
+  readonly random: () => number;
+}
+
+/** What the machine has to know of the call when an attempt has failed. */
+export interface RetryCircumstances {
+  readonly nowMs: number;
+  /** The call's deadline, infinite where there is none. */
+  readonly dueMs: number;
+  /** Response headers went downstream, or what was sent does not fit the replay buffer: this attempt was the last. */
+  readonly committed: boolean;
+  /** Usable endpoints of the cluster that this call has not tried. */
+  readonly untriedEndpoints: number;
+  /** The cluster's (or method's) breaker is open. */
+  readonly breakerOpen: boolean;
+  /** Value of `grpc-retry-pushback-ms`, where the answer carried it. */
+  readonly pushback?: string | undefined;
+}
+
+export type RetryDecision =
+  /**
+   * `transparent`: the server never processed it, at once and once. `repick`: it never left, so another endpoint gets it, at once.
+   * `policy`: a counted retry after `delayMs`.
+   */
+  | { readonly kind: 'retry'; readonly delayMs: number; readonly via: 'transparent' | 'repick' | 'policy' }
+  | { readonly kind: 'give_up'; readonly why: GiveUpReason };
+
+export type GiveUpReason =
+  | 'committed'
+  | 'circuit_open'
+  | 'deadline'
+  | 'not_retriable'
+  | 'pushback'
+  | 'retries_exhausted'
+  /** The retry budget or `max_retries` is used up: `upstream_rq_retry_overflow`. */
+  | 'overflow';
+
+const giveUp = (why: GiveUpReason): RetryDecision => ({ kind: 'give_up', why });
+const transparently: RetryDecision = { kind: 'retry', delayMs: 0, via: 'transparent' };
+const elsewhere: RetryDecision = { kind: 'retry', delayMs: 0, via: 'repick' };
+
+/**
+ * Decides what follows the failed attempts of one call (gRFC A6, and Envoy's retry state). Made at the first failure, so that a call
+ * that succeeds never pays for it. Whoever makes one owes it a `finish()` when the call has ended.
+ */
+export class RetryMachine {
+  readonly #policy: RetryPolicyOptions | undefined;
+  readonly #idempotent: boolean | undefined;
+  readonly #context: RetryContext;
+  #backOff: BackOff | undefined;
+  #retries = 0;
+  #transparentUsed = false;
+  #holdsRoom = false;
+
+  constructor(policy: RetryPolicyOptions | undefined, idempotent: boolean | undefined, context: RetryContext) {
+    this.#policy = policy;
+    this.#idempotent = idempotent;
+    this.#context = context;
+  }
+
+  /**
+   * An attempt has failed. After `retry` the caller starts another one in `delayMs`; after `give_up` the call ends with what this
+   * attempt brought.
+   */
+  decide(outcome: AttemptOutcome, now: RetryCircumstances): RetryDecision {
+    this.#releaseRoom();
+    if (now.committed) return giveUp('committed');
+    if (now.breakerOpen) return giveUp('circuit_open');
+    if (now.nowMs >= now.dueMs) return giveUp('deadline');
+    return this.#freeRetry(outcome, now) ?? this.#countedRetry(outcome, now);
+  }
+
+  /** The call has ended: what a last retry held goes back. Idempotent. */
+  finish(): void {
+    this.#releaseRoom();
+  }
+
+  /** Value of `grpc-previous-rpc-attempts` for the attempt to come, 0: leave it out. Free retries do not count (gRFC A6). */
+  get previousAttempts(): number {
+    return this.#retries;
+  }
+
+  /** Retries that cost neither budget nor attempts, since the server provably saw nothing. */
+  #freeRetry(outcome: AttemptOutcome, now: RetryCircumstances): RetryDecision | undefined {
+    // A per-try timeout is excluded: its time is spent, and at once would be a retry that nobody wrote.
+    if (outcome.kind === 'per_try_timeout' || !provablyUnprocessed(outcome)) return undefined;
+    if (outcome.kind === 'reset' && !this.#transparentUsed) {
+      this.#transparentUsed = true;
+      return transparently;
+    }
+    const neverLeft = outcome.kind === 'connect_failure' || (outcome.kind === 'reset' && !outcome.requestSent);
+    return neverLeft && now.untriedEndpoints > 0 ? elsewhere : undefined;
+  }
+
+  #countedRetry(outcome: AttemptOutcome, now: RetryCircumstances): RetryDecision {
+    const policy = this.#policy;
+    if (policy === undefined || !isRetriable(outcome, policy, this.#idempotent)) return giveUp('not_retriable');
+    const pushbackMs = now.pushback === undefined ? undefined : parsePushback(now.pushback);
+    if (pushbackMs !== undefined && pushbackMs < 0) return giveUp('pushback');
+    if (this.#retries >= policy.numRetries) return giveUp('retries_exhausted');
+    const delayMs = this.#delayMs(policy, pushbackMs);
+    // Waiting for a deadline would replace the server's own words by ours.
+    if (now.nowMs + delayMs >= now.dueMs) return giveUp('deadline');
+    if (!this.#takeRoom(outcome)) return giveUp('overflow');
+    this.#retries++;
+    return { kind: 'retry', delayMs, via: 'policy' };
+  }
+
+  #delayMs(policy: RetryPolicyOptions, pushbackMs: number | undefined): number {
+    this.#backOff ??= new BackOff(policy, this.#context.random);
+    if (pushbackMs === undefined) return this.#backOff.nextMs();
+    this.#backOff.reset();
+    return pushbackMs;
+  }
+
+  /** What never left the proxy adds no load anywhere, and is not charged. */
+  #takeRoom(outcome: AttemptOutcome): boolean {
+    if (outcome.kind === 'connect_failure') return true;
+    const { limits, budget } = this.#context;
+    if (!limits.retries.tryEnter()) return false;
+    if (!budget.tryAcquire()) {
+      limits.retries.leave();
+      limits.retries.countOverflow();
+      return false;
+    }
+    this.#holdsRoom = true;
+    return true;
+  }
+
+  #releaseRoom(): void {
+    if (!this.#holdsRoom) return;
+    this.#holdsRoom = false;
+    this.#context.limits.retries.leave();
+    this.#context.budget.release();
+  }
+}
