@@ -225,13 +225,15 @@ export class HpackDecoder {
     if (stop > end) return HpackProblem.truncated;
     this.#at = stop;
     const seed = nameHash(token, block.bytes, nameStart, nameEnd);
+    // the name must survive when the block grows for the value
+    block.usedBytes = nameEnd;
     let valueEnd = nameEnd + length;
     let scanned = 0;
     if (head < 0x80) {
-      block.reserve(nameEnd - nameStart + length);
+      block.reserve(length);
       scanned = copyAndScanValue(input, at, stop, block.bytes, nameEnd, seed);
     } else {
-      block.reserve(nameEnd - nameStart + huffmanDecodeBoundBytes(length));
+      block.reserve(huffmanDecodeBoundBytes(length));
       valueEnd = huffmanDecode(input, at, stop, block.bytes, nameEnd);
       if (valueEnd < 0) return HpackProblem.badHuffman;
       scanned = scanValue(block.bytes, nameEnd, valueEnd, seed);
@@ -244,7 +246,10 @@ export class HpackDecoder {
     if (hasRoom(block, sizeBytes, maxFields, maxListBytes)) {
       block.usedBytes = valueEnd;
       block.push(token, nameStart, nameEnd, nameEnd, valueEnd, hash, flags | neverIndexed);
-    } else block.see(token, sizeBytes, flags, token === 0 && nameEnd > nameStart && block.bytes[nameStart] === 58);
+    } else {
+      block.usedBytes = nameStart;
+      block.see(token, sizeBytes, flags, token === 0 && nameEnd > nameStart && block.bytes[nameStart] === 58);
+    }
     return HpackProblem.none;
   }
 
