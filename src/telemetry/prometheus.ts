@@ -18,7 +18,7 @@ interface Family {
   readonly help: string;
   readonly type: 'counter' | 'gauge' | 'histogram';
   readonly values: Sample[];
-  get(): Family;
+  get(): Promise<Family>;
 }
 
 interface PromRegistry {
@@ -36,9 +36,23 @@ export interface PrometheusInputs {
   certificates(): Iterable<{ readonly service: string; readonly secondsLeft: number }>;
 }
 
-const family = (name: string, type: Family['type'], help: string): Family => {
-  const self: Family = { name, help, type, values: [], get: () => self };
-  return self;
+/** prom-client asks all families at once; each waits for its turn, so that calls in flight go on between two of them. */
+class Turns {
+  #last: Promise<void> = Promise.resolve();
+
+  next(): Promise<void> {
+    this.#last = this.#last.then(() => new Promise((resolve) => setImmediate(resolve)));
+    return this.#last;
+  }
+}
+
+type FamilyMaker = (name: string, type: Family['type'], help: string) => Family;
+
+const familyMaker = (turns: Turns): FamilyMaker => {
+  return (name, type, help) => {
+    const self: Family = { name, help, type, values: [], get: () => turns.next().then(() => self) };
+    return self;
+  };
 };
 
 /**
@@ -52,16 +66,17 @@ export class PrometheusExposition {
     this.#inputs = inputs;
   }
 
-  /** Reads all numbers in one turn, so that the samples of one scrape belong together. */
+  /** Reads all numbers in one turn, so that the samples of one scrape belong together; prints them in several. */
   async scrape(): Promise<{ readonly contentType: string; readonly body: string }> {
     const registry = newRegistry();
-    for (const each of [...this.#callFamilies(), this.#certificateFamily(), ...this.#statFamilies()]) {
+    const family = familyMaker(new Turns());
+    for (const each of [...this.#callFamilies(family), this.#certificateFamily(family), ...this.#statFamilies(family)]) {
       if (each.values.length > 0) registry.registerMetric(each);
     }
     return { contentType: registry.contentType, body: await registry.metrics() };
   }
 
-  #callFamilies(): readonly Family[] {
+  #callFamilies(family: FamilyMaker): readonly Family[] {
     const requests = family('grpc_requests_total', 'counter', 'Calls that have ended, by gRPC status.');
     const durations = family('grpc_request_duration_seconds', 'histogram', 'Seconds from the first byte of a call to its status.');
     // A service may be called from both sides (a sidecar that calls its own service): its numbers are then one series.
@@ -81,13 +96,13 @@ export class PrometheusExposition {
     return [requests, durations];
   }
 
-  #certificateFamily(): Family {
+  #certificateFamily(family: FamilyMaker): Family {
     const expiry = family('mtls_certificate_expiry_seconds', 'gauge', 'Seconds until the certificate expires.');
     for (const { service, secondsLeft } of this.#inputs.certificates()) expiry.values.push({ labels: { service }, value: secondsLeft });
     return expiry;
   }
 
-  #statFamilies(): Iterable<Family> {
+  #statFamilies(family: FamilyMaker): Iterable<Family> {
     const families = new Map<string, Family>();
     const samples = new Map<string, Sample>();
     const clusters = new Set(this.#inputs.clusterNames());
