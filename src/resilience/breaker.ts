@@ -93,7 +93,7 @@ export class Breaker {
   refuses(nowMs: number): boolean {
     const state = this.stateAt(nowMs);
     if (state !== 'HALF_OPEN') return state === 'OPEN';
-    return this.#state === 'HALF_OPEN' && this.#probeDueMs !== undefined;
+    return this.#state === 'HALF_OPEN' && this.#probeDueMs !== undefined && !this.#probeHung(nowMs);
   }
 
   /** The attempt worked; a stream's probe does so with its response headers. */
