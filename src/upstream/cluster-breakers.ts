@@ -1,0 +1,155 @@
+import type { Clock, Logger } from '../core/index.ts';
+import type { BreakerPolicy } from '../policy/index.ts';
+import { Breaker, type RollingWindow } from '../resilience/index.ts';
+import type { Endpoint } from './endpoint.ts';
+
+/** Which breakers of a cluster an operator means; all where nothing is said. */
+export interface BreakerSelection {
+  /** `host:port`. */
+  readonly endpoint?: string;
+  /** Full gRPC path. */
+  readonly method?: string;
+}
+
+/** One breaker, for people. */
+export interface BreakerView {
+  readonly scope: BreakerPolicy['scope'];
+  /** `host:port`, in scope `endpoint`. */
+  readonly endpoint: string | undefined;
+  /** Full gRPC path, in scope `method`; `*` is the one of all methods beyond the bound. */
+  readonly method: string | undefined;
+  readonly breaker: Breaker;
+}
+
+export interface ClusterBreakersOptions {
+  readonly cluster: string;
+  readonly policy: BreakerPolicy;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly window: RollingWindow | undefined;
+}
+
+/** Methods with a breaker of their own. A peer that makes up paths must not make us remember them all. */
+const methodsAtMost = 1_000;
+const otherMethods = '*';
+
+/**
+ * The breakers of one cluster: one for all, one per endpoint, or one per method, as `circuit_breakers.scope` says. They survive
+ * every reload that leaves the scope as it is; other options are taken over by the breakers that are there.
+ */
+export class ClusterBreakers {
+  readonly #cluster: string;
+  readonly #clock: Clock;
+  readonly #log: Logger;
+  readonly #window: RollingWindow | undefined;
+  #policy: BreakerPolicy;
+  #whole: Breaker | undefined;
+  readonly #byEndpoint = new Map<string, Breaker>();
+  readonly #byMethod = new Map<string, Breaker>();
+
+  constructor({ cluster, policy, clock, log, window }: ClusterBreakersOptions) {
+    this.#cluster = cluster;
+    this.#policy = policy;
+    this.#clock = clock;
+    this.#log = log;
+    this.#window = window;
+    this.#whole = policy.scope === 'cluster' ? this.#create({}) : undefined;
+  }
+
+  get scope(): BreakerPolicy['scope'] {
+    return this.#policy.scope;
+  }
+
+  /** The breaker that an attempt has to ask, and to tell. Keep it with the permit: a reload may put another one in its place. */
+  of(endpoint: Endpoint, method: string): Breaker {
+    return this.#whole ?? endpoint.breaker ?? this.#ofMethod(method);
+  }
+
+  /** Gives a new endpoint its breaker, where the scope wants one. */
+  admit(endpoint: Endpoint): void {
+    if (this.#policy.scope !== 'endpoint') return;
+    endpoint.breaker = this.#create({ endpoint: endpoint.key });
+    this.#byEndpoint.set(endpoint.key, endpoint.breaker);
+  }
+
+  /** The endpoint is no longer one of the cluster's. */
+  forget(endpoint: Endpoint): void {
+    if (this.#byEndpoint.get(endpoint.key) === endpoint.breaker) this.#byEndpoint.delete(endpoint.key);
+    endpoint.breaker?.dispose();
+  }
+
+  update(policy: BreakerPolicy, endpoints: readonly Endpoint[]): void {
+    const scopeChanged = policy.scope !== this.#policy.scope;
+    this.#policy = policy;
+    if (!scopeChanged) {
+      for (const { breaker } of this.views()) breaker.update(policy);
+      return;
+    }
+    this.dispose();
+    this.#whole = policy.scope === 'cluster' ? this.#create({}) : undefined;
+    for (const endpoint of endpoints) {
+      endpoint.breaker = undefined;
+      this.admit(endpoint);
+    }
+  }
+
+  dispose(): void {
+    for (const { breaker } of this.views()) breaker.dispose();
+    this.#whole = undefined;
+    this.#byEndpoint.clear();
+    this.#byMethod.clear();
+  }
+
+  /** All that exist now; in scope `method` those that were asked for so far. */
+  views(selection: BreakerSelection = {}): readonly BreakerView[] {
+    const { scope } = this.#policy;
+    const all: BreakerView[] = [];
+    if (this.#whole !== undefined) all.push({ scope, endpoint: undefined, method: undefined, breaker: this.#whole });
+    for (const [endpoint, breaker] of this.#byEndpoint) all.push({ scope, endpoint, method: undefined, breaker });
+    for (const [method, breaker] of this.#byMethod) all.push({ scope, endpoint: undefined, method, breaker });
+    return all.filter(
+      (view) =>
+        (selection.endpoint === undefined || selection.endpoint === view.endpoint) &&
+        (selection.method === undefined || selection.method === view.method),
+    );
+  }
+
+  /** By hand. Returns how many breakers were meant. */
+  reset(selection: BreakerSelection): number {
+    const nowMs = this.#clock.now();
+    return this.#each(selection, (breaker) => breaker.reset(nowMs));
+  }
+
+  /** By hand, for `ttlMs` (infinite: until a reset). Returns how many breakers were meant; the one of a named method is made where nobody asked for it yet. */
+  hold(state: 'OPEN' | 'CLOSED', ttlMs: number, selection: BreakerSelection): number {
+    const nowMs = this.#clock.now();
+    if (this.#policy.scope === 'method' && selection.method !== undefined && selection.endpoint === undefined)
+      this.#ofMethod(selection.method);
+    return this.#each(selection, (breaker) => breaker.hold(state, nowMs + ttlMs, nowMs));
+  }
+
+  #each(selection: BreakerSelection, act: (breaker: Breaker) => void): number {
+    const meant = this.views(selection);
+    for (const { breaker } of meant) act(breaker);
+    return meant.length;
+  }
+
+  #ofMethod(method: string): Breaker {
+    const known = this.#byMethod.get(method);
+    if (known !== undefined) return known;
+    const name = this.#byMethod.size < methodsAtMost ? method : otherMethods;
+    const breaker = this.#byMethod.get(name) ?? this.#create({ method: name });
+    this.#byMethod.set(name, breaker);
+    return breaker;
+  }
+
+  #create(place: BreakerSelection): Breaker {
+    const breaker = new Breaker(this.#policy, this.#window);
+    breaker.onChange = ({ from, to, why }) => {
+      const fields = { cluster: this.#cluster, ...place, from, to, why, consecutive_failures: breaker.consecutiveFailures };
+      if (to === 'OPEN') this.#log.warning('circuit breaker changed', fields);
+      else this.#log.info('circuit breaker changed', fields);
+    };
+    return breaker;
+  }
+}

@@ -1,0 +1,340 @@
+import type { MeshError } from '../core/index.ts';
+import type { EndpointAddress } from '../discovery/index.ts';
+import { type Connection, ErrorCode, type Http2Counters } from '../http2/index.ts';
+import type { PeerIdentity } from '../identity/index.ts';
+import type { ClusterPolicy } from '../policy/index.ts';
+import type { BalancerEndpoint, Breaker, ConcurrencyLimits } from '../resilience/index.ts';
+import { type ClusterStats, EndpointStats } from './cluster-stats.ts';
+import { type ConnectTarget, endpointClosed, endpointRemoved, tooManyPending } from './connect-failure.ts';
+import type { KeepaliveOptions } from './keepalive.ts';
+import { type StreamWaiter, WaiterQueue } from './stream-waiter.ts';
+import { UpstreamConnection, type UpstreamConnectionOwner } from './upstream-connection.ts';
+import type { UpstreamContext } from './upstream-context.ts';
+
+/** How an attempt ended, for the endpoint's statistics. */
+export type EndpointOutcome = 'success' | 'error' | 'timeout' | 'cancelled';
+
+/** What an endpoint needs of its cluster. */
+export interface EndpointOwner {
+  readonly name: string;
+  readonly policy: ClusterPolicy;
+  readonly stats: ClusterStats;
+  readonly limits: ConcurrencyLimits;
+  readonly http2Counters: Http2Counters;
+  readonly context: UpstreamContext;
+  /** A connection has ended: whoever was held back by `max_connections` may connect. */
+  onConnectionGone(): void;
+  /** It was removed, and its last connection has ended. */
+  onEndpointGone(endpoint: Endpoint): void;
+}
+
+/** What identifies an endpoint across updates. */
+export const endpointKey = ({ host, port }: EndpointAddress): string => (host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`);
+
+const longestKeepaliveMs = 7_200_000;
+
+/**
+ * One place where a cluster can be reached, with its connections. There is one connection as long as one is enough, since
+ * calls that share a connection share its writes and TLS records; another one is made only while the peer's
+ * MAX_CONCURRENT_STREAMS (or the cluster's own) is used up.
+ */
+export class Endpoint implements BalancerEndpoint, UpstreamConnectionOwner {
+  readonly key: string;
+  readonly stats = new EndpointStats();
+  /** Its own breaker, where the cluster's scope is `endpoint`. Belongs to the cluster. */
+  breaker: Breaker | undefined = undefined;
+  /** Attempts that go on; for the balancer. */
+  activeRequests = 0;
+  weight: number;
+
+  readonly #owner: EndpointOwner;
+  readonly #target: ConnectTarget;
+  readonly #waiters = new WaiterQueue();
+  /** Those that take calls. */
+  readonly #ready: UpstreamConnection[] = [];
+  readonly #connecting = new Set<UpstreamConnection>();
+  readonly #retired = new Set<UpstreamConnection>();
+  #address: EndpointAddress;
+  #removed: 'no' | 'removed' | 'closed' = 'no';
+  /** Streams that a new connection of this peer allows at once; unknown (taken for enough) before the first one. */
+  #capacityPerConnection = Number.POSITIVE_INFINITY;
+  #keepaliveFactor = 1;
+
+  constructor(address: EndpointAddress, owner: EndpointOwner) {
+    this.#address = address;
+    this.#owner = owner;
+    this.key = endpointKey(address);
+    this.weight = address.weight;
+    this.#target = { cluster: owner.name, endpoint: this.key };
+  }
+
+  // ---- for an attempt ----
+
+  /**
+   * Returns a connection on which a stream can be opened now, or puts the waiter into the queue and returns `undefined`. A
+   * refusal (queue full, no certificate) calls `waiter.onUnavailable` before this returns.
+   */
+  acquire(waiter: StreamWaiter): Connection | undefined {
+    const ready = this.#ready;
+    for (let i = 0; i < ready.length; i++) {
+      const connection = (ready[i] as UpstreamConnection).connection as Connection;
+      if (this.#hasRoom(connection)) return connection;
+    }
+    this.#enqueue(waiter);
+    return undefined;
+  }
+
+  /** The waiter wants nothing any more. Harmless where it does not wait. */
+  cancel(waiter: StreamWaiter): void {
+    if (waiter.waiterQueue?.remove(waiter)) this.#owner.limits.pending.leave();
+  }
+
+  /** An attempt has chosen this endpoint. Owes one `end`. */
+  begin(): void {
+    this.activeRequests++;
+    this.stats.rqActive++;
+    this.stats.rqTotal++;
+    const { stats } = this.#owner;
+    stats.upstreamRqActive++;
+    stats.upstreamRqTotal++;
+  }
+
+  end(outcome: EndpointOutcome): void {
+    this.activeRequests--;
+    const { stats } = this;
+    stats.rqActive--;
+    this.#owner.stats.upstreamRqActive--;
+    if (outcome === 'success') stats.rqSuccess++;
+    else if (outcome === 'error') stats.rqError++;
+    else if (outcome === 'timeout') {
+      stats.rqTimeout++;
+      stats.rqError++;
+    }
+  }
+
+  get address(): EndpointAddress {
+    return this.#address;
+  }
+
+  /** Calls that wait for a connection. */
+  get waiting(): number {
+    return this.#waiters.length;
+  }
+
+  /** Connections of any state. */
+  get connections(): number {
+    return this.#ready.length + this.#connecting.size + this.#retired.size;
+  }
+
+  /** True as soon as it takes no new calls: it is no longer one of the cluster's. */
+  get removed(): boolean {
+    return this.#removed !== 'no';
+  }
+
+  // ---- for the cluster ----
+
+  /** The same host and port, with another weight, name or metadata. */
+  update(address: EndpointAddress): void {
+    this.#address = address;
+    this.weight = address.weight;
+  }
+
+  /** Connects where calls wait and a connection is missing; at most one attempt at a time unless more calls wait than it will carry. */
+  connectIfNeeded(): void {
+    while (this.#removed === 'no' && this.#waiters.length > this.#connecting.size * this.#capacityOrAll) {
+      // A peer that admits nothing on a fresh connection would not on the next one either.
+      if (this.#capacityPerConnection === 0 && this.#ready.length > 0) return;
+      const { connections } = this.#owner.limits;
+      // As in Envoy an endpoint without any connection gets one beyond the limit: its calls would wait for ever.
+      const alone = this.#ready.length === 0 && this.#connecting.size === 0;
+      if (alone) connections.enter();
+      else if (!connections.tryEnter()) return;
+      this.#connect();
+    }
+  }
+
+  /** New calls get new connections; what goes on goes on. For a changed way of connecting (TLS). */
+  replaceConnections(debugData: string): void {
+    this.#retireAll(debugData);
+    this.#capacityPerConnection = Number.POSITIVE_INFINITY;
+    this.connectIfNeeded();
+  }
+
+  /** The intervals of the policy have changed. */
+  changeKeepalive(): void {
+    for (const connection of this.#ready) connection.changeKeepalive(this.#keepalive);
+  }
+
+  /** It is no longer one of the cluster's endpoints: waiting calls are told at once, calls under way finish, then the connections close. */
+  drain(debugData: string): void {
+    if (this.#removed !== 'no') return;
+    this.#removed = 'removed';
+    this.#failWaiters(endpointRemoved(this.#target));
+    this.#retireAll(debugData);
+    this.#reportWhenGone();
+  }
+
+  /** Ends everything at once. */
+  close(debugData: string): void {
+    this.#removed = 'closed';
+    this.#failWaiters(endpointClosed(this.#target));
+    for (const connection of this.#everyConnection()) {
+      const wasConnecting = this.#connecting.delete(connection);
+      if (wasConnecting) this.#countGone();
+      connection.close(ErrorCode.noError, debugData);
+    }
+    this.#reportWhenGone();
+  }
+
+  /** Closes the connections whose peer is not to be spoken to any more. Returns why not, or `undefined` where it may stay. */
+  closePeers(judge: (peer: PeerIdentity) => string | undefined): void {
+    for (const connection of this.#everyConnection()) {
+      const why = connection.peer === undefined ? undefined : judge(connection.peer);
+      if (why === undefined || connection.state === 'connecting') continue;
+      this.#owner.context.log.warning('upstream connection closed', { ...this.#target, why });
+      connection.close(ErrorCode.noError, why);
+    }
+  }
+
+  // ---- for its connections ----
+
+  onReady(connection: UpstreamConnection): void {
+    this.#connecting.delete(connection);
+    this.#ready.push(connection);
+    this.#capacityPerConnection = Math.min(
+      (connection.connection as Connection).peerMaxConcurrentStreams,
+      this.#owner.policy.maxConcurrentStreams,
+    );
+    this.#serve(connection);
+  }
+
+  onCapacity(connection: UpstreamConnection): void {
+    if (this.#waiters.length > 0) this.#serve(connection);
+  }
+
+  onConnectFailed(connection: UpstreamConnection, error: MeshError): void {
+    this.#connecting.delete(connection);
+    this.stats.cxConnectFail++;
+    this.#countGone();
+    this.#owner.context.log.debug('connect failed', { ...this.#target, why: error.message });
+    // Whoever waits for a connection that works, or is being made, goes on waiting.
+    if (this.#connecting.size === 0 && this.#ready.length === 0) this.#failWaiters(error);
+    this.#owner.onConnectionGone();
+    this.#reportWhenGone();
+  }
+
+  onRetired(connection: UpstreamConnection, tooManyPings: boolean): void {
+    if (tooManyPings) {
+      this.#keepaliveFactor = Math.min(this.#keepaliveFactor * 2, longestKeepaliveMs / Math.max(this.#owner.policy.keepaliveIntervalMs, 1));
+      this.changeKeepalive();
+    }
+    this.#removeReady(connection);
+    this.#retired.add(connection);
+    this.connectIfNeeded();
+  }
+
+  onClosed(connection: UpstreamConnection): void {
+    this.#removeReady(connection);
+    this.#retired.delete(connection);
+    this.#countGone();
+    this.connectIfNeeded();
+    this.#owner.onConnectionGone();
+    this.#reportWhenGone();
+  }
+
+  // ---- inside ----
+
+  get #capacityOrAll(): number {
+    // Zero is "not now" (RFC 9113 6.5.2): one attempt shows whether it still holds.
+    return this.#capacityPerConnection === 0 ? Number.POSITIVE_INFINITY : this.#capacityPerConnection;
+  }
+
+  get #keepalive(): KeepaliveOptions {
+    const { keepaliveIntervalMs, keepaliveTimeoutMs } = this.#owner.policy;
+    return { intervalMs: keepaliveIntervalMs * this.#keepaliveFactor, timeoutMs: keepaliveTimeoutMs };
+  }
+
+  #hasRoom(connection: Connection): boolean {
+    return connection.canOpen && connection.activeStreams < this.#owner.policy.maxConcurrentStreams;
+  }
+
+  #enqueue(waiter: StreamWaiter): void {
+    const { limits, stats } = this.#owner;
+    if (this.#removed !== 'no') {
+      waiter.onUnavailable(this.#removed === 'removed' ? endpointRemoved(this.#target) : endpointClosed(this.#target));
+      return;
+    }
+    if (!limits.pending.tryEnter()) {
+      waiter.onUnavailable(tooManyPending(this.#target, limits.pending.max));
+      return;
+    }
+    stats.upstreamRqPendingTotal++;
+    this.#waiters.push(waiter);
+    this.connectIfNeeded();
+  }
+
+  #serve(connection: UpstreamConnection): void {
+    const { pending } = this.#owner.limits;
+    while (connection.state === 'ready' && this.#hasRoom(connection.connection as Connection)) {
+      const waiter = this.#waiters.shift();
+      if (waiter === undefined) return;
+      pending.leave();
+      waiter.onConnection(connection.connection as Connection);
+    }
+    this.connectIfNeeded();
+  }
+
+  #connect(): void {
+    const { context, http2Counters, policy, stats } = this.#owner;
+    const { host, port } = this.#address;
+    const connection = new UpstreamConnection(
+      { target: this.#target, host, port, policy, keepalive: this.#keepalive, context, stats, http2Counters },
+      this,
+    );
+    this.#connecting.add(connection);
+    this.stats.cxActive++;
+    this.stats.cxTotal++;
+    connection.start();
+  }
+
+  #failWaiters(error: MeshError): void {
+    const { limits, stats } = this.#owner;
+    // Taken away first: whoever hears it may come back to the same endpoint at once, for another attempt.
+    const failing = this.#waiters.takeAll();
+    for (let waiter = failing.shift(); waiter !== undefined; waiter = failing.shift()) {
+      limits.pending.leave();
+      stats.upstreamRqPendingFailureEject++;
+      waiter.onUnavailable(error);
+    }
+  }
+
+  #retireAll(debugData: string): void {
+    for (const connection of this.#connecting) {
+      this.#connecting.delete(connection);
+      this.#countGone();
+      connection.retire(debugData);
+    }
+    for (const connection of this.#ready.splice(0)) {
+      this.#retired.add(connection);
+      connection.retire(debugData);
+    }
+  }
+
+  #removeReady(connection: UpstreamConnection): void {
+    const at = this.#ready.indexOf(connection);
+    if (at >= 0) this.#ready.splice(at, 1);
+  }
+
+  #everyConnection(): readonly UpstreamConnection[] {
+    return [...this.#connecting, ...this.#ready, ...this.#retired];
+  }
+
+  #countGone(): void {
+    this.stats.cxActive--;
+    this.#owner.limits.connections.leave();
+  }
+
+  #reportWhenGone(): void {
+    if (this.#removed !== 'no' && this.connections === 0) this.#owner.onEndpointGone(this);
+  }
+}

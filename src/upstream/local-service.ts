@@ -1,0 +1,28 @@
+import type { ClusterPolicy } from '../policy/index.ts';
+
+/** Name of the cluster that is the service beside this sidecar. */
+export const localServiceName = 'local_service';
+
+/**
+ * The service beside this sidecar as a cluster: plain HTTP/2 on loopback. It has no breaker that opens by itself, since there is nobody
+ * else to call, and no threshold: who may come in at once is the listener's to say.
+ *
+ * @param defaults `table.defaultCluster`.
+ */
+export const localServicePolicy = (host: string, port: number, defaults: ClusterPolicy): ClusterPolicy => ({
+  ...defaults,
+  name: localServiceName,
+  serviceName: localServiceName,
+  endpoints: { kind: 'static', endpoints: [{ host, port, weight: 1 }] },
+  breaker: { ...defaults.breaker, scope: 'cluster', consecutiveFailures: Number.POSITIVE_INFINITY },
+  thresholds: {
+    ...defaults.thresholds,
+    maxConnections: Number.POSITIVE_INFINITY,
+    maxPendingRequests: Number.POSITIVE_INFINITY,
+    maxRequests: Number.POSITIVE_INFINITY,
+    trackRemaining: false,
+  },
+  tls: { ...defaults.tls, mode: 'disable' },
+  // Both ends are on one machine, where a peer that is gone says so; servers are strict about pings that nobody asked for.
+  keepaliveIntervalMs: 0,
+});

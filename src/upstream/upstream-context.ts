@@ -1,0 +1,22 @@
+import type { Logger, Watch } from '../core/index.ts';
+import type { EndpointSource } from '../discovery/index.ts';
+import type { Engine, Http2Options } from '../http2/index.ts';
+import type { Identity, TlsVersion } from '../identity/index.ts';
+import type { EndpointSourcePolicy } from '../policy/index.ts';
+
+/** What all clusters of one sidecar share; handed in, so that ten sidecars in one process share nothing by accident. */
+export interface UpstreamContext {
+  /** Brings the clock and the timer wheel with it. */
+  readonly engine: Engine;
+  readonly log: Logger;
+  /** From 0 to 1, for balancers. */
+  readonly random: () => number;
+  /** Our certificate. Each new connection uses the one of that moment. `undefined`: only clusters with `tls: { mode: disable }` can be called. */
+  readonly identity: Watch<Identity> | undefined;
+  readonly trustDomain: string;
+  readonly tlsMinimum: TlsVersion;
+  /** The endpoints of a cluster; usually `createEndpointSource` of the discovery room. */
+  readonly createSource: (policy: EndpointSourcePolicy, clusterName: string) => EndpointSource;
+  /** Limits of the connections that we open; the engine's defaults unless given. */
+  readonly http2?: Http2Options;
+}
