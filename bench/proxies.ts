@@ -1,0 +1,170 @@
+/** The contenders: how each is found and started, doing the same work on the same ports' plan. */
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { outriderPath, type Program, runProgram, spawnProgram } from '../test/harness/program.ts';
+import { type PeerName, peerProgram } from '../test/peers/peer-programs.ts';
+import { fillTemplate } from './bench-files.ts';
+
+export const proxyNames = ['outrider', 'haproxy', 'envoy'] as const;
+export type ProxyName = (typeof proxyNames)[number];
+
+export interface Backends {
+  readonly plainPort: number;
+  readonly tlsPort: number;
+}
+export interface RunningProxy {
+  readonly name: string;
+  readonly version: string;
+  readonly process: Program;
+  readonly outbound: number;
+  readonly inbound: number;
+}
+
+/** A port that was free a moment ago, for programs that cannot be told "0" or do not say what they got. */
+export const freePort = async (): Promise<number> => {
+  const server = createServer().listen(0, '127.0.0.1');
+  await new Promise((resolve) => server.once('listening', resolve));
+  const address = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  if (address === null || typeof address === 'string') throw new Error('no port');
+  return address.port;
+};
+
+/** Polls without sleeping long; the caller's program is watched so that its early end is told with what it said. */
+export const untilAnswering = async (program: Program, probe: () => Promise<boolean>, patienceMs = 20_000): Promise<void> => {
+  const deadline = performance.now() + patienceMs;
+  const { promise: ended, reject } = Promise.withResolvers<never>();
+  program.exited.then(({ stderr }) => reject(new Error(`ended before it answered: ${stderr.slice(-2000)}`)), reject);
+  ended.catch(() => {});
+  while (!(await Promise.race([probe(), ended]))) {
+    if (performance.now() > deadline) throw new Error(`did not answer within ${patienceMs} ms: ${program.stderr.slice(-2000)}`);
+    await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+};
+
+export const isReady = (adminPort: number) => async (): Promise<boolean> => {
+  const response = await fetch(`http://127.0.0.1:${adminPort}/ready`).catch(() => undefined);
+  await response?.arrayBuffer();
+  return response?.status === 200;
+};
+
+export const isListening = (port: number) => async (): Promise<boolean> => {
+  const { connect } = await import('node:net');
+  return await new Promise((resolve) => {
+    const socket = connect(port, '127.0.0.1', () => resolve(true)).on('error', () => resolve(false));
+    socket.on('connect', () => socket.destroy());
+  });
+};
+
+/** The proxy has core 0 for itself; load generator and backend share core 1. */
+const pinned = (core: number, command: string, args: readonly string[]): [string, readonly string[]] => [
+  'taskset',
+  ['-c', String(core), command, ...args],
+];
+export const spawnPinned = (
+  core: number,
+  command: string,
+  args: readonly string[],
+  env?: Readonly<Record<string, string | undefined>>,
+): Program => spawnProgram(...pinned(core, command, args), { patienceMs: 600_000, ...(env === undefined ? {} : { env }) });
+
+const firstLineOf = async (command: string, args: readonly string[]): Promise<string> => {
+  const { stdout, stderr } = await runProgram(command, args);
+  return (
+    (stdout + stderr)
+      .split('\n')
+      .find((line) => line.trim() !== '')
+      ?.trim() ?? ''
+  );
+};
+
+/** Where the program is, or why it is not there. */
+export const findProxy = async (name: ProxyName): Promise<{ readonly path: string } | { readonly missing: string }> => {
+  if (name === 'outrider') return { path: outriderPath };
+  try {
+    const { path, skip } = await peerProgram(name satisfies PeerName);
+    return skip === false ? { path } : { missing: skip };
+  } catch (error) {
+    return { missing: (error as Error).message };
+  }
+};
+
+interface StartOptions {
+  readonly path: string;
+  /** Holds certs/. */
+  readonly folder: string;
+  readonly backends: Backends;
+  /** Routes that never match, before the one that does; Outrider only. */
+  readonly otherRoutes?: number;
+}
+
+const otherRoutesText = (count: number): string =>
+  Array.from(
+    { length: count },
+    (_, i) => `  - { name: other-${i}, match: { prefix: /pkg.Other${i}/ }, route: { cluster: backend, timeout: 10s } }\n`,
+  ).join('');
+
+export const startOutrider = async (
+  options: StartOptions,
+): Promise<RunningProxy & { readonly adminPort: number; readonly startMs: number }> => {
+  const { path, folder, backends, otherRoutes = 0 } = options;
+  const [outbound, inbound, adminPort] = [await freePort(), await freePort(), await freePort()];
+  const policies = join(folder, `policies-${otherRoutes}`);
+  mkdirSync(policies, { recursive: true });
+  const values = { MORE_ROUTES: `routes:\n${otherRoutesText(otherRoutes)}`, TLS_BACKEND_PORT: backends.tlsPort };
+  writeFileSync(join(policies, 'bench.yaml'), fillTemplate('outrider-policies.yaml.in', values));
+  const version = await firstLineOf(path, ['--version']);
+  const startedAt = performance.now();
+  const process_ = spawnPinned(0, path, ['sidecar'], {
+    ...process.env,
+    SERVICE_NAME: 'backend.mesh',
+    GRPC_PORT: String(inbound),
+    LOCAL_SERVICE_PORT: String(backends.plainPort),
+    OUTBOUND_PORT: String(outbound),
+    ADMIN_PORT: String(adminPort),
+    CA_CERT_PATH: join(folder, 'certs/ca.pem'),
+    CLIENT_CERT_PATH: join(folder, 'certs/server.pem'),
+    CLIENT_KEY_PATH: join(folder, 'certs/server.key'),
+    POLICY_PATH: policies,
+  });
+  await untilAnswering(process_, isReady(adminPort));
+  return { name: 'outrider', version, process: process_, outbound, inbound, adminPort, startMs: performance.now() - startedAt };
+};
+
+const startHaproxy = async ({ path, folder, backends }: StartOptions): Promise<RunningProxy> => {
+  const [outbound, inbound] = [await freePort(), await freePort()];
+  const ports = {
+    OUTBOUND_PORT: outbound,
+    INBOUND_PORT: inbound,
+    TLS_BACKEND_PORT: backends.tlsPort,
+    PLAIN_BACKEND_PORT: backends.plainPort,
+  };
+  const file = join(folder, 'haproxy.cfg');
+  writeFileSync(file, fillTemplate('haproxy.cfg.in', { ...ports, DIR: folder }));
+  const version = await firstLineOf(path, ['-v']);
+  const process_ = spawnPinned(0, path, ['-db', '-f', file]);
+  await untilAnswering(process_, isListening(inbound));
+  return { name: 'haproxy', version, process: process_, outbound, inbound };
+};
+
+const startEnvoy = async ({ path, folder, backends }: StartOptions): Promise<RunningProxy> => {
+  const [outbound, inbound, adminPort] = [await freePort(), await freePort(), await freePort()];
+  const ports = {
+    OUTBOUND_PORT: outbound,
+    INBOUND_PORT: inbound,
+    TLS_BACKEND_PORT: backends.tlsPort,
+    PLAIN_BACKEND_PORT: backends.plainPort,
+  };
+  const file = join(folder, 'envoy.yaml');
+  writeFileSync(file, fillTemplate('envoy.yaml.in', { ...ports, ADMIN_PORT: adminPort, DIR: folder }));
+  const version = await firstLineOf(path, ['--version']);
+  const process_ = spawnPinned(0, path, ['-c', file, '--concurrency', '1', '--disable-hot-restart', '-l', 'warn']);
+  await untilAnswering(process_, isReady(adminPort));
+  return { name: 'envoy', version, process: process_, outbound, inbound };
+};
+
+export const startProxy = (name: ProxyName, options: StartOptions): Promise<RunningProxy> => {
+  const start = { outrider: startOutrider, haproxy: startHaproxy, envoy: startEnvoy };
+  return start[name](options);
+};

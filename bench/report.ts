@@ -1,0 +1,102 @@
+import { arch, cpus, release } from 'node:os';
+import type { Sample } from './load.ts';
+import { directions, type Shape, targets } from './shapes.ts';
+
+export interface BenchResult {
+  readonly date: string;
+  readonly machine: { readonly cpu: string; readonly cores: number; readonly kernel: string; readonly arch: string; readonly node: string };
+  readonly versions: Readonly<Record<string, string>>;
+  /** Peers that were asked for and are not on this machine, with how to get them. */
+  readonly missing: Readonly<Record<string, string>>;
+  readonly samples: readonly Sample[];
+  /** Resident memory of each proxy after all of its runs. */
+  readonly residentBytes: Readonly<Record<string, number>>;
+  /** Outrider with a table of so many routes, outbound 8x32. */
+  readonly routes: readonly { readonly routes: number; readonly sample: Sample }[];
+  /** From the start of the launcher to 200 from /ready. */
+  readonly startToReadyMs: readonly number[];
+}
+
+export const machine = (): BenchResult['machine'] => ({
+  cpu: cpus()[0]?.model ?? 'unknown',
+  cores: cpus().length,
+  kernel: release(),
+  arch: arch(),
+  node: process.version,
+});
+
+export const median = (values: readonly number[]): number => {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1
+    ? (sorted[middle] ?? Number.NaN)
+    : ((sorted[middle - 1] ?? Number.NaN) + (sorted[middle] ?? Number.NaN)) / 2;
+};
+
+const table = (rows: readonly (readonly string[])[]): string => {
+  const widths = rows[0]?.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0))) ?? [];
+  return rows
+    .map((row) => row.map((cell, i) => (i < 3 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0))).join('  '))
+    .join('\n');
+};
+
+const verdict = (holds: boolean) => (holds ? 'holds' : 'MISSED');
+const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(0)} MB`;
+
+/** Median of the rounds per proxy, and Outrider's part of the others' CPU. */
+const shapeRows = (result: BenchResult, shapes: readonly Shape[]): string[][] => {
+  const rows = [['direction', 'shape', 'proxy', 'CPU us/call', 'MB/CPU s', 'p50 us', 'p99 us', 'calls/s', 'outrider/this', 'to reach']];
+  for (const direction of directions) {
+    for (const shape of shapes) {
+      const samplesOf = (proxy: string) =>
+        result.samples.filter((s) => s.proxy === proxy && s.direction === direction && s.shape === shape.name);
+      const middle = (proxy: string, value: (sample: Sample) => number) => median(samplesOf(proxy).map(value));
+      for (const proxy of new Set(result.samples.map((sample) => sample.proxy))) {
+        if (samplesOf(proxy).length === 0) continue;
+        const cpu = middle(proxy, (s) => s.cpuMicrosecondsPerCall);
+        const ratio = middle('outrider', (s) => s.cpuMicrosecondsPerCall) / cpu;
+        const target = targets[shape.name]?.[proxy];
+        rows.push([
+          direction,
+          shape.name,
+          proxy,
+          cpu.toFixed(1),
+          shape.messageBytes < 1000 ? '' : ((shape.messageBytes + 5) / cpu).toFixed(0),
+          middle(proxy, (s) => s.p50Microseconds).toFixed(0),
+          middle(proxy, (s) => s.p99Microseconds).toFixed(0),
+          middle(proxy, (s) => s.callsPerSecond).toFixed(0),
+          proxy === 'outrider' || Number.isNaN(ratio) ? '' : ratio.toFixed(2),
+          target === undefined || Number.isNaN(ratio) ? '' : `<= ${target} ${verdict(ratio <= target)}`,
+        ]);
+      }
+    }
+  }
+  return rows;
+};
+
+/** The result as a person reads it. */
+export const reportText = (result: BenchResult, shapes: readonly Shape[]): string => {
+  const lines = [`${result.machine.cpu}, ${result.machine.cores} cores, Linux ${result.machine.kernel}, Node ${result.machine.node}`];
+  for (const [name, version] of Object.entries(result.versions)) lines.push(`${name}: ${version}`);
+  for (const [name, why] of Object.entries(result.missing)) lines.push(`${name}: NOT MEASURED: ${why}`);
+  if (result.samples.length > 0) lines.push('', table(shapeRows(result, shapes)));
+  lines.push('');
+  for (const [name, bytes] of Object.entries(result.residentBytes)) {
+    lines.push(`memory after the run: ${name} ${megabytes(bytes)}${name === 'outrider' ? ` (<= 75 MB ${verdict(bytes <= 75e6)})` : ''}`);
+  }
+  const cpuOf = (routes: number) => median(result.routes.filter((r) => r.routes === routes).map((r) => r.sample.cpuMicrosecondsPerCall));
+  const counts = [...new Set(result.routes.map((r) => r.routes))].sort((a, b) => a - b);
+  const [few, many] = [counts[0], counts.at(-1)];
+  if (few !== undefined && many !== undefined) {
+    const ratio = cpuOf(many) / cpuOf(few);
+    const figures = `${few}: ${cpuOf(few).toFixed(2)} us/call, ${many}: ${cpuOf(many).toFixed(2)} us/call`;
+    lines.push(`routes: ${figures}, ratio ${ratio.toFixed(2)} (0.9 to 1.1 ${verdict(Math.abs(ratio - 1) <= 0.1)})`);
+  }
+  if (result.startToReadyMs.length > 0) {
+    const startMs = median(result.startToReadyMs);
+    lines.push(
+      `start to /ready: ${startMs.toFixed(0)} ms, median of ${result.startToReadyMs.length} (<= 500 ms ${verdict(startMs <= 500)})`,
+    );
+  }
+  return lines.join('\n');
+};
