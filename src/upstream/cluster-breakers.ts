@@ -65,6 +65,13 @@ export class ClusterBreakers {
     return this.#whole ?? endpoint.breaker ?? this.#ofMethod(method);
   }
 
+  /** Whether the breaker of the cluster, or of this method, would refuse; false in scope `endpoint`. Makes none. */
+  refuses(method: string, nowMs: number): boolean {
+    const breaker =
+      this.#whole ?? this.#byMethod.get(method) ?? (this.#byMethod.size < methodsAtMost ? undefined : this.#byMethod.get(otherMethods));
+    return breaker?.refuses(nowMs) === true;
+  }
+
   /** Gives a new endpoint its breaker, where the scope wants one. */
   admit(endpoint: Endpoint): void {
     if (this.#policy.scope !== 'endpoint') return;

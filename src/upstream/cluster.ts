@@ -127,6 +127,19 @@ export class Cluster implements EndpointOwner, StatSource {
     return this.breakers.of(endpoint, method);
   }
 
+  /**
+   * Whether the breaker of the cluster, or of this method, would refuse an attempt now; takes nothing. Always false in scope `endpoint`,
+   * where `pickEndpoint` skips what is open.
+   */
+  breakerRefuses(method: string, nowMs: number): boolean {
+    return this.breakers.refuses(method, nowMs);
+  }
+
+  /** For a call's `RetryMachine`: what lets calls in now. A call that keeps its admission may hand over that one as well. */
+  get retryContext(): RetryContext {
+    return this.#admission;
+  }
+
   // ---- what to say when it does not work ----
 
   /** `admit` gave nothing. */

@@ -5,7 +5,7 @@ import type { PeerIdentity } from '../identity/index.ts';
 import type { ClusterPolicy } from '../policy/index.ts';
 import type { BalancerEndpoint, Breaker, ConcurrencyLimits } from '../resilience/index.ts';
 import { type ClusterStats, EndpointStats } from './cluster-stats.ts';
-import { type ConnectTarget, endpointClosed, endpointRemoved, tooManyPending } from './connect-failure.ts';
+import { type ConnectTarget, endpointClosed, endpointRemoved, settingsFailure, tooManyPending } from './connect-failure.ts';
 import type { KeepaliveOptions } from './keepalive.ts';
 import { type StreamWaiter, WaiterQueue } from './stream-waiter.ts';
 import { UpstreamConnection, type UpstreamConnectionOwner } from './upstream-connection.ts';
@@ -59,6 +59,8 @@ export class Endpoint implements BalancerEndpoint, UpstreamConnectionOwner {
   /** Streams that a new connection of this peer allows at once; unknown (taken for enough) before the first one. */
   #capacityPerConnection = Number.POSITIVE_INFINITY;
   #keepaliveFactor = 1;
+  /** The last attempt to connect failed, and no call has asked since: those that wait have a connection that works, if a full one. */
+  #connectingIsFutile = false;
 
   constructor(address: EndpointAddress, owner: EndpointOwner) {
     this.#address = address;
@@ -143,7 +145,7 @@ export class Endpoint implements BalancerEndpoint, UpstreamConnectionOwner {
   connectIfNeeded(): void {
     while (this.#removed === 'no' && this.#waiters.length > this.#connecting.size * this.#capacityOrAll) {
       // A peer that admits nothing on a fresh connection would not on the next one either.
-      if (this.#capacityPerConnection === 0 && this.#ready.length > 0) return;
+      if (this.#ready.length > 0 && (this.#capacityPerConnection === 0 || this.#connectingIsFutile)) return;
       const { connections } = this.#owner.limits;
       // As in Envoy an endpoint without any connection gets one beyond the limit: its calls would wait for ever.
       const alone = this.#ready.length === 0 && this.#connecting.size === 0;
@@ -201,6 +203,7 @@ export class Endpoint implements BalancerEndpoint, UpstreamConnectionOwner {
   onReady(connection: UpstreamConnection): void {
     this.#connecting.delete(connection);
     this.#ready.push(connection);
+    this.#connectingIsFutile = false;
     this.#capacityPerConnection = Math.min(
       (connection.connection as Connection).peerMaxConcurrentStreams,
       this.#owner.policy.maxConcurrentStreams,
@@ -215,6 +218,7 @@ export class Endpoint implements BalancerEndpoint, UpstreamConnectionOwner {
   onConnectFailed(connection: UpstreamConnection, error: MeshError): void {
     this.#connecting.delete(connection);
     this.stats.cxConnectFail++;
+    this.#connectingIsFutile = true;
     this.#countGone();
     this.#owner.context.log.debug('connect failed', { ...this.#target, why: error.message });
     // Whoever waits for a connection that works, or is being made, goes on waiting.
@@ -237,6 +241,10 @@ export class Endpoint implements BalancerEndpoint, UpstreamConnectionOwner {
     this.#removeReady(connection);
     this.#retired.delete(connection);
     this.#countGone();
+    // A peer that opens and closes without ever admitting a stream would be connected to again and again.
+    if (this.#capacityPerConnection === 0 && this.#ready.length + this.#connecting.size === 0) {
+      this.#failWaiters(settingsFailure(this.#target, 'the peer closed it before it admitted any stream', connection.peer !== undefined));
+    }
     this.connectIfNeeded();
     this.#owner.onConnectionGone();
     this.#reportWhenGone();
@@ -270,6 +278,8 @@ export class Endpoint implements BalancerEndpoint, UpstreamConnectionOwner {
     }
     stats.upstreamRqPendingTotal++;
     this.#waiters.push(waiter);
+    this.#retireExhausted();
+    this.#connectingIsFutile = false;
     this.connectIfNeeded();
   }
 
@@ -314,9 +324,22 @@ export class Endpoint implements BalancerEndpoint, UpstreamConnectionOwner {
       this.#countGone();
       connection.retire(debugData);
     }
-    for (const connection of this.#ready.splice(0)) {
+    const ready = this.#ready.splice(0);
+    // All of them first: an idle connection ends at once, and whoever hears it must see those that are left.
+    for (const connection of ready) this.#retired.add(connection);
+    for (const connection of ready) connection.retire(debugData);
+  }
+
+  /** Stream ids are used up after 2^30 calls (RFC 9113 5.1.1): that connection is full for good. */
+  #retireExhausted(): void {
+    const exhausted = this.#ready.filter(({ connection }) => {
+      if (connection === undefined || connection.canOpen) return false;
+      return connection.activeStreams < connection.peerMaxConcurrentStreams;
+    });
+    for (const connection of exhausted) {
+      this.#removeReady(connection);
       this.#retired.add(connection);
-      connection.retire(debugData);
+      connection.retire('stream_ids_used_up');
     }
   }
 
