@@ -1,6 +1,7 @@
+import { isListening, untilAnswering } from '../test/harness/ports.ts';
 import { runProgram } from '../test/harness/program.ts';
 import { cpuMicrosecondsOf } from './process-usage.ts';
-import { type Backends, isListening, type RunningProxy, spawnPinned, untilAnswering } from './proxies.ts';
+import { type Backends, type RunningProxy, spawnPinned } from './proxies.ts';
 import type { Direction, Shape } from './shapes.ts';
 
 /** One measured run; everything of the proxy's process is counted, and nothing else. */

@@ -1,7 +1,7 @@
 /** The contenders: how each is found and started, doing the same work on the same ports' plan. */
 import { mkdirSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
+import { freePort, isListening, untilAnswering } from '../test/harness/ports.ts';
 import { outriderPath, type Program, runProgram, spawnProgram } from '../test/harness/program.ts';
 import { type PeerName, peerProgram } from '../test/peers/peer-programs.ts';
 import { fillTemplate } from './bench-files.ts';
@@ -21,40 +21,10 @@ export interface RunningProxy {
   readonly inbound: number;
 }
 
-/** A port that was free a moment ago, for programs that cannot be told "0" or do not say what they got. */
-export const freePort = async (): Promise<number> => {
-  const server = createServer().listen(0, '127.0.0.1');
-  await new Promise((resolve) => server.once('listening', resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  if (address === null || typeof address === 'string') throw new Error('no port');
-  return address.port;
-};
-
-/** Polls without sleeping long; the caller's program is watched so that its early end is told with what it said. */
-export const untilAnswering = async (program: Program, probe: () => Promise<boolean>, patienceMs = 20_000): Promise<void> => {
-  const deadline = performance.now() + patienceMs;
-  const { promise: ended, reject } = Promise.withResolvers<never>();
-  program.exited.then(({ stderr }) => reject(new Error(`ended before it answered: ${stderr.slice(-2000)}`)), reject);
-  ended.catch(() => {});
-  while (!(await Promise.race([probe(), ended]))) {
-    if (performance.now() > deadline) throw new Error(`did not answer within ${patienceMs} ms: ${program.stderr.slice(-2000)}`);
-    await new Promise((resolve) => setTimeout(resolve, 2));
-  }
-};
-
-export const isReady = (adminPort: number) => async (): Promise<boolean> => {
+const isReady = (adminPort: number) => async (): Promise<boolean> => {
   const response = await fetch(`http://127.0.0.1:${adminPort}/ready`).catch(() => undefined);
   await response?.arrayBuffer();
   return response?.status === 200;
-};
-
-export const isListening = (port: number) => async (): Promise<boolean> => {
-  const { connect } = await import('node:net');
-  return await new Promise((resolve) => {
-    const socket = connect(port, '127.0.0.1', () => resolve(true)).on('error', () => resolve(false));
-    socket.on('connect', () => socket.destroy());
-  });
 };
 
 /** The proxy has core 0 for itself; load generator and backend share core 1. */

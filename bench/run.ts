@@ -9,11 +9,12 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join, relative, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
+import { freePort } from '../test/harness/ports.ts';
 import { temporaryFolder } from '../test/harness/temporary-folder.ts';
 import { buildNativePrograms, makeCertificates, writeBody } from './bench-files.ts';
 import { type LoadTools, load, measure, type Sample, startBackends } from './load.ts';
 import { residentBytesOf } from './process-usage.ts';
-import { type Backends, findProxy, freePort, type ProxyName, proxyNames, type RunningProxy, startOutrider, startProxy } from './proxies.ts';
+import { type Backends, findProxy, type ProxyName, proxyNames, type RunningProxy, startOutrider, startProxy } from './proxies.ts';
 import { type BenchResult, machine, reportText } from './report.ts';
 import { type Direction, directions, type Shape, shapes } from './shapes.ts';
 

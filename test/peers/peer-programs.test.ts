@@ -1,0 +1,60 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { checkLeaks } from '../harness/leak-check.ts';
+import { runProgram } from '../harness/program.ts';
+import { temporaryFolder } from '../harness/temporary-folder.ts';
+import { type PeerName, peerProgram } from './peer-programs.ts';
+
+checkLeaks();
+
+/** What a program answers when it is asked for its version or its usage: enough to know that it runs on this machine. */
+const answers: Readonly<Record<string, { readonly args: readonly string[]; readonly says: RegExp }>> = {
+  'grpc-interop-client': { args: ['-help'], says: /test_case/ },
+  'grpc-interop-server': { args: ['-help'], says: /tls_cert_file/ },
+  grpcurl: { args: ['-version'], says: /grpcurl/ },
+  h2spec: { args: ['--version'], says: /Version: 2\./ },
+  ghz: { args: ['--version'], says: /\S/ },
+  h2load: { args: ['--version'], says: /nghttp2/ },
+  nghttp: { args: ['--version'], says: /nghttp2/ },
+  nghttpd: { args: ['--version'], says: /nghttp2/ },
+};
+
+for (const [name, { args, says }] of Object.entries(answers)) {
+  const program = await peerProgram(name as PeerName);
+  test(`${name} is at hand and runs`, { skip: program.skip }, async () => {
+    const { stdout, stderr } = await runProgram(program.path, args);
+    assert.match(stdout + stderr, says);
+  });
+}
+
+/** What `peerProgram` says in a process with nothing on PATH and an empty cache. */
+const askWithout = async (name: PeerName, env: Readonly<Record<string, string>>) => {
+  using folder = temporaryFolder();
+  const script = `import { peerProgram } from '${import.meta.dirname}/peer-programs.ts';
+    const { skip, ...rest } = await peerProgram('${name}'); console.log(JSON.stringify(skip));`;
+  const all = { PATH: folder.path, XDG_CACHE_HOME: folder.path, HOME: folder.path, ...env };
+  return await runProgram(process.execPath, ['--input-type=module', '-e', script], { env: all });
+};
+
+test('without Go, a program in Go is skipped in a line that says how to get it', async () => {
+  const { stdout } = await askWithout('grpcurl', {});
+  assert.match(stdout, /grpcurl is missing: install Go .*test\/peers\/go\/grpcurl.*GRPCURL_BIN/);
+});
+
+test('a missing program of Debian names its package', async () => {
+  assert.match((await askWithout('nghttp', {})).stdout, /apt-get install nghttp2-client/);
+});
+
+test('in CI a missing program is a failure, not a skip', async () => {
+  const { code, stderr } = await askWithout('grpcurl', { CI: 'true' });
+  assert.notEqual(code, 0);
+  assert.match(stderr, /grpcurl is missing/);
+});
+
+test('a binary that the environment names wins, and must be one', async () => {
+  assert.match((await askWithout('grpcurl', { GRPCURL_BIN: process.execPath })).stdout, /false/);
+  assert.match(
+    (await askWithout('grpcurl', { GRPCURL_BIN: '/nonexistent' })).stderr,
+    /GRPCURL_BIN=\/nonexistent is not an executable file/,
+  );
+});
