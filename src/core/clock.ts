@@ -32,8 +32,19 @@ export class SystemClock implements Clock {
   }
 
   setTimer(fire: () => void, delayMs: number): Timer {
-    const handle = setTimeout(fire, Math.min(Math.max(delayMs, 0), longestDelayMs));
-    handle.unref();
+    const clampedMs = Math.min(Math.max(delayMs, 0), longestDelayMs);
+    const dueMs = performance.now() + clampedMs;
+    // Node cuts fractions off, and counts from when the turn of the loop began: by itself it fires up to a millisecond early.
+    const onTimeout = (): void => {
+      if (performance.now() < dueMs) arm(1);
+      else fire();
+    };
+    let handle: NodeJS.Timeout;
+    const arm = (ms: number): void => {
+      handle = setTimeout(onTimeout, ms);
+      handle.unref();
+    };
+    arm(Math.ceil(clampedMs));
     return { cancel: () => clearTimeout(handle) };
   }
 }

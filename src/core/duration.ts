@@ -9,10 +9,11 @@ export const parseDurationMs = (text: string): number | undefined => {
   const parts = pattern.exec(text.trim());
   if (parts === null) return undefined;
   const scale = unitMs[parts[2] ?? ''];
-  return scale === undefined ? undefined : Number(parts[1]) * scale;
+  // The product carries an error in its last digit: `1.001s` is 1001 ms, not 1000.9999999999999.
+  return scale === undefined ? undefined : Number((Number(parts[1]) * scale).toPrecision(15));
 };
 
-/** Prints milliseconds in the largest unit that needs no fraction: `1500` is `1.5s`, `250` is `250ms`. */
+/** Prints milliseconds as people would: whole hours, whole minutes, seconds, or below one second milliseconds (`2h`, `5m`, `1.5s`, `250ms`). */
 export const formatDurationMs = (ms: number): string => {
   if (ms !== 0 && ms % 3_600_000 === 0) return `${ms / 3_600_000}h`;
   if (ms !== 0 && ms % 60_000 === 0) return `${ms / 60_000}m`;

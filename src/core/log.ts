@@ -21,10 +21,19 @@ export interface Logger {
 const longestValue = 2_000;
 
 const bounded = (_key: string, value: unknown): unknown => {
-  if (typeof value === 'string' && value.length > longestValue) return `${value.slice(0, longestValue)}...`;
   if (typeof value === 'bigint') return value.toString();
-  if (value instanceof Error) return value.message;
-  return value;
+  const text = value instanceof Error ? value.message : value;
+  return typeof text === 'string' && text.length > longestValue ? `${text.slice(0, longestValue)}...` : text;
+};
+
+/** A log line must not end the process: fields that are no JSON (a circle, a `toJSON` that throws) are named in place of their values. */
+const serialized = (line: object): string => {
+  try {
+    return JSON.stringify(line, bounded);
+  } catch (error) {
+    const { time, level, msg } = line as { readonly time: string; readonly level: LogLevel; readonly msg: string };
+    return JSON.stringify({ time, level, msg, fields: Object.keys(line), logError: String(error) }, bounded);
+  }
 };
 
 /** Writes log lines through `write`, one call per line, from `level` upwards. The level may be changed while running. */
@@ -57,8 +66,9 @@ export class JsonLogger implements Logger {
 
   #line(level: LogLevel, msg: string, fields: LogFields | undefined): void {
     if (logLevels.indexOf(level) < logLevels.indexOf(this.level)) return;
-    const time = new Date(this.#clock.wallNow()).toISOString();
-    this.#write(`${JSON.stringify({ time, level, msg, ...fields }, bounded)}\n`);
+    const head = { time: new Date(this.#clock.wallNow()).toISOString(), level, msg };
+    // First for its place in the line, last so that no field can stand in for it.
+    this.#write(`${serialized({ ...head, ...fields, ...head })}\n`);
   }
 }
 

@@ -36,7 +36,8 @@ const slots = 512;
  * serves them all. A timer of the event loop per call would cost more than the rest of the call's policies together.
  *
  * Precision is one tick, never early. Deadlines further away than a turn of the wheel stay in their slot and are passed by.
- * The clock's timer is armed only while there is a deadline.
+ * The clock's timer is set only while there is a deadline; one that was set for deadlines since cancelled fires once, for nothing,
+ * which is cheaper than setting it anew for each call.
  */
 export class TimerWheel {
   readonly #clock: Clock;
@@ -54,9 +55,13 @@ export class TimerWheel {
     this.#lastTick = Math.floor(clock.now() / tickMs);
   }
 
-  /** Arms `deadline` to expire at `dueMs` (monotonic); one that is armed already is moved. One in the past expires at the next tick. */
+  /**
+   * Arms `deadline` to expire at `dueMs` (monotonic); one that is armed already is moved. One in the past expires at the next tick,
+   * an infinite one is disarmed.
+   */
   arm(deadline: Deadline, dueMs: number): void {
     if (deadline.wheelSlot !== undefined) this.#unlink(deadline);
+    if (dueMs === Number.POSITIVE_INFINITY) return;
     if (this.#armed === 0) this.#lastTick = Math.floor(this.#clock.now() / this.#tickMs);
     deadline.dueMs = dueMs;
     const tick = Math.max(Math.ceil(dueMs / this.#tickMs), this.#lastTick + 1);
@@ -120,11 +125,19 @@ export class TimerWheel {
     this.#lastTick = Math.max(tick, this.#lastTick);
     for (let t = first; t <= tick; t++) this.#collectDue(this.#slots[t % slots] as Slot, nowMs);
     // Taken one by one from a list of its own, since `expire` may cancel or arm any other deadline.
-    for (let due = this.#due.wheelNext as Deadline; due !== this.#due; due = this.#due.wheelNext as Deadline) {
-      this.#unlink(due);
-      due.expire();
+    try {
+      for (let due = this.#due.wheelNext as Deadline; due !== this.#due; due = this.#due.wheelNext as Deadline) {
+        this.#unlink(due);
+        due.expire();
+      }
+    } finally {
+      // Also where `expire` has armed something and so set the timer: what was armed before may be due earlier. Where it has
+      // thrown, the rest of the list has its turn at the next tick.
+      if (this.#armed > 0) {
+        const next = this.#due.wheelNext === this.#due ? this.#nextOccupiedTick() : this.#lastTick + 1;
+        if (this.#timer === undefined || next < this.#wakeTick) this.#schedule(next);
+      }
     }
-    if (this.#armed > 0 && this.#timer === undefined) this.#schedule(this.#nextOccupiedTick());
   };
 
   #collectDue(slot: Slot, nowMs: number): void {

@@ -14,8 +14,9 @@ export interface Watch<T> {
 
 /** The end that writes. One owner holds it; everyone else sees a `Watch`. */
 export class WatchSource<T> implements Watch<T> {
-  readonly #listeners = new Set<(value: T) => void>();
+  readonly #subscriptions = new Set<{ readonly listener: (value: T) => void }>();
   #value: T;
+  #version = 0;
 
   constructor(value: T) {
     this.#value = value;
@@ -25,20 +26,36 @@ export class WatchSource<T> implements Watch<T> {
     return this.#value;
   }
 
-  /** Publishes `value`, also when it equals the former one: whoever compares knows better what equal means. */
+  /**
+   * Publishes `value`, also when it equals the former one: whoever compares knows better what equal means. A listener that throws
+   * keeps no other from hearing; the first such error is thrown when all have heard.
+   */
   set(value: T): void {
     this.#value = value;
-    for (const listener of [...this.#listeners]) listener(value);
+    const version = ++this.#version;
+    const errors: unknown[] = [];
+    for (const subscription of [...this.#subscriptions]) {
+      // A listener has published a newer value, which everybody has heard: this one would put the clock back.
+      if (version !== this.#version) break;
+      if (!this.#subscriptions.has(subscription)) continue;
+      try {
+        subscription.listener(value);
+      } catch (error) {
+        errors.push(error);
+      }
+    }
+    if (errors.length > 0) throw errors[0];
   }
 
   subscribe(listener: (value: T) => void): () => void {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
+    const subscription = { listener };
+    this.#subscriptions.add(subscription);
+    return () => void this.#subscriptions.delete(subscription);
   }
 
   /** Subscriptions that are open now: zero after an orderly end. */
   get listeners(): number {
-    return this.#listeners.size;
+    return this.#subscriptions.size;
   }
 }
 
