@@ -195,6 +195,11 @@ export class Connection {
     );
   }
 
+  /** Handlers of the streams that are open now. */
+  handlers(): readonly StreamHandler[] {
+    return Array.from(this.#streams.values(), (stream) => stream.handler);
+  }
+
   /** Received DATA that waits for its way out. */
   get heldBytes(): number {
     return this.#heldBytes;

@@ -1,0 +1,336 @@
+import { Deadline, type MeshError } from '../core/index.ts';
+import { GrpcStatus, isGrpcContentType, longestGrpcTimeoutBytes, writeGrpcTimeout } from '../grpc/index.ts';
+import { type Connection, ErrorCode, type HeaderBlock, type Stream, type StreamHandler, statusOf, Token } from '../http2/index.ts';
+import type { AttemptOutcome, Breaker } from '../resilience/index.ts';
+import type { Cluster, Endpoint, EndpointOutcome, StreamWaiter, WaiterQueue } from '../upstream/index.ts';
+import type { BoundRoute } from './bound-table.ts';
+import { type Call, replyToMissingStatus, replyToReset, statusIn } from './call.ts';
+import { sanitizeResponse } from './headers.ts';
+import { type LocalReply, localReply } from './replies.ts';
+
+type BreakerResult = 'succeed' | 'fail' | 'neutral';
+
+class HoldDeadline extends Deadline {
+  readonly #attempt: Attempt;
+
+  constructor(attempt: Attempt) {
+    super();
+    this.#attempt = attempt;
+  }
+
+  override expire(): void {
+    this.#attempt.releaseHeld();
+  }
+}
+
+const timeoutBytes = new Uint8Array(longestGrpcTimeoutBytes);
+
+/**
+ * One try of one call: an endpoint, a breaker's permit, a stream. It is the handler of the upstream stream, waits in the endpoint's
+ * queue, and as a `Deadline` it is the per-try timeout. However it ends, it ends in `#conclude`, once; then the call decides what follows.
+ */
+export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
+  waiterQueue: WaiterQueue | undefined = undefined;
+  waiterPrevious: StreamWaiter | undefined = undefined;
+  waiterNext: StreamWaiter | undefined = undefined;
+  endpoint: Endpoint | undefined = undefined;
+  stream: Stream | undefined = undefined;
+  /** Request bytes that have left, from the beginning of the request. */
+  sentBytes = 0;
+
+  readonly #call: Call;
+  #breaker: Breaker | undefined = undefined;
+  #permit = 0;
+  #concluded = false;
+  #httpStatus = 0;
+  /** Response headers that wait for DATA or trailers, since a failing status in trailers can still be tried again. */
+  #held: HeaderBlock | undefined = undefined;
+  #holdDeadline: HoldDeadline | undefined = undefined;
+
+  constructor(call: Call) {
+    super();
+    this.#call = call;
+  }
+
+  // ---- stage: pick ----
+
+  start(): void {
+    const call = this.#call;
+    const cluster = call.cluster as Cluster;
+    call.attempts++;
+    const endpoint = cluster.pickEndpoint(call.tried);
+    if (endpoint === undefined) {
+      call.refuse(cluster.unavailable());
+      return;
+    }
+    const { engine } = call.proxy;
+    const nowMs = engine.clock.now();
+    const method = call.methodPath;
+    const breaker = cluster.breakerFor(endpoint, method);
+    const permit = breaker.tryEnter(nowMs);
+    if (permit === 0) {
+      call.refuse(cluster.circuitOpen(endpoint, method));
+      return;
+    }
+    this.#breaker = breaker;
+    this.#permit = permit;
+    this.endpoint = endpoint;
+    endpoint.begin();
+    const { retry } = (call.route as BoundRoute).route;
+    if (retry !== undefined && retry.perTryTimeoutMs > 0) engine.wheel.arm(this, nowMs + retry.perTryTimeoutMs);
+    const connection = endpoint.acquire(this);
+    if (connection !== undefined) this.onConnection(connection);
+  }
+
+  onConnection(connection: Connection): void {
+    const call = this.#call;
+    if (call.finished) return;
+    const { request, replay } = call;
+    if (call.dueMs !== Number.POSITIVE_INFINITY && !this.#writeTimeout(request, call.dueMs)) {
+      call.expire();
+      return;
+    }
+    const previous = call.machine?.previousAttempts ?? 0;
+    if (previous > 0) {
+      request.removeToken(Token.grpcPreviousRpcAttempts);
+      request.addNumber(Token.grpcPreviousRpcAttempts, previous);
+    }
+    const length = replay === undefined ? 0 : replay.length;
+    const stream = connection.open(this, request, call.requestEnded && length === 0);
+    this.stream = stream;
+    if (length === 0) return;
+    const kept = (replay as NonNullable<typeof replay>).bytes;
+    this.sentBytes += stream.sendData(kept, 0, length, call.requestEnded);
+    call.credit(this);
+    if (length > (call.route as BoundRoute).route.bufferLimitBytes) call.dropReplay();
+  }
+
+  onUnavailable(error: MeshError): void {
+    const call = this.#call;
+    if (call.finished || this.#concluded) return;
+    if (error.reason === 'too_many_pending') {
+      this.#conclude('neutral', 'cancelled');
+      call.refuse(error);
+      return;
+    }
+    this.#conclude('fail', 'error');
+    const message = error.remedy === undefined ? error.message : `${error.message}. ${error.remedy}`;
+    this.#fail({ kind: 'connect_failure' }, localReply(error.reason, message));
+  }
+
+  // ---- upstream stream ----
+
+  onHeaders(stream: Stream, block: HeaderBlock, endStream: boolean): void {
+    this.#httpStatus = statusOf(block);
+    if (endStream) {
+      this.#onAnswerEnd(stream, block, true);
+      return;
+    }
+    const type = block.indexOf(Token.contentType);
+    const isGrpc = type < 0 || isGrpcContentType(block.bytes, block.valueStart[type] as number, block.valueEnd[type] as number);
+    if (this.#httpStatus !== 200 || !isGrpc) {
+      stream.reset(ErrorCode.cancel);
+      this.#onForeignAnswer();
+      return;
+    }
+    const call = this.#call;
+    const { route } = call.route as BoundRoute;
+    if (route.retry === undefined || !call.requestEnded || call.replay === undefined || route.retryHeadersHoldMs <= 0) {
+      this.#commit(block);
+      return;
+    }
+    this.#held = stream.connection.keepBlock();
+    this.#holdDeadline = new HoldDeadline(this);
+    const { wheel, clock } = call.proxy.engine;
+    wheel.arm(this.#holdDeadline, clock.now() + route.retryHeadersHoldMs);
+  }
+
+  onData(stream: Stream, bytes: Uint8Array, start: number, end: number, endStream: boolean): void {
+    const call = this.#call;
+    if (endStream) {
+      this.#onMissingTrailers(stream, bytes, start, end);
+      return;
+    }
+    if (this.#held !== undefined) this.releaseHeld();
+    const sent = call.downstream.sendData(bytes, start, end, false);
+    stream.consume(sent);
+    if (call.idleWatched) call.touch();
+  }
+
+  onTrailers(stream: Stream, block: HeaderBlock): void {
+    this.#onAnswerEnd(stream, block, false);
+  }
+
+  onReset(stream: Stream, code: number, unprocessed: boolean): void {
+    if (this.#concluded) return;
+    const { cluster } = this.#call;
+    if (!stream.connectionLost) (cluster as Cluster).stats.upstreamRqRxReset++;
+    this.#conclude(unprocessed ? 'neutral' : 'fail', 'error');
+    const reply = replyToReset((cluster as Cluster).name, (this.endpoint as Endpoint).key, stream, code);
+    this.#fail({ kind: 'reset', code, unprocessed, requestSent: true }, reply);
+  }
+
+  /** Request DATA that had to wait has left for the server. */
+  onSent(_stream: Stream, bytes: number): void {
+    this.sentBytes += bytes;
+    this.#call.credit(this);
+    if (this.#call.idleWatched) this.#call.touch();
+  }
+
+  // ---- time ----
+
+  /** The per-try timeout. */
+  override expire(): void {
+    const call = this.#call;
+    if (call.finished || this.#concluded || call.downstream.headersSent) return;
+    const cluster = call.cluster as Cluster;
+    cluster.stats.upstreamRqPerTryTimeout++;
+    const requestSent = this.stream !== undefined;
+    const { retry } = (call.route as BoundRoute).route;
+    this.abandon('timeout');
+    const message = `cluster ${cluster.name}: ${(this.endpoint as Endpoint).key} did not answer within per_try_timeout (${retry?.perTryTimeoutMs} ms) of ${call.rule}`;
+    this.#fail({ kind: 'per_try_timeout', requestSent }, localReply('per_try_timeout', message));
+  }
+
+  /** Response headers go downstream: from here on the call is committed to this attempt. */
+  releaseHeld(): void {
+    const held = this.#held;
+    if (held === undefined) return;
+    this.#held = undefined;
+    this.#commit(held);
+    this.#call.proxy.engine.returnBlock(held);
+    if (this.#holdDeadline !== undefined) this.#call.proxy.engine.wheel.cancel(this.#holdDeadline);
+  }
+
+  /** The call ends, or goes on without this attempt: the server learns that nobody waits. */
+  abandon(result: 'neutral' | 'timeout'): void {
+    if (this.#concluded) return;
+    const { stream } = this;
+    if (stream === undefined) this.endpoint?.cancel(this);
+    else if (!stream.closed) {
+      (this.#call.cluster as Cluster).stats.upstreamRqTxReset++;
+      stream.reset(ErrorCode.cancel);
+    }
+    if (result === 'timeout') this.#conclude('fail', 'timeout');
+    else this.#conclude('neutral', 'cancelled');
+  }
+
+  /** Whether another attempt would meet an open breaker; with breakers by endpoint, whether it would meet one everywhere. */
+  breakerRefuses(nowMs: number): boolean {
+    const cluster = this.#call.cluster as Cluster;
+    if (cluster.breakers.scope === 'endpoint') return cluster.endpoints.every((endpoint) => !cluster.isHealthy(endpoint));
+    return this.#breaker?.refuses(nowMs) ?? false;
+  }
+
+  // ---- how it ends ----
+
+  #onAnswerEnd(stream: Stream, block: HeaderBlock, trailersOnly: boolean): void {
+    if (this.#concluded) return;
+    const status = statusIn(block);
+    if (status < 0) {
+      this.#onMissingStatus(stream);
+      return;
+    }
+    const ok = status === GrpcStatus.OK;
+    this.#conclude(status === GrpcStatus.UNAVAILABLE ? 'fail' : 'succeed', ok ? 'success' : 'error');
+    // The request may still be on its way: the server has said all that it will say (RFC 9113 8.1).
+    if (!stream.localEnded) stream.reset(ErrorCode.noError);
+    const call = this.#call;
+    if (!ok && (call.route as BoundRoute).route.retry !== undefined && !call.downstream.headersSent) {
+      const at = block.indexOf(Token.grpcRetryPushbackMs);
+      const pushback = at < 0 ? undefined : block.value(at);
+      if (!call.onAttemptFailed(this, { kind: 'grpc', status }, { kind: 'forward' }, pushback)) {
+        this.#dropHeld();
+        return;
+      }
+    }
+    sanitizeResponse(block);
+    if (trailersOnly) call.downstream.sendHeaders(block, true);
+    else {
+      if (this.#held !== undefined) this.releaseHeld();
+      call.downstream.sendTrailers(block);
+    }
+    call.finish(ok ? 'ok' : 'app_error', status);
+  }
+
+  /** END_STREAM on DATA: the answer has no trailers, and so no status. */
+  #onMissingTrailers(stream: Stream, bytes: Uint8Array, start: number, end: number): void {
+    if (this.#concluded) return;
+    if (end > start) {
+      this.releaseHeld();
+      stream.consume(this.#call.downstream.sendData(bytes, start, end, false));
+    }
+    this.#onMissingStatus(stream);
+  }
+
+  #onMissingStatus(stream: Stream): void {
+    this.#conclude('fail', 'error');
+    if (!stream.localEnded) stream.reset(ErrorCode.noError);
+    this.#failHttp();
+  }
+
+  /** Not gRPC at all: an error page, or another protocol. */
+  #onForeignAnswer(): void {
+    this.#conclude('fail', 'error');
+    this.#failHttp();
+  }
+
+  #failHttp(): void {
+    const call = this.#call;
+    const reply = replyToMissingStatus((call.cluster as Cluster).name, (this.endpoint as Endpoint).key, this.#httpStatus);
+    this.#fail({ kind: 'http', httpStatus: this.#httpStatus }, reply);
+  }
+
+  #fail(outcome: AttemptOutcome, reply: LocalReply): void {
+    this.#dropHeld();
+    this.#call.onAttemptFailed(this, outcome, { kind: 'local', reply }, undefined);
+  }
+
+  /** The only place where an attempt ends. */
+  #conclude(result: BreakerResult, outcome: EndpointOutcome): void {
+    if (this.#concluded) return;
+    this.#concluded = true;
+    const { wheel, clock } = this.#call.proxy.engine;
+    wheel.cancel(this);
+    if (this.#holdDeadline !== undefined) wheel.cancel(this.#holdDeadline);
+    this.endpoint?.end(outcome);
+    this.#report(result, clock.now());
+  }
+
+  #report(result: BreakerResult, nowMs: number): void {
+    const permit = this.#permit;
+    if (permit === 0) return;
+    this.#permit = 0;
+    const breaker = this.#breaker as Breaker;
+    if (result === 'succeed') breaker.succeed(permit, nowMs);
+    else if (result === 'fail') breaker.fail(permit, nowMs);
+    else breaker.neutral(permit, nowMs);
+  }
+
+  #commit(block: HeaderBlock): void {
+    const call = this.#call;
+    sanitizeResponse(block);
+    call.downstream.sendHeaders(block, false);
+    call.dropReplay();
+    const { engine } = call.proxy;
+    // A per-try timeout ends with the answer's beginning; a stream's probe has succeeded with it.
+    engine.wheel.cancel(this);
+    if ((this.#permit & 1) === 1) this.#report('succeed', engine.clock.now());
+  }
+
+  #dropHeld(): void {
+    if (this.#held === undefined) return;
+    this.#call.proxy.engine.returnBlock(this.#held);
+    this.#held = undefined;
+  }
+
+  /** Writes what remains of the deadline; false where nothing does. */
+  #writeTimeout(request: HeaderBlock, dueMs: number): boolean {
+    const remainingMs = dueMs - this.#call.proxy.engine.clock.now();
+    if (remainingMs <= 0) return false;
+    const length = writeGrpcTimeout(remainingMs, timeoutBytes, 0);
+    request.removeToken(Token.grpcTimeout);
+    request.addBytes(Token.grpcTimeout, timeoutBytes, 0, length);
+    return true;
+  }
+}

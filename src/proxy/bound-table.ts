@@ -1,0 +1,139 @@
+import { type HeaderBlock, Token } from '../http2/index.ts';
+import type { Direction, PolicyTable, Route, RouteTable } from '../policy/index.ts';
+import type { CallMetrics, MethodMetrics } from '../telemetry/index.ts';
+import type { Cluster } from '../upstream/index.ts';
+
+/** A route with the live things that it names; made once per table and route. */
+export interface BoundRoute {
+  readonly route: Route;
+  /** `undefined`: no cluster of that name exists. */
+  readonly cluster: Cluster | undefined;
+  /** Name of the cluster that was looked for, for messages. */
+  readonly clusterName: string;
+  readonly metrics: MethodMetrics;
+}
+
+export interface BindingContext {
+  readonly direction: Direction;
+  readonly callMetrics: CallMetrics;
+  /** The label `service`: of inbound calls our own name, of outbound ones the cluster's. */
+  readonly serviceLabel: (clusterName: string) => string;
+  readonly cluster: (name: string) => Cluster | undefined;
+}
+
+interface PathEntry {
+  readonly path: string;
+  /** Candidates in the order of evaluation; the last one has no header matchers, or nothing matches. */
+  readonly routes: readonly BoundRoute[];
+}
+
+const rememberedPaths = 4_096;
+
+/**
+ * One policy table with the clusters and counters that it names. A reload makes a new one; a call keeps the one it began with.
+ *
+ * Paths are interned by their hash: the path of a known method is compared as bytes and never becomes a string.
+ */
+export class BoundTable {
+  readonly policies: PolicyTable;
+  readonly #table: RouteTable;
+  readonly #context: BindingContext;
+  readonly #paths = new Map<number, PathEntry>();
+  readonly #bound = new Map<Route, BoundRoute>();
+  readonly #fallbacks = new Map<string, BoundRoute>();
+
+  constructor(policies: PolicyTable, context: BindingContext) {
+    this.policies = policies;
+    this.#table = policies[context.direction];
+    this.#context = context;
+  }
+
+  /** The first route that matches the request; `undefined` where none does. */
+  match(block: HeaderBlock): BoundRoute | undefined {
+    const at = block.indexOf(Token.path);
+    const hash = block.hashes[at] as number;
+    let entry = this.#paths.get(hash);
+    if (entry === undefined || !block.valueEquals(at, entry.path)) entry = this.#remember(hash, block.value(at));
+    const { routes } = entry;
+    for (let i = 0; i < routes.length; i++) {
+      const bound = routes[i] as BoundRoute;
+      if (bound.route.headers.length === 0 || headersMatch(bound.route, block)) return bound;
+    }
+    return undefined;
+  }
+
+  /** What holds where no route matches, for the cluster of that name. */
+  fallback(clusterName: string): BoundRoute {
+    const known = this.#fallbacks.get(clusterName);
+    if (known !== undefined) return known;
+    const bound = this.#bind(this.#table.fallback, clusterName);
+    // Only names of clusters that exist are remembered: the others come from the caller, and there is no end of them.
+    if (bound.cluster !== undefined) this.#fallbacks.set(clusterName, bound);
+    return bound;
+  }
+
+  #remember(hash: number, path: string): PathEntry {
+    if (this.#paths.size >= rememberedPaths) this.#paths.clear();
+    const entry = { path, routes: this.#table.candidates(path).map((route) => this.#boundRoute(route)) };
+    this.#paths.set(hash, entry);
+    return entry;
+  }
+
+  #boundRoute(route: Route): BoundRoute {
+    let bound = this.#bound.get(route);
+    if (bound === undefined) {
+      bound = this.#bind(route, route.cluster);
+      // A cluster that is missing now may be found later, by discovery.
+      if (bound.cluster !== undefined) this.#bound.set(route, bound);
+    }
+    return bound;
+  }
+
+  #bind(route: Route, clusterName: string): BoundRoute {
+    const { callMetrics, direction, serviceLabel, cluster } = this.#context;
+    const label = route === this.#table.fallback ? 'other' : methodLabel(route);
+    const found = cluster(clusterName);
+    const service = found === undefined && direction === 'outbound' && route === this.#table.fallback ? 'other' : serviceLabel(clusterName);
+    return { route, cluster: found, clusterName, metrics: callMetrics.method(direction, service, label) };
+  }
+}
+
+/** The label `method`: what somebody configured, never what a caller made up. */
+const methodLabel = (route: Route): string => {
+  switch (route.match.kind) {
+    case 'path':
+      return route.match.path;
+    case 'prefix':
+      return route.match.prefix;
+    case 'regex':
+      return route.name;
+  }
+};
+
+const headersMatch = (route: Route, block: HeaderBlock): boolean => {
+  for (const matcher of route.headers) if (!matcher.matches(headerValue(block, matcher.name))) return false;
+  return true;
+};
+
+/** All values of a header, joined by commas as Envoy does. */
+const headerValue = (block: HeaderBlock, name: string): string | undefined => {
+  const first = block.find(name);
+  if (first < 0) return undefined;
+  const token = block.tokens[first] as number;
+  if (token !== Token.unknown && !block.duplicateOf(token)) return block.value(first);
+  return block
+    .toPairs()
+    .filter(([field]) => field === name)
+    .map(([, value]) => value)
+    .join(',');
+};
+
+const suffixes = ['.default.svc.cluster.local', '.default.svc', '.default'];
+
+/** The cluster that `:authority` names: `<name>`, `<name>:<port>`, `<name>.default.svc.cluster.local`. */
+export const clusterOfAuthority = (authority: string): string => {
+  const host = authority.startsWith('[') ? authority.slice(0, authority.indexOf(']') + 1) : authority.replace(/:\d*$/, '');
+  const lower = host.toLowerCase();
+  const suffix = suffixes.find((ending) => lower.endsWith(ending));
+  return suffix === undefined ? lower : lower.slice(0, -suffix.length);
+};

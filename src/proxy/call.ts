@@ -1,0 +1,386 @@
+import { Deadline, type Fate, type MeshError } from '../core/index.ts';
+import { GrpcStatus, parseGrpcStatus, statusFromHttp, statusFromReset, statusName } from '../grpc/index.ts';
+import { errorCodeName, type HeaderBlock, type Stream, type StreamHandler, Token } from '../http2/index.ts';
+import { type AttemptOutcome, type DeadlineReason, type GiveUpReason, RetryMachine } from '../resilience/index.ts';
+import type { Admission, Cluster, Endpoint } from '../upstream/index.ts';
+import { Attempt } from './attempt.ts';
+import type { BoundRoute } from './bound-table.ts';
+import type { DirectionProxy } from './direction-proxy.ts';
+import type { Downstream } from './listener.ts';
+import type { ReplayBuffer } from './replay-buffer.ts';
+import { type LocalReply, localReply, sendReply } from './replies.ts';
+
+/** The answer at hand when an attempt fails and nothing more is tried: what the upstream said, or what we say. */
+export type FinalAnswer = { readonly kind: 'local'; readonly reply: LocalReply } | { readonly kind: 'forward' };
+
+class CallTimer extends Deadline {
+  readonly #onExpire: () => void;
+
+  constructor(onExpire: () => void) {
+    super();
+    this.#onExpire = onExpire;
+  }
+
+  override expire(): void {
+    this.#onExpire();
+  }
+}
+
+const noBytes = Buffer.alloc(0);
+
+/**
+ * One call, from its request headers to its one fate. It is the handler of the downstream stream; the present `Attempt` is the one of
+ * the upstream stream, and DATA goes from one to the other without touching a stage. As a `Deadline` it is its own timer.
+ *
+ * Credit: what the caller sent is consumed when it has left for the server, counted over attempts, so that a replay gives no
+ * credit twice.
+ */
+export class Call extends Deadline implements StreamHandler {
+  readonly proxy: DirectionProxy;
+  readonly downstream: Stream;
+  /** Request headers as they will be sent; the engine's block, kept until the call ends. */
+  readonly request: HeaderBlock;
+  readonly startMs: number;
+  route: BoundRoute | undefined;
+  cluster: Cluster | undefined;
+  /** Monotonic; infinite where there is no deadline. */
+  dueMs = Number.POSITIVE_INFINITY;
+  deadlineReason: DeadlineReason = 'caller_deadline';
+  /** The caller has sent END_STREAM. */
+  requestEnded: boolean;
+  /** What was sent so far; `undefined` once it is too much to be sent again. */
+  replay: ReplayBuffer | undefined;
+  /** Endpoints that attempts have failed on. */
+  tried: Endpoint[] | undefined;
+  /** Room in the cluster, given back when the call ends. */
+  admission: Admission | undefined;
+  finished = false;
+  machine: RetryMachine | undefined;
+
+  #attempt: Attempt | undefined;
+  #creditedBytes = 0;
+  #retryTimer: CallTimer | undefined;
+  #idleTimer: CallTimer | undefined;
+  #idleMs = 0;
+  #lastActivityMs = 0;
+
+  constructor(proxy: DirectionProxy, downstream: Stream, request: HeaderBlock, requestEnded: boolean) {
+    super();
+    this.proxy = proxy;
+    this.downstream = downstream;
+    this.request = request;
+    this.startMs = downstream.openedAtMs;
+    this.requestEnded = requestEnded;
+  }
+
+  get peer(): Downstream {
+    return this.downstream.connection.context as Downstream;
+  }
+
+  // ---- stages.ts drives these ----
+
+  armDeadline(): void {
+    if (this.dueMs !== Number.POSITIVE_INFINITY) this.proxy.engine.wheel.arm(this, this.dueMs);
+  }
+
+  armIdle(idleMs: number): void {
+    const { wheel, clock } = this.proxy.engine;
+    this.#idleMs = idleMs;
+    this.#lastActivityMs = clock.now();
+    this.#idleTimer = new CallTimer(() => this.#onIdle());
+    wheel.arm(this.#idleTimer, this.#lastActivityMs + idleMs);
+  }
+
+  /** Begins the next attempt. Anything may have happened when this returns. */
+  startAttempt(): void {
+    const attempt = new Attempt(this);
+    this.#attempt = attempt;
+    attempt.start();
+  }
+
+  // ---- downstream stream ----
+
+  onHeaders(): void {}
+
+  onData(stream: Stream, bytes: Uint8Array, start: number, end: number, endStream: boolean): void {
+    if (this.finished) {
+      stream.consume(end - start);
+      return;
+    }
+    if (this.idleWatched) this.touch();
+    if (endStream) this.requestEnded = true;
+    const upstream = this.#attempt?.stream;
+    if (upstream === undefined) {
+      // Nobody to send to yet: kept whatever the limit says, since the stream's window bounds it and no credit is given.
+      this.#keep(bytes, start, end, Number.POSITIVE_INFINITY);
+      return;
+    }
+    if (this.replay !== undefined) this.#keep(bytes, start, end, (this.route as BoundRoute).route.bufferLimitBytes);
+    const attempt = this.#attempt as Attempt;
+    attempt.sentBytes += upstream.sendData(bytes, start, end, endStream);
+    this.credit(attempt);
+  }
+
+  /** Request trailers: gRPC has none, so they only end the request. */
+  onTrailers(stream: Stream): void {
+    this.onData(stream, noBytes, 0, 0, true);
+  }
+
+  onReset(_stream: Stream, _code: number): void {
+    if (this.finished) {
+      this.#attempt?.stream?.release();
+      return;
+    }
+    const nowMs = this.proxy.engine.clock.now();
+    // A caller whose deadline has passed cancels: what it sees is its deadline, and so is the fate.
+    const late = this.deadlineReason === 'caller_deadline' && nowMs >= this.dueMs - deadlineRaceMs;
+    this.#abandon('neutral');
+    if (late) this.finish('caller_deadline', GrpcStatus.DEADLINE_EXCEEDED);
+    else {
+      if (this.cluster !== undefined) this.cluster.stats.upstreamRqCancelled++;
+      this.finish('cancelled', GrpcStatus.CANCELLED);
+    }
+  }
+
+  /** Response DATA that had to wait has left for the caller. */
+  onSent(_stream: Stream, bytes: number): void {
+    this.#attempt?.stream?.consume(bytes);
+    if (this.idleWatched) this.touch();
+  }
+
+  // ---- deadlines ----
+
+  override expire(): void {
+    if (this.finished) return;
+    const reason = this.deadlineReason;
+    const cluster = this.cluster as Cluster;
+    cluster.stats.upstreamRqTimeout++;
+    const afterMs = Math.round(this.dueMs - this.startMs);
+    const attempts = this.#attempt === undefined ? '' : ` in attempt ${this.attempts}`;
+    const whose = reason === 'caller_deadline' ? "the caller's deadline" : "the route's timeout";
+    const remedy = reason === 'caller_deadline' ? 'give the call more time' : `raise timeout of ${this.#rule}`;
+    this.#abandon(reason === 'route_timeout' ? 'timeout' : 'neutral');
+    this.reply(localReply(reason, `${whose} of ${afterMs} ms passed${attempts} to cluster ${cluster.name}; ${remedy}`));
+  }
+
+  /** Whether somebody has to be told of activity. */
+  get idleWatched(): boolean {
+    return this.#idleMs > 0;
+  }
+
+  touch(): void {
+    this.#lastActivityMs = this.proxy.engine.clock.now();
+  }
+
+  #onIdle(): void {
+    if (this.finished) return;
+    const { wheel, clock } = this.proxy.engine;
+    const dueMs = this.#lastActivityMs + this.#idleMs;
+    if (clock.now() < dueMs) {
+      wheel.arm(this.#idleTimer as CallTimer, dueMs);
+      return;
+    }
+    this.#abandon('neutral');
+    this.reply(localReply('idle_timeout', `nothing was sent or received for ${this.#idleMs} ms; raise idle_timeout of ${this.#rule}`));
+  }
+
+  // ---- outcomes of attempts ----
+
+  /** Attempts begun. */
+  attempts = 0;
+
+  /** Gives the caller credit for what has left for the server. */
+  credit(attempt: Attempt): void {
+    const bytes = attempt.sentBytes - this.#creditedBytes;
+    if (bytes <= 0) return;
+    this.#creditedBytes += bytes;
+    this.downstream.consume(bytes);
+  }
+
+  /**
+   * An attempt has failed: tries again, or ends the call with `answer`. Returns true where the answer at hand is to be forwarded by the
+   * attempt itself.
+   */
+  onAttemptFailed(attempt: Attempt, outcome: AttemptOutcome, answer: FinalAnswer, pushback: string | undefined): boolean {
+    if (this.finished) return false;
+    const cluster = this.cluster as Cluster;
+    const { route } = this.route as BoundRoute;
+    const nowMs = this.proxy.engine.clock.now();
+    if (attempt.endpoint !== undefined) {
+      this.tried ??= [];
+      this.tried.push(attempt.endpoint);
+    }
+    this.machine ??= new RetryMachine(route.retry, route.idempotent, this.admission as Admission);
+    const decision = this.machine.decide(outcome, {
+      nowMs,
+      dueMs: this.dueMs,
+      committed: this.replay === undefined || this.downstream.headersSent,
+      untriedEndpoints: cluster.untriedEndpoints(this.tried ?? []),
+      breakerOpen: attempt.breakerRefuses(nowMs),
+      pushback,
+    });
+    if (decision.kind === 'retry') {
+      if (decision.via === 'policy') cluster.stats.upstreamRqRetry++;
+      this.#attempt = undefined;
+      this.#retryAfter(decision.delayMs, nowMs);
+      return false;
+    }
+    if (decision.why === 'retries_exhausted') cluster.stats.upstreamRqRetryLimitExceeded++;
+    if (answer.kind === 'forward') return true;
+    const { reply } = answer;
+    this.reply({ ...reply, message: `${reply.message}${this.#givenUp(decision.why)}` });
+    return false;
+  }
+
+  /** No attempt could be made. */
+  refuse(error: MeshError | LocalReply): void {
+    if (this.finished) return;
+    const reply =
+      'status' in error
+        ? error
+        : localReply(error.reason, error.remedy === undefined ? error.message : `${error.message}; ${error.remedy}`);
+    this.reply(reply);
+  }
+
+  /** Ends the call with an answer of ours. */
+  reply(reply: LocalReply): void {
+    if (this.finished) return;
+    sendReply(this.downstream, reply, undefined);
+    this.finish(reply.reason, reply.status);
+  }
+
+  /** Ends the call because the process does. */
+  endByDrain(): void {
+    if (this.finished) return;
+    this.#abandon('neutral');
+    this.reply(localReply('draining', 'the sidecar is shutting down and DRAIN_TIMEOUT has passed; call again, or raise DRAIN_TIMEOUT'));
+  }
+
+  /** The only place where a call ends. */
+  finish(fate: Fate, status: number): void {
+    if (this.finished) return;
+    this.finished = true;
+    const { proxy } = this;
+    const { wheel } = proxy.engine;
+    wheel.cancel(this);
+    if (this.#retryTimer !== undefined) wheel.cancel(this.#retryTimer);
+    if (this.#idleTimer !== undefined) wheel.cancel(this.#idleTimer);
+    if (this.machine !== undefined) {
+      this.machine.finish();
+      if (fate === 'ok' && this.machine.previousAttempts > 0) (this.cluster as Cluster).stats.upstreamRqRetrySuccess++;
+    }
+    this.admission?.release();
+    this.dropReplay();
+    proxy.engine.returnBlock(this.request);
+    const durationMs = proxy.engine.clock.now() - this.startMs;
+    (this.route?.metrics ?? proxy.unroutedMetrics).record(status, durationMs);
+    proxy.countFate(fate);
+    // What the caller still sends is read and dropped by the engine, which has reset the stream.
+    if (this.downstream.closed) this.downstream.release();
+  }
+
+  /** The request is too much to be sent again: from here on this attempt is the last. */
+  dropReplay(): void {
+    if (this.replay === undefined) return;
+    this.proxy.replayBuffers.release(this.replay);
+    this.replay = undefined;
+  }
+
+  /** Full gRPC path, for breakers by method. Allocates. */
+  get methodPath(): string {
+    const cluster = this.cluster as Cluster;
+    return cluster.policy.breaker.scope === 'method' ? this.request.value(this.request.indexOf(Token.path)) : '';
+  }
+
+  get #rule(): string {
+    const { route } = this.route as BoundRoute;
+    return route.location.line === 0
+      ? `the default route`
+      : `route ${route.name} (${route.location.file}:${route.location.line}:${route.location.column})`;
+  }
+
+  /** The rule of the policy files that the call follows, for messages. */
+  get rule(): string {
+    return this.#rule;
+  }
+
+  #givenUp(why: GiveUpReason): string {
+    const retries = this.attempts - 1;
+    const tried = retries === 0 ? '' : `; tried ${this.attempts} times`;
+    switch (why) {
+      case 'overflow':
+        return `${tried}; not tried again: the retry budget of cluster ${(this.cluster as Cluster).name} is used up`;
+      case 'circuit_open':
+        return `${tried}; not tried again: Circuit breaker OPEN`;
+      case 'retries_exhausted':
+        return `${tried}; num_retries of ${this.#rule} is used up`;
+      case 'pushback':
+        return `${tried}; not tried again: the server asked for it (grpc-retry-pushback-ms)`;
+      case 'deadline':
+        return `${tried}; no time is left to try again`;
+      case 'committed':
+        return `${tried}; not tried again: the answer had begun, or the request is larger than per_request_buffer_limit_bytes`;
+      case 'not_retriable':
+        return `${tried}; not tried again: ${(this.route as BoundRoute).route.retry === undefined ? 'no retry_policy for this route' : 'retry_on does not name this failure'}`;
+    }
+  }
+
+  #keep(bytes: Uint8Array, start: number, end: number, limitBytes: number): void {
+    if (start === end) return;
+    const { replayBuffers } = this.proxy;
+    if (this.replay !== undefined && replayBuffers.append(this.replay, bytes, start, end, limitBytes)) return;
+    if (this.#attempt?.stream !== undefined) this.dropReplay();
+    else {
+      this.#abandon('neutral');
+      this.reply(localReply('overloaded', 'too many request bytes wait for an upstream connection; the cluster is too slow to connect'));
+    }
+  }
+
+  #retryAfter(delayMs: number, nowMs: number): void {
+    if (delayMs <= 0) {
+      this.startAttempt();
+      return;
+    }
+    this.#retryTimer ??= new CallTimer(() => this.startAttempt());
+    this.proxy.engine.wheel.arm(this.#retryTimer, nowMs + delayMs);
+  }
+
+  /** Ends the attempt that goes on, if any: the server learns that nobody waits any more. */
+  #abandon(result: 'neutral' | 'timeout'): void {
+    this.#attempt?.abandon(result);
+  }
+}
+
+/** The caller's own timer and ours start at different moments: a cancellation so close to the deadline is the deadline. */
+const deadlineRaceMs = 5;
+
+/** What an attempt that was reset means, and what the caller is told if nothing more is tried. */
+export const replyToReset = (cluster: string, endpoint: string, stream: Stream, code: number): LocalReply => {
+  if (stream.connectionLost) {
+    return localReply(
+      'connection_lost',
+      `cluster ${cluster}: the connection to ${endpoint} was lost before the answer was complete (${stream.problem ?? 'closed'})`,
+    );
+  }
+  const why = stream.problem === undefined ? `reset the stream with ${errorCodeName(code)}` : `broke HTTP/2: ${stream.problem}`;
+  const status = stream.problem === undefined ? statusFromReset(code) : GrpcStatus.INTERNAL;
+  return localReply('upstream_reset', `cluster ${cluster}: ${endpoint} ${why}`, status);
+};
+
+/** Reads `grpc-status` of trailers or of a Trailers-Only answer: -1 where it is missing, UNKNOWN where it is no number. */
+export const statusIn = (block: HeaderBlock): number => {
+  const at = block.indexOf(Token.grpcStatus);
+  if (at < 0) return -1;
+  const status = parseGrpcStatus(block.bytes, block.valueStart[at] as number, block.valueEnd[at] as number);
+  return status < 0 ? GrpcStatus.UNKNOWN : status;
+};
+
+/** An answer without `grpc-status` (gRPC http-grpc-status-mapping). */
+export const replyToMissingStatus = (cluster: string, endpoint: string, httpStatus: number): LocalReply => {
+  const status = statusFromHttp(httpStatus);
+  return localReply(
+    'missing_status',
+    `cluster ${cluster}: ${endpoint} answered HTTP ${httpStatus} without grpc-status (taken as ${statusName(status)})`,
+    status,
+  );
+};

@@ -1,0 +1,63 @@
+import type { Fate } from '../core/index.ts';
+import type { Connection, Engine, HeaderBlock, Stream } from '../http2/index.ts';
+import type { Direction, PolicyTable } from '../policy/index.ts';
+import type { CallMetrics, MethodMetrics } from '../telemetry/index.ts';
+import type { Cluster } from '../upstream/index.ts';
+import { BoundTable } from './bound-table.ts';
+import { Call } from './call.ts';
+import type { Listener } from './listener.ts';
+import type { ReplayBuffers } from './replay-buffer.ts';
+import { runStages } from './stages.ts';
+
+export interface DirectionContext {
+  readonly direction: Direction;
+  readonly engine: Engine;
+  readonly callMetrics: CallMetrics;
+  readonly replayBuffers: ReplayBuffers;
+  /** Inbound: the local service whatever the name. */
+  readonly cluster: (name: string) => Cluster | undefined;
+  /** The label `service` of a call to the cluster of that name. */
+  readonly serviceLabel: (clusterName: string) => string;
+}
+
+/** Everything that calls of one direction share. */
+export class DirectionProxy {
+  readonly direction: Direction;
+  readonly engine: Engine;
+  readonly replayBuffers: ReplayBuffers;
+  /** Calls that ended before they had a route. */
+  readonly unroutedMetrics: MethodMetrics;
+  /** The policies in force. A call that has its route keeps it. */
+  table: BoundTable;
+  readonly #context: DirectionContext;
+
+  constructor(context: DirectionContext, policies: PolicyTable) {
+    this.direction = context.direction;
+    this.engine = context.engine;
+    this.replayBuffers = context.replayBuffers;
+    this.#context = context;
+    this.unroutedMetrics = context.callMetrics.method(
+      context.direction,
+      context.direction === 'inbound' ? context.serviceLabel('') : 'other',
+      'other',
+    );
+    this.table = new BoundTable(policies, context);
+  }
+
+  /** Calls from here on follow `policies`. */
+  use(policies: PolicyTable): void {
+    this.table = new BoundTable(policies, this.#context);
+  }
+
+  /** A listener's `onRequest`. */
+  readonly onRequest = (listener: Listener, connection: Connection, stream: Stream, _block: HeaderBlock, endStream: boolean): void => {
+    listener.stats.requestsTotal++;
+    const call = new Call(this, stream, connection.keepBlock(), endStream);
+    stream.handler = call;
+    runStages(call);
+  };
+
+  countFate(fate: Fate): void {
+    this.#context.callMetrics.fate(this.direction, fate);
+  }
+}

@@ -1,0 +1,39 @@
+import { FieldFlag, type HeaderBlock, Token } from '../http2/index.ts';
+
+/**
+ * What changes in the headers of a request on its way, whoever it goes to: names that only a proxy may write are removed, since a
+ * service trusts them (threat model: forged XFCC and `x-envoy-*`).
+ */
+
+const proxyOwned = [Token.xForwardedClientCert, Token.xForwardedFor, Token.xForwardedProto, Token.xOutriderReason];
+const proxyOwnedPrefixes = ['x-envoy-', 'x-outrider-', 'x-forwarded-'];
+const letterX = 0x78;
+const dash = 0x2d;
+
+/** Tokens from here to here are `x-envoy-*`: they are named in the token table so that they can be found fast. */
+const envoyTokens = [Token.xEnvoyRetryOn, Token.xEnvoyMaxRetries, Token.xEnvoyUpstreamRqTimeoutMs, Token.xEnvoyAttemptCount];
+
+const nameStartsWith = (block: HeaderBlock, i: number, prefix: string): boolean => {
+  const start = block.nameStart[i] as number;
+  if ((block.nameEnd[i] as number) - start < prefix.length) return false;
+  for (let at = 0; at < prefix.length; at++) if (block.bytes[start + at] !== prefix.charCodeAt(at)) return false;
+  return true;
+};
+
+/** Removes what the sender had no right to say, and makes `te: trailers` sure (gRPC PROTOCOL-HTTP2, Requests). */
+export const sanitizeRequest = (block: HeaderBlock): void => {
+  for (let i = 0; i < proxyOwned.length; i++) block.removeToken(proxyOwned[i] as number);
+  for (let i = 0; i < envoyTokens.length; i++) block.removeToken(envoyTokens[i] as number);
+  for (let i = 0; i < block.count; i++) {
+    if (block.tokens[i] !== Token.unknown || ((block.flags[i] as number) & FieldFlag.dropped) !== 0) continue;
+    const start = block.nameStart[i] as number;
+    if (block.bytes[start] !== letterX || block.bytes[start + 1] !== dash) continue;
+    for (let p = 0; p < proxyOwnedPrefixes.length; p++) if (nameStartsWith(block, i, proxyOwnedPrefixes[p] as string)) block.remove(i);
+  }
+  if (block.indexOf(Token.te) < 0) block.add(Token.te, 'trailers');
+};
+
+/** Removes fields that mean something on one connection only; a malformed response is refused before, this is for what is merely odd. */
+export const sanitizeResponse = (block: HeaderBlock): void => {
+  block.removeToken(Token.xEnvoyAttemptCount);
+};

@@ -1,0 +1,51 @@
+import { Http2Counters } from '../http2/index.ts';
+import type { HandshakeCounter } from '../identity/index.ts';
+import type { StatSink, StatSource } from '../telemetry/index.ts';
+
+/** What one listener counts; names are Envoy's `listener.<name>.*`. */
+export class ListenerStats implements StatSource {
+  readonly http2 = new Http2Counters();
+  connectionsTotal = 0;
+  connectionsActive = 0;
+  /** Connections without TLS on a listener that would rather have it (`INBOUND_TLS=permissive`). */
+  plainTextTotal = 0;
+  requestsTotal = 0;
+  requestsActive = 0;
+  handshakes = 0;
+  /** Connections closed because the peer's certificate expired or was revoked while they lived. */
+  peersExpired = 0;
+  preludeTimeouts = 0;
+  readonly refusals: Record<HandshakeCounter, number> = {
+    fail_verify_no_cert: 0,
+    fail_verify_error: 0,
+    fail_verify_san: 0,
+    fail_verify_cert_hash: 0,
+    connection_error: 0,
+    no_alpn: 0,
+    protocol_version: 0,
+    not_tls: 0,
+    handshake_timeout: 0,
+  };
+  readonly #prefix: string;
+
+  constructor(name: string) {
+    this.#prefix = `listener.${name}`;
+  }
+
+  collectStats(sink: StatSink): void {
+    const prefix = this.#prefix;
+    sink.counter(`${prefix}.downstream_cx_total`, this.connectionsTotal);
+    sink.gauge(`${prefix}.downstream_cx_active`, this.connectionsActive);
+    sink.counter(`${prefix}.downstream_cx_plain_text`, this.plainTextTotal);
+    sink.counter(`${prefix}.downstream_pre_cx_timeout`, this.preludeTimeouts);
+    sink.counter(`${prefix}.downstream_rq_total`, this.requestsTotal);
+    sink.gauge(`${prefix}.downstream_rq_active`, this.requestsActive);
+    sink.counter(`${prefix}.ssl.handshake`, this.handshakes);
+    sink.counter(`${prefix}.ssl.peer_expired`, this.peersExpired);
+    for (const [name, value] of Object.entries(this.refusals)) sink.counter(`${prefix}.ssl.${name}`, value);
+    this.http2.forEach((name, value, gauge) => {
+      if (gauge) sink.gauge(`${prefix}.http2.${name}`, value);
+      else sink.counter(`${prefix}.http2.${name}`, value);
+    });
+  }
+}

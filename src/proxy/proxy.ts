@@ -1,0 +1,175 @@
+import type { Logger, Watch } from '../core/index.ts';
+import type { EndpointSource } from '../discovery/index.ts';
+import { defaultHttp2Options, type Engine, type Http2Options } from '../http2/index.ts';
+import type { Identity, TlsVersion } from '../identity/index.ts';
+import type { EndpointSourcePolicy, PolicyTable } from '../policy/index.ts';
+import type { CallMetrics, StatSink, StatSource } from '../telemetry/index.ts';
+import { Cluster, ClusterSet, localServicePolicy } from '../upstream/index.ts';
+import { Call } from './call.ts';
+import { DirectionProxy } from './direction-proxy.ts';
+import { Listener, type ListenerTls } from './listener.ts';
+import { ReplayBuffers } from './replay-buffer.ts';
+
+export interface ProxyOptions {
+  readonly engine: Engine;
+  readonly log: Logger;
+  /** From 0 to 1, for balancers and back-off. */
+  readonly random: () => number;
+  readonly policies: Watch<PolicyTable>;
+  /** `undefined`: no TLS anywhere. */
+  readonly identity: Watch<Identity> | undefined;
+  readonly callMetrics: CallMetrics;
+  readonly createSource: (policy: EndpointSourcePolicy, clusterName: string) => EndpointSource;
+  readonly serviceName: string;
+  readonly trustDomain: string;
+  readonly tlsMinimum: TlsVersion;
+  readonly inbound: { readonly host: string; readonly port: number; readonly tls: ListenerTls };
+  readonly outbound: { readonly host: string; readonly port: number };
+  readonly localService: { readonly host: string; readonly port: number };
+}
+
+export interface DrainOptions {
+  /** How long new connections are still served, in milliseconds. */
+  readonly delayMs: number;
+  /** When what is left ends with `draining`, in milliseconds from the beginning. */
+  readonly timeoutMs: number;
+}
+
+/** A local service resets its calls at will: it is ours, and no attacker. */
+const outboundHttp2: Partial<Http2Options> = { resetBurst: 2_000, resetsPerSecond: 330 };
+
+/** Both directions of one sidecar: listeners, policies, clusters. */
+export class Proxy implements StatSource {
+  readonly inbound: Listener;
+  readonly outbound: Listener;
+  readonly clusters: ClusterSet;
+  readonly localService: Cluster;
+  readonly replayBuffers = new ReplayBuffers();
+  readonly #options: ProxyOptions;
+  readonly #inboundCalls: DirectionProxy;
+  readonly #outboundCalls: DirectionProxy;
+  readonly #unsubscribe: () => void;
+  #draining: Promise<void> | undefined;
+
+  constructor(options: ProxyOptions) {
+    this.#options = options;
+    const { callMetrics, engine, policies, serviceName } = options;
+    const table = policies.value;
+    const upstream = { ...options, http2: defaultHttp2Options };
+    this.clusters = new ClusterSet(upstream);
+    this.clusters.apply(table);
+    this.localService = new Cluster(
+      localServicePolicy(options.localService.host, options.localService.port, table.defaultCluster),
+      upstream,
+    );
+    const shared = { engine, callMetrics, replayBuffers: this.replayBuffers };
+    this.#inboundCalls = new DirectionProxy(
+      { ...shared, direction: 'inbound', cluster: () => this.localService, serviceLabel: () => serviceName },
+      table,
+    );
+    this.#outboundCalls = new DirectionProxy(
+      { ...shared, direction: 'outbound', cluster: (name) => this.clusters.get(name), serviceLabel: (name) => name },
+      table,
+    );
+    this.inbound = this.#createListener('inbound', table);
+    this.outbound = this.#createListener('outbound', table);
+    this.#unsubscribe = policies.subscribe((next) => this.#use(next));
+  }
+
+  /** Listens. Rejects with a ConfigurationError where a port cannot be had; nothing is left open then. */
+  async start(): Promise<void> {
+    try {
+      await this.inbound.start();
+      await this.outbound.start();
+    } catch (error) {
+      await this.close();
+      throw error;
+    }
+  }
+
+  get draining(): boolean {
+    return this.#draining !== undefined;
+  }
+
+  /**
+   * Ends without harm: inbound says GOAWAY in two steps and finishes what it has, while outbound still serves the calls that those
+   * need; then outbound likewise. What outlives the timeout ends with `draining`. Resolves when everything is closed.
+   */
+  drain(options: DrainOptions): Promise<void> {
+    this.#draining ??= this.#drain(options);
+    return this.#draining;
+  }
+
+  async #drain({ delayMs, timeoutMs }: DrainOptions): Promise<void> {
+    const { clock } = this.#options.engine;
+    const timeout = new Promise<void>((resolve) => {
+      clock.setTimer(() => {
+        this.#endCalls();
+        resolve();
+      }, timeoutMs);
+    });
+    await Promise.race([this.#drainInOrder(delayMs), timeout]);
+    await this.close();
+  }
+
+  async #drainInOrder(delayMs: number): Promise<void> {
+    if (delayMs > 0) await new Promise<void>((resolve) => this.#options.engine.clock.setTimer(resolve, delayMs));
+    this.inbound.drain('drain');
+    await this.inbound.whenEmpty();
+    this.outbound.drain('drain');
+    await this.outbound.whenEmpty();
+    await this.clusters.drain();
+    await this.localService.drain();
+  }
+
+  /** Ends everything now. Idempotent. */
+  async close(): Promise<void> {
+    this.#unsubscribe();
+    await Promise.all([this.inbound.close(), this.outbound.close()]);
+    this.clusters.close();
+    this.localService.close();
+  }
+
+  collectStats(sink: StatSink): void {
+    this.inbound.stats.collectStats(sink);
+    this.outbound.stats.collectStats(sink);
+    this.clusters.collectStats(sink);
+    this.localService.collectStats(sink);
+    const { engine } = this.#options;
+    sink.gauge('server.buffered_bytes', engine.bufferedBytes);
+    sink.gauge('server.replay_bytes', this.replayBuffers.usedBytes);
+    sink.gauge('server.deadlines_armed', engine.wheel.armed);
+  }
+
+  #use(table: PolicyTable): void {
+    this.clusters.apply(table);
+    this.#inboundCalls.use(table);
+    this.#outboundCalls.use(table);
+  }
+
+  #endCalls(): void {
+    for (const listener of [this.inbound, this.outbound]) {
+      for (const connection of listener.connections) {
+        for (const handler of connection.handlers()) if (handler instanceof Call) handler.endByDrain();
+      }
+    }
+  }
+
+  #createListener(name: 'inbound' | 'outbound', table: PolicyTable): Listener {
+    const { engine, identity, inbound, log, outbound, tlsMinimum } = this.#options;
+    const isInbound = name === 'inbound';
+    const tls = isInbound ? inbound.tls : identity === undefined ? 'off' : 'detected';
+    const limits = isInbound ? {} : outboundHttp2;
+    return new Listener(
+      {
+        name,
+        ...(isInbound ? { host: inbound.host, port: inbound.port } : outbound),
+        tls,
+        verifyClients: isInbound,
+        minimumTls: tlsMinimum,
+        http2: { ...defaultHttp2Options, ...limits, maxConcurrentStreams: table.maxConcurrentStreams },
+      },
+      { engine, clock: engine.clock, log, identity, onRequest: (isInbound ? this.#inboundCalls : this.#outboundCalls).onRequest },
+    );
+  }
+}

@@ -1,0 +1,55 @@
+const smallestBytes = 1_024;
+const pooledBytes = 16 * 1_024;
+const pooledBuffers = 256;
+
+/** What one call has sent so far, so that another attempt can send it again. Comes from `ReplayBuffers`. */
+export class ReplayBuffer {
+  bytes: Buffer = Buffer.allocUnsafeSlow(smallestBytes);
+  length = 0;
+  /** The request ended behind these bytes. */
+  ended = false;
+}
+
+/** All replay buffers of a process: pooled, and bounded together, so that retries can never eat the memory. */
+export class ReplayBuffers {
+  readonly #maxBytes: number;
+  readonly #pool: ReplayBuffer[] = [];
+  #usedBytes = 0;
+
+  /** @param maxBytes of request bodies kept at once, over all calls. */
+  constructor(maxBytes = 32 * 1_024 * 1_024) {
+    this.#maxBytes = maxBytes;
+  }
+
+  take(): ReplayBuffer {
+    return this.#pool.pop() ?? new ReplayBuffer();
+  }
+
+  /** Appends, or returns false where the call's `limitBytes` or the process's bound would be exceeded: then nothing was appended. */
+  append(buffer: ReplayBuffer, bytes: Uint8Array, start: number, end: number, limitBytes: number): boolean {
+    const needed = buffer.length + end - start;
+    if (needed > limitBytes || this.#usedBytes + end - start > this.#maxBytes) return false;
+    if (needed > buffer.bytes.length) {
+      const grown = Buffer.allocUnsafeSlow(Math.max(needed, Math.min(buffer.bytes.length * 4, limitBytes)));
+      buffer.bytes.copy(grown, 0, 0, buffer.length);
+      buffer.bytes = grown;
+    }
+    buffer.bytes.set(start === 0 && end === bytes.length ? bytes : bytes.subarray(start, end), buffer.length);
+    buffer.length = needed;
+    this.#usedBytes += end - start;
+    return true;
+  }
+
+  /** Its owner forgets it with this call. */
+  release(buffer: ReplayBuffer): void {
+    this.#usedBytes -= buffer.length;
+    buffer.length = 0;
+    buffer.ended = false;
+    if (buffer.bytes.length <= pooledBytes && this.#pool.length < pooledBuffers) this.#pool.push(buffer);
+  }
+
+  /** Bytes kept now: zero when nothing is in flight. */
+  get usedBytes(): number {
+    return this.#usedBytes;
+  }
+}

@@ -1,0 +1,61 @@
+import type { Fate, Reason } from '../core/index.ts';
+import { encodeGrpcMessage, statusOfReason } from '../grpc/index.ts';
+import { type HeaderBlock, type Stream, Token } from '../http2/index.ts';
+
+/** Replies that Outrider makes itself. The only place where a reason becomes a status on the wire. */
+
+/** What ends a call that Outrider answers, or whose answer it completes. */
+export interface LocalReply {
+  readonly reason: Reason;
+  readonly status: number;
+  /** Cause, cluster, rule and remedy, for the person who reads the client's log. */
+  readonly message: string;
+}
+
+/** A reply for `reason`; `status` where the reason's own status varies (`upstream_reset`, `missing_status`). */
+export const localReply = (reason: Reason, message: string, status: number = statusOfReason(reason)): LocalReply => ({
+  reason,
+  status,
+  message,
+});
+
+const addStatus = (block: HeaderBlock, reply: LocalReply): void => {
+  block.addNumber(Token.grpcStatus, reply.status);
+  block.add(Token.grpcMessage, encodeGrpcMessage(reply.message));
+  block.add(Token.xOutriderReason, reply.reason);
+};
+
+/**
+ * Sends `reply` on `stream`: Trailers-Only where no response headers have gone out, else as trailers, since a reset would be read
+ * as INTERNAL by every client.
+ */
+export const sendReply = (stream: Stream, reply: LocalReply, pushback: string | undefined): void => {
+  const { engine } = stream.connection;
+  const block = engine.takeBlock();
+  if (stream.headersSent) {
+    addStatus(block, reply);
+    stream.sendTrailers(block);
+  } else {
+    block.add(Token.status, '200');
+    block.add(Token.contentType, 'application/grpc');
+    addStatus(block, reply);
+    if (pushback !== undefined) block.add(Token.grpcRetryPushbackMs, pushback);
+    stream.sendHeaders(block, true);
+  }
+  engine.returnBlock(block);
+};
+
+const notGrpc = Buffer.from('This port proxies gRPC: content-type must begin with application/grpc.\n');
+
+/** Answers a request that is not gRPC: HTTP 415 with a text for whoever points a browser here. */
+export const sendUnsupportedContentType = (stream: Stream, isHead: boolean): void => {
+  const { engine } = stream.connection;
+  const block = engine.takeBlock();
+  block.add(Token.status, '415');
+  block.add(Token.contentType, 'text/plain; charset=utf-8');
+  block.add(Token.xOutriderReason, 'unsupported_content_type' satisfies Fate);
+  block.addNumber(Token.contentLength, notGrpc.length);
+  stream.sendHeaders(block, isHead);
+  engine.returnBlock(block);
+  if (!isHead) stream.sendData(notGrpc, 0, notGrpc.length, true);
+};

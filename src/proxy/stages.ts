@@ -1,0 +1,136 @@
+import { GrpcStatus, isGrpcContentType, isGrpcPathBytes, parseGrpcTimeoutMs } from '../grpc/index.ts';
+import { type HeaderBlock, Token } from '../http2/index.ts';
+import { callDueMs, deadlineReason } from '../resilience/index.ts';
+import type { Cluster } from '../upstream/index.ts';
+import type { BoundRoute } from './bound-table.ts';
+import { clusterOfAuthority } from './bound-table.ts';
+import type { Call } from './call.ts';
+import { sanitizeRequest } from './headers.ts';
+import { localReply, sendUnsupportedContentType } from './replies.ts';
+
+/**
+ * What a call goes through, outermost first. This list is the picture of the proxy: one synchronous pass in which a stage either
+ * lets the call on or ends it. Below `pick` DATA is spliced between the two streams and touches no stage; the answer comes back
+ * through `Attempt`, and every call ends in `Call.finish`.
+ */
+export const runStages = (call: Call): void => {
+  if (!guard(call)) return;
+  if (!match(call)) return;
+  if (!admit(call)) return;
+  if (!deadline(call)) return;
+  retry(call);
+};
+
+/** What must never reach a policy. */
+const guard = (call: Call): boolean => {
+  const block = call.request;
+  if (block.overflowed) return refuse(call, 'headers_too_large', headersTooLarge(block));
+  const type = block.indexOf(Token.contentType);
+  if (type < 0 || !isGrpcContentType(block.bytes, block.valueStart[type] as number, block.valueEnd[type] as number)) {
+    sendUnsupportedContentType(call.downstream, block.valueEquals(block.indexOf(Token.method), 'HEAD'));
+    call.finish('unsupported_content_type', GrpcStatus.UNKNOWN);
+    return false;
+  }
+  if (!block.valueEquals(block.indexOf(Token.method), 'POST')) {
+    return refuse(call, 'malformed_request', ':method of a gRPC call must be POST; use a gRPC client');
+  }
+  const path = block.indexOf(Token.path);
+  if (!isGrpcPathBytes(block.bytes, block.valueStart[path] as number, block.valueEnd[path] as number)) {
+    return refuse(call, 'malformed_request', ':path must have the form /package.Service/Method, without escapes or a query');
+  }
+  sanitizeRequest(block);
+  const { forwardedClientCert } = call.peer;
+  if (forwardedClientCert !== undefined) block.add(Token.xForwardedClientCert, forwardedClientCert);
+  return true;
+};
+
+/** The route, and the cluster that it or the authority names. */
+const match = (call: Call): boolean => {
+  const { table, direction } = call.proxy;
+  let bound = table.match(call.request);
+  if (bound === undefined) {
+    bound = direction === 'inbound' ? table.fallback('') : fallbackRoute(call);
+    if (bound === undefined) {
+      const { authority, path } = named(call.request);
+      const message = `no route matches ${path}, and no cluster is named ${clusterOfAuthority(authority)} (from :authority ${authority}); add a route or a cluster to the policy files`;
+      return refuse(call, 'no_route', message);
+    }
+  }
+  call.route = bound;
+  if (bound.cluster === undefined) {
+    return refuse(
+      call,
+      'no_cluster',
+      `${call.rule} names cluster ${bound.clusterName}, which does not exist; add it under clusters, or name another one`,
+    );
+  }
+  call.cluster = bound.cluster;
+  return true;
+};
+
+/** Room in the cluster. */
+const admit = (call: Call): boolean => {
+  const cluster = call.cluster as Cluster;
+  const admission = cluster.admit();
+  if (admission === undefined) {
+    call.refuse(cluster.tooManyRequests());
+    return false;
+  }
+  call.admission = admission;
+  return true;
+};
+
+/** The smaller of the caller's deadline and the route's timeout, and how long the stream may be silent. */
+const deadline = (call: Call): boolean => {
+  const { request, downstream } = call;
+  const { route } = call.route as BoundRoute;
+  const at = request.indexOf(Token.grpcTimeout);
+  let callerMs = Number.POSITIVE_INFINITY;
+  if (at >= 0) {
+    callerMs = parseGrpcTimeoutMs(request.bytes, request.valueStart[at] as number, request.valueEnd[at] as number);
+    if (callerMs < 0 || request.duplicateOf(Token.grpcTimeout)) {
+      return refuse(
+        call,
+        'malformed_request',
+        `malformed grpc-timeout "${request.value(at)}": at most 8 digits and one of H M S m u n, such as 500m`,
+      );
+    }
+    downstream.patienceMs = callerMs * 0.9;
+  }
+  call.dueMs = callDueMs(call.startMs, callerMs, route.timeoutMs);
+  call.deadlineReason = deadlineReason(callerMs, route.timeoutMs);
+  call.armDeadline();
+  if (route.idleTimeoutMs > 0) call.armIdle(route.idleTimeoutMs);
+  return true;
+};
+
+/** Keeps what is sent for another attempt, and begins the first one; `Attempt.start` is the stage `pick`. */
+const retry = (call: Call): void => {
+  call.replay = call.proxy.replayBuffers.take();
+  call.startAttempt();
+};
+
+const refuse = (call: Call, reason: 'headers_too_large' | 'malformed_request' | 'no_route' | 'no_cluster', message: string): false => {
+  call.reply(localReply(reason, message));
+  return false;
+};
+
+const headersTooLarge = (block: HeaderBlock): string =>
+  `request headers of ${block.listSizeBytes} bytes in ${block.fieldCount} fields are too large; send less metadata`;
+
+/** No route matches: the host of `:authority` names the cluster, else the policy's default action does. */
+const fallbackRoute = (call: Call): BoundRoute | undefined => {
+  const { table } = call.proxy;
+  const authority = call.request.indexOf(Token.authority);
+  if (authority >= 0) {
+    const bound = table.fallback(clusterOfAuthority(call.request.value(authority)));
+    if (bound.cluster !== undefined) return bound;
+  }
+  const { defaultAction } = table.policies;
+  return defaultAction.kind === 'use_cluster' ? table.fallback(defaultAction.cluster) : undefined;
+};
+
+const named = (block: HeaderBlock): { readonly authority: string; readonly path: string } => {
+  const authority = block.indexOf(Token.authority);
+  return { authority: authority < 0 ? '' : block.value(authority), path: block.value(block.indexOf(Token.path)) };
+};
