@@ -61,7 +61,8 @@ export const longestGrpcTimeoutBytes = longestDigits + 1;
 export const writeGrpcTimeout = (ms: number, out: Uint8Array, at: number): number => {
   let value: number;
   let unit: number;
-  if (ms * nanosPerMs < largestValue + 1) {
+  // Negated, so that what is no number becomes the shortest deadline rather than an hour.
+  if (!(ms * nanosPerMs >= largestValue + 1)) {
     value = Math.floor(ms * nanosPerMs);
     // The product is rounded: without this, one nanosecond could be gained.
     if (value / nanosPerMs > ms) value--;
