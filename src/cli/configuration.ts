@@ -1,0 +1,205 @@
+import { ConfigurationError, editDistance, type LogLevel } from '../core/index.ts';
+import type { IdentityPaths, TlsVersion } from '../identity/index.ts';
+import { type ConfigurationFile, readConfigurationFile, type WrittenValue } from './configuration-file.ts';
+import { type InboundTls, type SettingName, type SettingValue, settingNames, settings } from './settings.ts';
+
+/** The environment as it is handed in; only `main.ts` reads the one of the process. */
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Everything the sidecar was told, typed and complete. Immutable; ports may be 0, which lets the system choose. */
+export interface SidecarConfiguration {
+  readonly serviceName: string;
+  readonly serviceVersion: string | undefined;
+  readonly grpcPort: number;
+  readonly localServicePort: number;
+  readonly localServiceHost: string;
+  readonly outboundPort: number;
+  readonly adminPort: number;
+  readonly adminAddress: string;
+  readonly adminAllowedHosts: readonly string[];
+  /** Absent only with `INBOUND_TLS=off` and without any variable of a certificate. */
+  readonly identity: IdentityPaths | undefined;
+  readonly inboundTls: InboundTls;
+  readonly tlsMinimum: TlsVersion;
+  readonly trustDomain: string;
+  readonly policyPath: string | undefined;
+  readonly drainTimeoutMs: number;
+  readonly drainDelayMs: number;
+  readonly startupWaitMs: number;
+  readonly logLevel: LogLevel;
+  readonly serviceAddress: string | undefined;
+  /** What is accepted and deserves a line in the log; whole sentences without a full stop. */
+  readonly warnings: readonly string[];
+}
+
+export interface ConfigurationSource {
+  readonly environment: Environment;
+  /** Path of the YAML file; what the environment says wins over it. */
+  readonly configPath?: string;
+}
+
+const loopbackHosts = new Set(['127.0.0.1', 'localhost', '::1']);
+
+/** Reads one setting after another and remembers every problem, so that they are all told at once. */
+class Reader {
+  readonly problems: string[] = [];
+  readonly #environment: Environment;
+  readonly #file: ReadonlyMap<string, WrittenValue>;
+
+  constructor(environment: Environment, file: ConfigurationFile) {
+    this.#environment = environment;
+    this.#file = file.values;
+    this.problems.push(...file.problems);
+  }
+
+  /** What was written; an empty value counts as not written, which is how compose files unset a variable. */
+  written(name: SettingName): WrittenValue | undefined {
+    const { variable } = settings[name];
+    const fromEnvironment = this.#environment[variable]?.trim();
+    if (fromEnvironment) return { text: fromEnvironment, place: variable };
+    const fromFile = this.#file.get(variable);
+    return fromFile !== undefined && fromFile.text !== '' ? fromFile : undefined;
+  }
+
+  get<N extends SettingName>(name: N): SettingValue<N> | undefined {
+    const { variable, fallback, parse } = settings[name];
+    const written = this.written(name);
+    const text = written?.text ?? fallback;
+    if (text === undefined) return undefined;
+    const parsed = parse(text);
+    if (parsed.ok) return parsed.value as SettingValue<N>;
+    const place = written?.place ?? variable;
+    const assignment = place === variable ? `${variable}=${parsed.write}` : `${variable.toLowerCase()}: ${parsed.write}`;
+    this.problems.push(`${place}: ${JSON.stringify(text)} is not allowed: expected ${parsed.allowed}; write ${assignment}`);
+    return undefined;
+  }
+}
+
+const identityOf = (reader: Reader, inboundTls: InboundTls | undefined): IdentityPaths | undefined => {
+  const caCertPath = reader.get('caCertPath');
+  const clientCertPath = reader.get('clientCertPath');
+  const clientKeyPath = reader.get('clientKeyPath');
+  const crlPath = reader.get('crlPath');
+  const anyWritten = [caCertPath, clientCertPath, clientKeyPath, crlPath].some((path) => path !== undefined);
+  if (inboundTls === 'off' && !anyWritten) return undefined;
+  const missing = (['caCertPath', 'clientCertPath', 'clientKeyPath'] as const)
+    .filter((name) => reader.written(name) === undefined)
+    .map((name) => settings[name].variable);
+  if (missing.length > 0) {
+    const why = anyWritten ? 'the three files of an identity belong together' : 'every connection of the mesh is authenticated';
+    reader.problems.push(
+      `${missing.join(', ')}: not set, and ${why}; write the paths of the PEM files ("outrider certs issue" makes them), or INBOUND_TLS=off without any of them`,
+    );
+  }
+  if (caCertPath === undefined || clientCertPath === undefined || clientKeyPath === undefined) return undefined;
+  return { caCertPath, clientCertPath, clientKeyPath, ...(crlPath === undefined ? {} : { crlPath }) };
+};
+
+/** Two listeners on one port, or an inbound listener that would call itself. */
+const portProblems = (reader: Reader): readonly string[] => {
+  const ports = (['grpcPort', 'outboundPort', 'adminPort'] as const).map((name) => ({
+    variable: settings[name].variable,
+    port: portOf(reader, name),
+  }));
+  const localHost = reader.written('localServiceHost')?.text ?? '127.0.0.1';
+  if (loopbackHosts.has(localHost)) ports.push({ variable: 'LOCAL_SERVICE_PORT', port: portOf(reader, 'localServicePort') });
+  const problems: string[] = [];
+  for (const [i, first] of ports.entries()) {
+    for (const second of ports.slice(i + 1)) {
+      if (first.port !== 0 && first.port === second.port) {
+        problems.push(`${first.variable} and ${second.variable} are both ${first.port}: each needs a port of its own; change one of them`);
+      }
+    }
+  }
+  return problems;
+};
+
+/** The port, or 0 where it is none: what is wrong with it has been said elsewhere. */
+const portOf = (reader: Reader, name: 'grpcPort' | 'outboundPort' | 'adminPort' | 'localServicePort'): number => {
+  const parsed = settings[name].parse(reader.written(name)?.text ?? settings[name].fallback ?? '0');
+  return parsed.ok ? parsed.value : 0;
+};
+
+const shortestGuess = 8;
+
+/** Variables one edit away from ours, where ours is not set: somebody's default stays in force without their knowing. */
+const misspellings = (environment: Environment): readonly string[] => {
+  const ours = settingNames.map((name) => settings[name].variable);
+  const warnings: string[] = [];
+  for (const name of Object.keys(environment)) {
+    if (name.length < shortestGuess || ours.includes(name) || !environment[name]) continue;
+    const meant = ours.find((variable) => !environment[variable] && editDistance(name, variable) === 1);
+    if (meant !== undefined) warnings.push(`${name} is no variable of Outrider; did you mean ${meant}?`);
+  }
+  return warnings;
+};
+
+const warningsOf = (reader: Reader, environment: Environment): readonly string[] => {
+  const warnings: string[] = [];
+  for (const name of settingNames) {
+    const { variable, served } = settings[name];
+    if (!served && reader.written(name) !== undefined) warnings.push(`${variable} is set and has no effect in this release`);
+  }
+  if (reader.written('tlsMinimum')?.text === '1.2') {
+    warnings.push('TLS_MINIMUM is 1.2, which is meant for a migration; remove it once every peer speaks TLS 1.3');
+  }
+  return [...warnings, ...misspellings(environment)];
+};
+
+/**
+ * The sidecar's configuration from the environment and, below it, the `--config` file.
+ *
+ * Throws one `ConfigurationError` that lists every problem: where it stands, the value, what is allowed, what to write.
+ */
+export const readSidecarConfiguration = ({ environment, configPath }: ConfigurationSource): SidecarConfiguration => {
+  const file: ConfigurationFile = configPath === undefined ? { values: new Map(), problems: [] } : readConfigurationFile(configPath);
+  const reader = new Reader(environment, file);
+  const { problems } = reader;
+
+  const serviceName = reader.get('serviceName');
+  if (reader.written('serviceName') === undefined) {
+    problems.push('SERVICE_NAME: not set; write the name of the service beside this sidecar, such as SERVICE_NAME=auth-svc');
+  }
+  const inboundTls = reader.get('inboundTls');
+  const configuration = {
+    serviceName,
+    grpcPort: reader.get('grpcPort'),
+    localServicePort: reader.get('localServicePort'),
+    localServiceHost: reader.get('localServiceHost'),
+    outboundPort: reader.get('outboundPort'),
+    adminPort: reader.get('adminPort'),
+    adminAddress: reader.get('adminAddress'),
+    adminAllowedHosts: reader.get('adminAllowedHosts'),
+    inboundTls,
+    tlsMinimum: reader.get('tlsMinimum'),
+    trustDomain: reader.get('trustDomain'),
+    drainTimeoutMs: reader.get('drainTimeoutMs'),
+    drainDelayMs: reader.get('drainDelayMs'),
+    startupWaitMs: reader.get('startupWaitMs'),
+    logLevel: reader.get('logLevel'),
+  };
+  const serviceVersion = reader.get('serviceVersion');
+  const policyPath = reader.get('policyPath');
+  const serviceAddress = reader.get('serviceAddress');
+  const identity = identityOf(reader, inboundTls);
+  problems.push(...portProblems(reader));
+
+  if (problems.length > 0 || !isComplete(configuration)) {
+    const heading = problems.length === 1 ? 'one problem' : `${problems.length} problems`;
+    throw new ConfigurationError(`the configuration has ${heading}:\n${problems.map((problem) => `  ${problem}`).join('\n')}`, {
+      remedy: '"outrider sidecar --help" lists every variable',
+    });
+  }
+  return Object.freeze({
+    ...configuration,
+    serviceVersion,
+    policyPath,
+    serviceAddress,
+    identity,
+    warnings: warningsOf(reader, environment),
+  });
+};
+
+type Complete<T> = { readonly [K in keyof T]: Exclude<T[K], undefined> };
+
+const isComplete = <T extends object>(values: T): values is T & Complete<T> => Object.values(values).every((value) => value !== undefined);

@@ -1,0 +1,86 @@
+import { ConfigurationError, parseDurationMs, SystemClock } from '../core/index.ts';
+import { parseFault, runDemo, runDemoService } from '../demo/index.ts';
+import type { Environment } from './configuration.ts';
+import type { CommandContext } from './console.ts';
+
+export interface DemoCommandOptions {
+  readonly for?: string;
+  readonly rate: string;
+  readonly fault: readonly string[];
+  readonly plain?: boolean;
+  readonly json?: boolean;
+}
+
+const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
+/** An `AbortSignal` for the signals that ask a program to end, while `work` runs. */
+const untilSignalled = async (work: (stop: AbortSignal) => Promise<number>): Promise<number> => {
+  const stop = new AbortController();
+  const onSignal = (): void => stop.abort();
+  for (const signal of signals) process.on(signal, onSignal);
+  try {
+    return await work(stop.signal);
+  } finally {
+    for (const signal of signals) process.off(signal, onSignal);
+  }
+};
+
+/** What a child may inherit: nothing that would configure its sidecar differently on this machine than on another. */
+const inheritable = ['PATH', 'HOME', 'TMPDIR', 'TEMP', 'LANG', 'SystemRoot', 'NODE_V8_COVERAGE'];
+
+const childEnvironment = (environment: Environment): Readonly<Record<string, string>> => {
+  const kept: Record<string, string> = {};
+  for (const name of inheritable) {
+    const value = environment[name];
+    if (value !== undefined) kept[name] = value;
+  }
+  return kept;
+};
+
+const parseRate = (text: string): number => {
+  const rate = Number(text);
+  if (Number.isFinite(rate) && rate > 0 && rate <= 10_000) return rate;
+  throw new ConfigurationError(`--rate ${text}: expected calls a second, more than 0 and at most 10000`, { remedy: 'write --rate 30' });
+};
+
+const parseFor = (text: string): number => {
+  const forMs = parseDurationMs(text);
+  if (forMs !== undefined && forMs > 0) return forMs;
+  throw new ConfigurationError(`--for ${text}: expected a duration with its unit`, { remedy: 'write --for 10s' });
+};
+
+export const runDemoCommand = (options: DemoCommandOptions, { environment, console }: CommandContext): Promise<number> => {
+  const demo = {
+    ...(options.for === undefined ? {} : { forMs: parseFor(options.for) }),
+    callsPerSecond: parseRate(options.rate),
+    faults: options.fault.map(parseFault),
+    plain: options.plain ?? false,
+    json: options.json ?? false,
+  };
+  const [, main = ''] = process.argv;
+  return untilSignalled((stop) =>
+    runDemo(demo, {
+      clock: new SystemClock(),
+      program: [process.execPath, main],
+      environment: childEnvironment(environment),
+      input: process.stdin,
+      output: process.stdout,
+      say: (text) => console.out(text),
+      complain: (text) => console.error(text),
+      stop,
+    }),
+  );
+};
+
+export const runDemoServiceCommand = (
+  { name, port }: { readonly name: string; readonly port: string },
+  { console }: CommandContext,
+): Promise<number> => {
+  const number = Number(port);
+  if (!Number.isInteger(number) || number < 0 || number > 65_535) {
+    throw new ConfigurationError(`--port ${port}: expected a port from 0 to 65535`, { remedy: 'write --port 0' });
+  }
+  return untilSignalled((stop) =>
+    runDemoService({ name, port: number, clock: new SystemClock(), orders: process.stdin, say: (line) => console.out(line), stop }),
+  );
+};

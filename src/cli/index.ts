@@ -1,0 +1,4 @@
+export { type Environment, readSidecarConfiguration, type SidecarConfiguration } from './configuration.ts';
+export { type CommandContext, CommandFailure, type Console } from './console.ts';
+export { ExitCode, runProgram } from './program.ts';
+export { awaitStartupFiles } from './startup-wait.ts';

@@ -1,0 +1,146 @@
+import { isIP } from 'node:net';
+import { type LogLevel, logLevels, parseDurationMs, suggest } from '../core/index.ts';
+import type { TlsVersion } from '../identity/index.ts';
+
+/** What became of a value: the typed value, or what is allowed and an example of what to write. */
+export type Parsed<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly allowed: string; readonly write: string };
+
+/** One variable of the sidecar: its name in the environment; in lower case it is the key of `--config`. */
+export interface Setting<T> {
+  readonly variable: string;
+  /** The value where nobody wrote one; nothing where the setting is simply absent. */
+  readonly fallback: string | undefined;
+  readonly meaning: string;
+  /** False for what this release reads and cannot serve yet: setting it is a warning. */
+  readonly served: boolean;
+  parse(text: string): Parsed<T>;
+}
+
+const accepted = <T>(value: T): Parsed<T> => ({ ok: true, value });
+const longestDurationMs = 24 * 3_600_000;
+
+const port = (lowest: 0 | 1, example: string) => {
+  return (text: string): Parsed<number> => {
+    const value = /^\d{1,5}$/.test(text) ? Number(text) : Number.NaN;
+    if (value >= lowest && value <= 65_535) return accepted(value);
+    const chosen = lowest === 0 ? ' (0: the system chooses)' : '';
+    return { ok: false, allowed: `a port from ${lowest} to 65535${chosen}`, write: example };
+  };
+};
+
+const duration = (example: string) => {
+  return (text: string): Parsed<number> => {
+    const value = parseDurationMs(text);
+    if (value !== undefined && value >= 0 && value <= longestDurationMs) return accepted(value);
+    const bare = /^\d+(\.\d+)?$/.test(text);
+    return { ok: false, allowed: 'a duration with its unit, 0s to 24h (units: ms, s, m, h)', write: bare ? `${text}s` : example };
+  };
+};
+
+/** One of `words`, in any case; `others` are spellings that people bring along from elsewhere. */
+const oneOf = <W extends string>(words: readonly W[], example: W, others: Readonly<Record<string, W>> = {}) => {
+  return (text: string): Parsed<W> => {
+    const lower = text.toLowerCase();
+    const word = words.find((candidate) => candidate === lower) ?? others[lower];
+    if (word !== undefined) return accepted(word);
+    return { ok: false, allowed: words.join(' | '), write: suggest(lower, words) ?? example };
+  };
+};
+
+const host = (example: string) => {
+  return (text: string): Parsed<string> => {
+    const bare = text.replace(/^\[(.*)\]$/, '$1');
+    if (isIP(bare) !== 0) return accepted(bare);
+    if (/^(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?$/.test(text))
+      return accepted(text);
+    return { ok: false, allowed: 'a host name or an IP address, without scheme and port', write: example };
+  };
+};
+
+const hostList = (text: string): Parsed<readonly string[]> => {
+  const hosts = text
+    .split(',')
+    .map((entry) => entry.trim().toLowerCase())
+    .filter((entry) => entry !== '');
+  if (hosts.every((entry) => entry === '*' || /^[a-z0-9_.:[\]-]+$/.test(entry))) return accepted(hosts);
+  return { ok: false, allowed: 'host names, separated by commas', write: 'admin.internal,10.0.0.4' };
+};
+
+// The name goes into a SPIFFE path segment, a DNS SAN and metric labels: what is legal in all three.
+const serviceName = (text: string): Parsed<string> => {
+  if (/^[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?$/.test(text)) return accepted(text);
+  return { ok: false, allowed: 'letters, digits, dots, dashes and underscores, at most 253 characters', write: 'auth-svc' };
+};
+
+const trustDomain = (text: string): Parsed<string> => {
+  if (/^[a-z0-9._-]{1,255}$/.test(text)) return accepted(text);
+  const stripped = text
+    .replace(/^spiffe:\/\//, '')
+    .replace(/\/.*$/, '')
+    .toLowerCase();
+  const usable = /^[a-z0-9._-]{1,255}$/.test(stripped);
+  return { ok: false, allowed: 'a SPIFFE trust domain (lower case, no scheme, no path)', write: usable ? stripped : 'mesh.local' };
+};
+
+const tlsVersion = (text: string): Parsed<TlsVersion> => {
+  const parsed = oneOf<'1.3' | '1.2'>(['1.3', '1.2'], '1.3')(text);
+  return parsed.ok ? accepted<TlsVersion>(`TLSv${parsed.value}`) : parsed;
+};
+
+const anyText = (text: string): Parsed<string> => accepted(text);
+
+const setting = <T>(variable: string, fallback: string | undefined, parse: (text: string) => Parsed<T>, meaning: string): Setting<T> => ({
+  variable,
+  fallback,
+  meaning,
+  served: true,
+  parse,
+});
+const later = (variable: string, meaning: string): Setting<string> => ({
+  variable,
+  fallback: undefined,
+  meaning,
+  served: false,
+  parse: anyText,
+});
+
+export const inboundTlsModes = ['strict', 'permissive', 'off'] as const;
+export type InboundTls = (typeof inboundTlsModes)[number];
+
+/** Every variable of the sidecar, in the order in which the help shows them. */
+export const settings = {
+  serviceName: setting('SERVICE_NAME', undefined, serviceName, 'name of the service beside this sidecar; required'),
+  serviceVersion: setting('SERVICE_VERSION', undefined, anyText, 'its version, for /server_info'),
+  grpcPort: setting('GRPC_PORT', '50051', port(0, '50051'), 'inbound listener'),
+  localServicePort: setting('LOCAL_SERVICE_PORT', '8080', port(1, '8080'), 'where the service itself listens'),
+  localServiceHost: setting('LOCAL_SERVICE_HOST', '127.0.0.1', host('127.0.0.1'), 'the host of the service itself'),
+  outboundPort: setting('OUTBOUND_PORT', '15001', port(0, '15001'), 'where the service calls its peers'),
+  adminPort: setting('ADMIN_PORT', '9901', port(0, '9901'), 'admin API'),
+  adminAddress: setting('ADMIN_ADDRESS', '127.0.0.1', host('127.0.0.1'), 'interface of the admin API'),
+  adminAllowedHosts: setting('ADMIN_ALLOWED_HOSTS', '', hostList, 'more Host names that the admin API answers to'),
+  caCertPath: setting('CA_CERT_PATH', undefined, anyText, 'PEM file of the authorities that this mesh trusts'),
+  clientCertPath: setting('CLIENT_CERT_PATH', undefined, anyText, 'PEM file of the certificate, for both roles'),
+  clientKeyPath: setting('CLIENT_KEY_PATH', undefined, anyText, 'PEM file of its private key'),
+  crlPath: setting('CRL_PATH', undefined, anyText, 'PEM file of revocation lists'),
+  inboundTls: setting<InboundTls>('INBOUND_TLS', 'strict', oneOf(inboundTlsModes, 'strict'), 'strict, permissive (plain text too) or off'),
+  tlsMinimum: setting('TLS_MINIMUM', '1.3', tlsVersion, '1.2 only while old peers are migrated'),
+  trustDomain: setting('TRUST_DOMAIN', 'mesh.local', trustDomain, 'SPIFFE trust domain'),
+  policyPath: setting('POLICY_PATH', undefined, anyText, 'policy file or folder, reloaded when it changes'),
+  drainTimeoutMs: setting('DRAIN_TIMEOUT', '30s', duration('30s'), 'how long accepted calls may take to finish'),
+  drainDelayMs: setting('DRAIN_DELAY', '0s', duration('1s'), 'how long a draining sidecar still accepts'),
+  startupWaitMs: setting('STARTUP_WAIT', '0s', duration('30s'), 'how long to wait for files that are not there yet'),
+  logLevel: setting<LogLevel>('LOG_LEVEL', 'info', oneOf(logLevels, 'info', { warn: 'warning' }), logLevels.join(', ')),
+  serviceAddress: { ...setting('SERVICE_ADDRESS', undefined, host('10.0.0.4'), 'the address to register'), served: false },
+  consulHttpAddress: later('CONSUL_HTTP_ADDR', 'Consul agent'),
+  consulTokenFile: later('CONSUL_HTTP_TOKEN_FILE', 'file with the token for Consul'),
+  consulSsl: later('CONSUL_HTTP_SSL', 'TLS towards Consul'),
+  consulCaCert: later('CONSUL_CACERT', 'authority of Consul'),
+  consulClientCert: later('CONSUL_CLIENT_CERT', 'certificate for Consul'),
+  consulClientKey: later('CONSUL_CLIENT_KEY', 'its key'),
+  jaegerHost: later('JAEGER_HOST', 'host of Jaeger'),
+  metricsHost: later('METRICS_HOST', 'StatsD host'),
+} as const;
+
+export type SettingName = keyof typeof settings;
+export type SettingValue<N extends SettingName> = (typeof settings)[N] extends Setting<infer T> ? T : never;
+export const settingNames = Object.keys(settings) as readonly SettingName[];

@@ -1,0 +1,49 @@
+import { existsSync } from 'node:fs';
+import { type Clock, ConfigurationError, formatDurationMs, holdProcess } from '../core/index.ts';
+import type { SidecarConfiguration } from './configuration.ts';
+
+const pollIntervalMs = 200;
+
+interface AwaitedFile {
+  readonly variable: string;
+  readonly path: string;
+}
+
+const awaitedFiles = ({ identity, policyPath }: SidecarConfiguration): readonly AwaitedFile[] => {
+  const files: AwaitedFile[] = [];
+  const add = (variable: string, path: string | undefined): void => {
+    if (path !== undefined) files.push({ variable, path });
+  };
+  add('CA_CERT_PATH', identity?.caCertPath);
+  add('CLIENT_CERT_PATH', identity?.clientCertPath);
+  add('CLIENT_KEY_PATH', identity?.clientKeyPath);
+  add('CRL_PATH', identity?.crlPath);
+  add('POLICY_PATH', policyPath);
+  return files;
+};
+
+/**
+ * Waits until every file of the configuration is there, at most `STARTUP_WAIT`: where certificates come from another
+ * container, the sidecar is often the first to start. Rejects with a `ConfigurationError` that lists what is still missing.
+ */
+export const awaitStartupFiles = async (configuration: SidecarConfiguration, clock: Clock): Promise<void> => {
+  const startedMs = clock.now();
+  for (;;) {
+    const missing = awaitedFiles(configuration).filter(({ path }) => !existsSync(path));
+    if (missing.length === 0) return;
+    if (clock.now() - startedMs >= configuration.startupWaitMs) throw missingFiles(missing, configuration.startupWaitMs);
+    const release = holdProcess();
+    await new Promise<void>((resolve) => {
+      clock.setTimer(resolve, pollIntervalMs);
+    });
+    release();
+  }
+};
+
+const missingFiles = (missing: readonly AwaitedFile[], waitedMs: number): ConfigurationError => {
+  const waited = waitedMs === 0 ? '' : ` after ${formatDurationMs(waitedMs)}`;
+  const list = missing.map(({ variable, path }) => `  ${variable}: ${path}: no such file or folder`).join('\n');
+  return new ConfigurationError(`files of the configuration are missing${waited}:\n${list}`, {
+    remedy: 'correct the paths, or let the sidecar wait for them with STARTUP_WAIT=30s',
+  });
+};

@@ -1,0 +1,256 @@
+import { mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Clock } from '../core/index.ts';
+import type { IdentityPaths } from '../identity/index.ts';
+import { demoTrustDomain, makeIdentities } from './certificates.ts';
+import { Child, type ReadyLine } from './child.ts';
+import { policyText } from './policy-text.ts';
+import { type DemoServiceName, demoServices } from './protocol.ts';
+import { readCpuMs, readSidecar, type SidecarReading } from './readings.ts';
+import type { ServiceOrder } from './service-process.ts';
+
+/** The program that calls the services; it has a sidecar like everyone else. */
+export const clientName = 'demo-client';
+export type MeshMember = DemoServiceName | typeof clientName;
+export const meshMembers: readonly MeshMember[] = [clientName, ...demoServices];
+
+export interface DemoMeshOptions {
+  readonly clock: Clock;
+  /** How to run this program once more: the path of Node and of `main`. */
+  readonly program: readonly string[];
+  /** What children inherit of the environment: `PATH` and its like, nothing that configures a sidecar. */
+  readonly environment: Readonly<Record<string, string>>;
+  readonly onCrash: (message: string) => void;
+}
+
+interface Ports {
+  readonly inbound: number;
+  readonly outbound: number;
+  readonly admin: number;
+}
+
+interface Sidecar {
+  readonly child: Child;
+  readonly ports: Ports;
+  /** CPU at the moment from which calls are counted: starting up is not a cost per call. */
+  cpuStartMs: number;
+  reading: SidecarReading;
+}
+
+const stopWithinMs = 4_000;
+const policiesWithinMs = 10_000;
+const pollIntervalMs = 50;
+
+const portsOf = (name: string, ready: ReadyLine): Ports => {
+  const { inbound, outbound, admin } = ready;
+  if (typeof inbound === 'number' && typeof outbound === 'number' && typeof admin === 'number') return { inbound, outbound, admin };
+  throw new Error(`the sidecar of ${name} is ready but does not say on which ports: ${JSON.stringify(ready)}`);
+};
+
+/**
+ * Three services, four sidecars, certificates and policies, all in processes and a folder of their own. `start` builds it up in the
+ * order in which the parts need each other; `stop` leaves no process and no file behind, also after a start that failed half-way.
+ */
+export class DemoMesh {
+  readonly #options: DemoMeshOptions;
+  readonly #folder: string;
+  readonly #policies: string;
+  readonly #services = new Map<DemoServiceName, { child: Child; readonly port: number }>();
+  readonly #sidecars = new Map<MeshMember, Sidecar>();
+  #identities: Readonly<Record<MeshMember, IdentityPaths>> | undefined;
+  #strangers: Readonly<Record<MeshMember, IdentityPaths>> | undefined;
+  // What sidecars that a fault replaced had counted, and the CPU they had used.
+  #formerRetries = 0;
+  #formerCpuMs = 0;
+  #starting: Promise<void> | undefined;
+  #stopped = false;
+
+  constructor(options: DemoMeshOptions) {
+    this.#options = options;
+    this.#folder = mkdtempSync(join(tmpdir(), 'outrider-demo-'));
+    this.#policies = join(this.#folder, 'policies');
+  }
+
+  /** Rejects with a message for people where a part does not come up, or where `stop` comes first. */
+  start(): Promise<void> {
+    this.#starting = this.#build();
+    return this.#starting;
+  }
+
+  async #build(): Promise<void> {
+    const { clock } = this.#options;
+    mkdirSync(this.#policies);
+    this.#identities = await makeIdentities(join(this.#folder, 'certs'), meshMembers, clock);
+    this.#strangers = await makeIdentities(join(this.#folder, 'certs-of-another-mesh'), meshMembers, clock);
+    await Promise.all(demoServices.map((name) => this.startService(name)));
+    await Promise.all(meshMembers.map((name) => this.#startSidecar(name, 'own')));
+    for (const name of demoServices) this.#connectService(name);
+    // The inbound ports are known only now. The sidecars watch the folder and take the policies up by themselves.
+    this.#writePolicies();
+    await this.#untilPoliciesArrive();
+    for (const sidecar of this.#sidecars.values()) sidecar.cpuStartMs = cpuOf(sidecar);
+  }
+
+  get folder(): string {
+    return this.#folder;
+  }
+
+  /** Where the client calls: the outbound port of its own sidecar. */
+  get entrance(): string {
+    return `127.0.0.1:${this.#sidecarOf(clientName).ports.outbound}`;
+  }
+
+  adminPort(member: MeshMember): number {
+    return this.#sidecarOf(member).ports.admin;
+  }
+
+  order(name: DemoServiceName, order: ServiceOrder): void {
+    this.#services.get(name)?.child.tell(order);
+  }
+
+  /** Starts a service; one that was killed comes back on its former port, where its sidecar looks for it. */
+  async startService(name: DemoServiceName): Promise<void> {
+    const former = this.#services.get(name);
+    const port = String(former?.port ?? 0);
+    const child = this.#spawn(`service ${name}`, ['demo-service', '--name', name, '--port', port], {});
+    this.#services.set(name, { child, port: former?.port ?? 0 });
+    const ready = await child.ready();
+    this.#services.set(name, { child, port: Number(ready['port']) });
+    if (former !== undefined) this.#connectService(name);
+  }
+
+  async killService(name: DemoServiceName): Promise<void> {
+    await this.#services.get(name)?.child.kill();
+  }
+
+  /** Restarts the sidecar of `name`, on the ports it had, with its own identity or with one of another mesh. */
+  async restartSidecar(name: DemoServiceName, identity: 'own' | 'stranger'): Promise<void> {
+    const former = this.#sidecarOf(name);
+    await this.#refresh(former).catch(() => {});
+    this.#formerCpuMs += cpuOf(former) - former.cpuStartMs;
+    this.#formerRetries += retriesOf(former.reading);
+    former.reading = new Map();
+    former.cpuStartMs = 0;
+    await former.child.stop(stopWithinMs);
+    await this.#startSidecar(name, identity, former.ports);
+    const started = this.#sidecarOf(name);
+    started.cpuStartMs = cpuOf(started);
+  }
+
+  /** Asks every sidecar for its state; one that does not answer just now keeps its last. */
+  async read(): Promise<ReadonlyMap<MeshMember, SidecarReading>> {
+    await Promise.all([...this.#sidecars.values()].map((sidecar) => this.#refresh(sidecar).catch(() => {})));
+    return new Map([...this.#sidecars].map(([name, { reading }]) => [name, reading]));
+  }
+
+  /** Attempts beyond the first, of all sidecars since the start. */
+  get retries(): number {
+    let retries = this.#formerRetries;
+    for (const { reading } of this.#sidecars.values()) retries += retriesOf(reading);
+    return retries;
+  }
+
+  /** CPU of all sidecars since the mesh was ready; `undefined` where the system does not tell. */
+  get cpuMs(): number | undefined {
+    let cpuMs = this.#formerCpuMs;
+    for (const sidecar of this.#sidecars.values()) {
+      if (sidecar.child.pid === undefined) continue;
+      if (readCpuMs(sidecar.child.pid) === undefined) return undefined;
+      cpuMs += cpuOf(sidecar) - sidecar.cpuStartMs;
+    }
+    return cpuMs;
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    await Promise.all([...this.#sidecars.values()].map(({ child }) => child.stop(stopWithinMs)));
+    await Promise.all([...this.#services.values()].map(({ child }) => child.stop(stopWithinMs)));
+    // Certificates may still be written by a start that was interrupted.
+    await this.#starting?.catch(() => {});
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+
+  #spawn(name: string, parameters: readonly string[], environment: Readonly<Record<string, string>>): Child {
+    // A start or a fault may still be under way when the demo is told to end: nothing new may appear behind its back.
+    if (this.#stopped) throw new Error(`the ${name} is not started, since the demo is ending`);
+    const { program, clock, onCrash } = this.#options;
+    return new Child({
+      name,
+      command: [...program, ...parameters],
+      environment: { ...this.#options.environment, ...environment },
+      clock,
+      onCrash,
+    });
+  }
+
+  async #startSidecar(name: MeshMember, identity: 'own' | 'stranger', ports: Ports = { inbound: 0, outbound: 0, admin: 0 }): Promise<void> {
+    const paths = (identity === 'own' ? this.#identities : this.#strangers)?.[name];
+    if (paths === undefined) throw new Error(`no certificates were made for ${name}`);
+    // The client's sidecar has no service behind it; port 9 (discard) is where nobody listens.
+    const localPort = name === clientName ? 9 : (this.#services.get(name)?.port ?? 0);
+    const child = this.#spawn(`sidecar of ${name}`, ['sidecar'], {
+      SERVICE_NAME: name,
+      GRPC_PORT: String(ports.inbound),
+      OUTBOUND_PORT: String(ports.outbound),
+      ADMIN_PORT: String(ports.admin),
+      LOCAL_SERVICE_PORT: String(localPort),
+      CA_CERT_PATH: paths.caCertPath,
+      CLIENT_CERT_PATH: paths.clientCertPath,
+      CLIENT_KEY_PATH: paths.clientKeyPath,
+      TRUST_DOMAIN: demoTrustDomain,
+      POLICY_PATH: this.#policies,
+      DRAIN_TIMEOUT: '2s',
+    });
+    // Known before it is ready, so that `stop` also ends one that never became so.
+    this.#sidecars.set(name, { child, ports, cpuStartMs: 0, reading: new Map() });
+    this.#sidecars.set(name, { child, ports: portsOf(name, await child.ready()), cpuStartMs: 0, reading: new Map() });
+  }
+
+  #sidecarOf(name: MeshMember): Sidecar {
+    const sidecar = this.#sidecars.get(name);
+    if (sidecar === undefined) throw new Error(`the sidecar of ${name} has not been started`);
+    return sidecar;
+  }
+
+  #connectService(name: DemoServiceName): void {
+    this.order(name, { order: 'connect', address: `127.0.0.1:${this.#sidecarOf(name).ports.outbound}` });
+  }
+
+  #writePolicies(): void {
+    const inbound = Object.fromEntries(demoServices.map((name) => [name, this.#sidecarOf(name).ports.inbound])) as Record<
+      DemoServiceName,
+      number
+    >;
+    const unfinished = join(this.#folder, 'mesh.yaml');
+    writeFileSync(unfinished, policyText(inbound));
+    renameSync(unfinished, join(this.#policies, 'mesh.yaml'));
+  }
+
+  async #untilPoliciesArrive(): Promise<void> {
+    const { clock } = this.#options;
+    const startedMs = clock.now();
+    for (;;) {
+      const readings = await this.read();
+      const late = [...readings].filter(([, reading]) => !demoServices.every((name) => reading.has(name))).map(([name]) => name);
+      if (late.length === 0) return;
+      if (this.#stopped) throw new Error('the demo is ending');
+      if (clock.now() - startedMs > policiesWithinMs) throw new Error(`the policies have not arrived at the sidecar of ${late.join(', ')}`);
+      await new Promise<void>((resolve) => {
+        clock.setTimer(resolve, pollIntervalMs);
+      });
+    }
+  }
+
+  async #refresh(sidecar: Sidecar): Promise<void> {
+    if (sidecar.child.pid !== undefined) sidecar.reading = await readSidecar(sidecar.ports.admin);
+  }
+}
+
+const cpuOf = ({ child, cpuStartMs }: Sidecar): number => (child.pid === undefined ? cpuStartMs : (readCpuMs(child.pid) ?? cpuStartMs));
+
+const retriesOf = (reading: SidecarReading): number => {
+  let retries = 0;
+  for (const cluster of reading.values()) retries += cluster.retries;
+  return retries;
+};
