@@ -36,6 +36,11 @@ export interface PrometheusInputs {
   certificates(): Iterable<{ readonly service: string; readonly secondsLeft: number }>;
 }
 
+export interface PrometheusText {
+  readonly contentType: string;
+  readonly body: string;
+}
+
 /** prom-client asks all families at once; each waits for its turn, so that calls in flight go on between two of them. */
 class Turns {
   #last: Promise<void> = Promise.resolve();
@@ -61,13 +66,22 @@ const familyMaker = (turns: Turns): FamilyMaker => {
  */
 export class PrometheusExposition {
   readonly #inputs: PrometheusInputs;
+  #underWay: Promise<PrometheusText> | undefined;
 
   constructor(inputs: PrometheusInputs) {
     this.#inputs = inputs;
   }
 
+  /** Whoever asks while an answer is being made gets the same one. */
+  scrape(): Promise<PrometheusText> {
+    this.#underWay ??= this.#print().finally(() => {
+      this.#underWay = undefined;
+    });
+    return this.#underWay;
+  }
+
   /** Reads all numbers in one turn, so that the samples of one scrape belong together; prints them in several. */
-  async scrape(): Promise<{ readonly contentType: string; readonly body: string }> {
+  async #print(): Promise<PrometheusText> {
     const registry = newRegistry();
     const family = familyMaker(new Turns());
     for (const each of [...this.#callFamilies(family), this.#certificateFamily(family), ...this.#statFamilies(family)]) {

@@ -1,0 +1,24 @@
+import type { Query } from './query.ts';
+import type { AdminReply } from './reply.ts';
+import type { AdminViews } from './views.ts';
+
+export interface AdminRequest {
+  readonly query: Query;
+  /** What stands at the path's `{...}`, decoded. */
+  readonly named: string;
+  /** Wall clock. */
+  readonly nowMs: number;
+}
+
+export interface AdminPath {
+  readonly method: 'GET' | 'POST';
+  /** At most one segment may be `{something}`. */
+  readonly path: string;
+  /** What it is for, shown on the index page. */
+  readonly summary: string;
+  /** Parameters that it knows; any other is refused. */
+  readonly parameters?: readonly string[];
+  /** Answers whatever `Host` says: for probes and scrapers, which use addresses, and tell nothing that a page could abuse. */
+  readonly anyHost?: true;
+  answer(views: AdminViews, request: AdminRequest): AdminReply | Promise<AdminReply>;
+}

@@ -1,0 +1,106 @@
+import { isoTime } from './durations.ts';
+import type { BreakerView, ClusterView, HostView } from './views.ts';
+
+const worstFirst = ['OPEN', 'HALF_OPEN', 'CLOSED'] as const;
+
+const hostKey = ({ address, port }: HostView): string => (address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`);
+
+const breakerJson = (breaker: BreakerView, scope: string) => ({
+  state: breaker.state,
+  consecutive_failures: breaker.consecutiveFailures,
+  opened_at: breaker.openedAtMs === undefined ? null : isoTime(breaker.openedAtMs),
+  scope,
+  ...(breaker.endpoint !== undefined && { endpoint: breaker.endpoint }),
+  ...(breaker.method !== undefined && { method: breaker.method }),
+  ...(breaker.hold !== undefined && {
+    held: breaker.hold.state,
+    hold_until: breaker.hold.untilMs === undefined ? 'reset' : isoTime(breaker.hold.untilMs),
+  }),
+});
+
+const pristine: BreakerView = { state: 'CLOSED', consecutiveFailures: 0 };
+
+/** The one that lets the least through: what somebody who looks for trouble wants to see first. */
+const worst = (breakers: readonly BreakerView[]): BreakerView =>
+  [...breakers].sort(
+    (a, b) => worstFirst.indexOf(a.state) - worstFirst.indexOf(b.state) || b.consecutiveFailures - a.consecutiveFailures,
+  )[0] ?? pristine;
+
+/** `circuit_breaker` of a cluster, and in the scopes that have several, each of them. */
+export const breakersJson = ({ policy, breakers }: ClusterView) => ({
+  circuit_breaker: breakerJson(worst(breakers), policy.breaker.scope),
+  ...(policy.breaker.scope !== 'cluster' && { circuit_breakers: breakers.map((breaker) => breakerJson(breaker, policy.breaker.scope)) }),
+});
+
+const hostJson = (host: HostView) => ({
+  address: { socket_address: { address: host.address, port_value: host.port } },
+  // Protobuf's JSON prints 64-bit numbers as strings.
+  stats: host.stats.map(({ name, kind, value }) => ({ type: kind.toUpperCase(), value: String(value), name })),
+  health_status: {
+    eds_health_status: host.healthFlags.length === 0 ? 'HEALTHY' : 'UNHEALTHY',
+    ...(host.healthFlags.includes('failed_active_hc') && { failed_active_health_check: true }),
+    ...(host.healthFlags.includes('failed_outlier_check') && { failed_outlier_check: true }),
+  },
+  weight: host.weight,
+  ...(host.hostname !== undefined && { hostname: host.hostname }),
+  locality: {},
+});
+
+/** Envoy's `envoy.admin.v3.Clusters`, with our breakers. */
+export const clustersJson = (clusters: readonly ClusterView[]) => ({
+  cluster_statuses: clusters.map((cluster) => ({
+    name: cluster.name,
+    added_via_api: false,
+    observability_name: cluster.name,
+    service_name: cluster.policy.serviceName,
+    ...breakersJson(cluster),
+    endpoint_source: {
+      name: cluster.endpoints.source,
+      updated_at: cluster.endpoints.updatedAtMs === 0 ? null : isoTime(cluster.endpoints.updatedAtMs),
+      ...(cluster.endpoints.error !== undefined && { error: cluster.endpoints.error }),
+    },
+    host_statuses: cluster.hosts.map(hostJson),
+  })),
+});
+
+const hostLines = (host: HostView): readonly (readonly [string, string | number])[] => [
+  ...host.stats.map(({ name, value }): [string, number] => [name, value]),
+  ['hostname', host.hostname ?? ''],
+  ['health_flags', host.healthFlags.length === 0 ? 'healthy' : host.healthFlags.map((flag) => `/${flag}`).join('')],
+  ['weight', host.weight],
+  ['region', ''],
+  ['zone', ''],
+  ['sub_zone', ''],
+  ['canary', 'false'],
+  ['priority', 0],
+  ['success_rate', -1],
+  ['local_origin_success_rate', -1],
+];
+
+const breakerLines = (breaker: BreakerView): readonly (readonly [string, string | number])[] => [
+  ['state', breaker.state],
+  ['consecutive_failures', breaker.consecutiveFailures],
+  ...(breaker.openedAtMs === undefined ? [] : [['opened_at', isoTime(breaker.openedAtMs)] as const]),
+];
+
+/** Envoy's text form, one `cluster::what::value` a line. */
+export const clustersText = (clusters: readonly ClusterView[]): string => {
+  const lines: string[] = [];
+  for (const { name, policy, hosts, breakers } of clusters) {
+    const add = (...parts: readonly (string | number)[]): void => void lines.push([name, ...parts].join('::'));
+    const { maxConnections, maxPendingRequests, maxRequests, maxRetries } = policy.thresholds;
+    add('observability_name', name);
+    add('default_priority', 'max_connections', maxConnections);
+    add('default_priority', 'max_pending_requests', maxPendingRequests);
+    add('default_priority', 'max_requests', maxRequests);
+    if (Number.isFinite(maxRetries)) add('default_priority', 'max_retries', maxRetries);
+    add('added_via_api', 'false');
+    add('circuit_breaker', 'scope', policy.breaker.scope);
+    for (const breaker of breakers.length === 0 && policy.breaker.scope === 'cluster' ? [pristine] : breakers) {
+      const which = [breaker.endpoint, breaker.method].filter((part) => part !== undefined);
+      for (const line of breakerLines(breaker)) add('circuit_breaker', ...which, ...line);
+    }
+    for (const host of hosts) for (const line of hostLines(host)) add(hostKey(host), ...line);
+  }
+  return lines.map((line) => `${line}\n`).join('');
+};

@@ -1,0 +1,19 @@
+export type { AdminPath } from './admin-path.ts';
+export { adminPaths } from './paths.ts';
+export { AdminServer, type AdminServerOptions } from './server.ts';
+export type {
+  AdminViews,
+  BreakerAction,
+  BreakerActionResult,
+  BreakerTarget,
+  BreakerView,
+  CertificateFileView,
+  CertificatesView,
+  ClusterView,
+  HostView,
+  ListenerView,
+  ReadinessView,
+  ReloadPart,
+  ServerInfoView,
+  ServerState,
+} from './views.ts';

@@ -1,0 +1,98 @@
+import { breakerReply, drainReply, loggingReply, reloadReply } from './actions.ts';
+import type { AdminPath } from './admin-path.ts';
+import { certificatesJson } from './certificate-page.ts';
+import { clustersJson, clustersText } from './cluster-pages.ts';
+import { configDumpJson, listenersJson, listenersText } from './config-dump.ts';
+import { indexPage } from './index-page.ts';
+import { policiesJson, routesJson } from './policy-pages.ts';
+import { html, json, text } from './reply.ts';
+import { serverInfoJson } from './server-info.ts';
+import { metricsReply, statsReply } from './stats-page.ts';
+import type { BreakerAction } from './views.ts';
+
+const breaker = (action: BreakerAction, summary: string, parameters: readonly string[]): AdminPath => ({
+  method: 'POST',
+  path: `/clusters/{name}/circuit_breakers/${action}`,
+  summary,
+  parameters,
+  answer: (views, { named, query }) => breakerReply(views, action, named, query),
+});
+
+/** Every path of the admin API. A new one is a new entry here; the index page, 404 and 405 follow from it. */
+export const adminPaths: readonly AdminPath[] = [
+  { method: 'GET', path: '/', summary: 'this page', answer: (views) => html(indexPage(adminPaths, views.serverInfo())) },
+  {
+    method: 'GET',
+    path: '/ready',
+    summary: 'whether calls may be sent here: 200 or 503',
+    anyHost: true,
+    answer: (views) => {
+      const { ready, state, why } = views.readiness();
+      return text(`${state}${why === undefined ? '' : `: ${why}`}\n`, ready ? 200 : 503);
+    },
+  },
+  { method: 'GET', path: '/healthz', summary: 'whether the process lives', anyHost: true, answer: () => text('OK\n') },
+  {
+    method: 'GET',
+    path: '/stats',
+    summary: 'all counters and gauges',
+    parameters: ['format', 'filter', 'usedonly'],
+    answer: (views, { query }) => statsReply(views, query),
+  },
+  { method: 'GET', path: '/metrics', summary: 'the same for Prometheus', anyHost: true, answer: (views) => metricsReply(views) },
+  {
+    method: 'GET',
+    path: '/stats/prometheus',
+    summary: 'the same where Envoy has it',
+    parameters: ['usedonly'],
+    answer: (views) => metricsReply(views),
+  },
+  {
+    method: 'GET',
+    path: '/clusters',
+    summary: 'clusters, their endpoints and circuit breakers',
+    parameters: ['format'],
+    answer: (views, { query }) =>
+      query.choice('format', ['text', 'json']) === 'json' ? json(clustersJson(views.clusters())) : text(clustersText(views.clusters())),
+  },
+  {
+    method: 'GET',
+    path: '/listeners',
+    summary: 'the addresses that are listened on',
+    parameters: ['format'],
+    answer: (views, { query }) =>
+      query.choice('format', ['text', 'json']) === 'json' ? json(listenersJson(views.listeners())) : text(listenersText(views.listeners())),
+  },
+  { method: 'GET', path: '/routes', summary: 'routes in the order of evaluation', answer: (views) => json(routesJson(views.policies())) },
+  {
+    method: 'GET',
+    path: '/config_dump',
+    summary: 'the configuration in force, without secrets',
+    answer: (views) => json(configDumpJson(views)),
+  },
+  {
+    method: 'GET',
+    path: '/certs',
+    summary: 'certificates and when they expire',
+    answer: (views, { nowMs }) => json(certificatesJson(views.certificates(), nowMs)),
+  },
+  {
+    method: 'GET',
+    path: '/policies',
+    summary: 'policy files, their warnings, and every reload',
+    answer: (views) => json(policiesJson(views.policies(), views.reloads())),
+  },
+  { method: 'GET', path: '/server_info', summary: 'version, state and uptime', answer: (views) => json(serverInfoJson(views)) },
+  breaker('reset', 'close the circuit breakers and end what was held by hand', ['endpoint', 'method']),
+  breaker('open', 'hold the circuit breakers open until ttl or a reset', ['ttl', 'endpoint', 'method']),
+  breaker('close', 'hold the circuit breakers closed until ttl or a reset', ['ttl', 'endpoint', 'method']),
+  { method: 'POST', path: '/drain', summary: 'finish what is under way, take nothing new, end', answer: (views) => drainReply(views) },
+  { method: 'POST', path: '/reload', summary: 'read policies and certificates again now', answer: (views) => reloadReply(views) },
+  {
+    method: 'POST',
+    path: '/logging',
+    summary: 'the log level, or another one',
+    parameters: ['level'],
+    answer: (views, { query }) => loggingReply(views, query),
+  },
+];

@@ -1,0 +1,164 @@
+import { formatDurationMs } from '../core/index.ts';
+import type {
+  ClusterPolicy,
+  EndpointPolicy,
+  PathMatch,
+  PolicyProblem,
+  PolicyTable,
+  ReloadRecord,
+  Route,
+  RouteTable,
+} from '../policy/index.ts';
+import { type RetryPolicyOptions, retryOnWords } from '../resilience/index.ts';
+import { isoTime, protoDuration } from './durations.ts';
+
+const matchJson = (match: PathMatch) => {
+  switch (match.kind) {
+    case 'prefix':
+      return { prefix: match.prefix };
+    case 'path':
+      return { path: match.path };
+    case 'regex':
+      return { safe_regex: { regex: match.regex } };
+  }
+};
+
+const retryJson = (retry: RetryPolicyOptions, duration: (ms: number) => string) => ({
+  retry_on: Object.keys(retryOnWords)
+    .filter((word) => (retry.conditions & (retryOnWords[word] ?? 0)) !== 0)
+    .join(','),
+  num_retries: retry.numRetries,
+  ...(retry.perTryTimeoutMs > 0 && { per_try_timeout: duration(retry.perTryTimeoutMs) }),
+  retry_back_off: { base_interval: duration(retry.baseIntervalMs), max_interval: duration(retry.maxIntervalMs) },
+  ...(retry.retriableStatusCodes.length > 0 && { retriable_status_codes: retry.retriableStatusCodes }),
+});
+
+const limitsJson = (route: Route, duration: (ms: number) => string) => ({
+  ...(route.cluster !== '' && { cluster: route.cluster }),
+  ...(route.timeoutMs > 0 && { timeout: duration(route.timeoutMs) }),
+  ...(route.idleTimeoutMs > 0 && { idle_timeout: duration(route.idleTimeoutMs) }),
+  ...(route.retry !== undefined && { retry_policy: retryJson(route.retry, duration) }),
+  ...(route.idempotent !== undefined && { idempotent: route.idempotent }),
+});
+
+/** `/routes`: one list per direction, in the order of evaluation, each route with the place where it was written. */
+export const routesJson = ({ outbound, inbound, defaultAction, version }: PolicyTable) => {
+  const list = ({ routes }: RouteTable) =>
+    routes.map((route) => ({
+      name: route.name,
+      match: { ...matchJson(route.match), ...(route.headers.length > 0 && { headers: route.headers.map(({ name }) => name) }) },
+      ...limitsJson(route, formatDurationMs),
+      location: route.location,
+    }));
+  return {
+    version,
+    outbound: list(outbound),
+    inbound: list(inbound),
+    default: defaultAction.kind === 'error' ? { action: 'error' } : { action: 'use_cluster', use_cluster: defaultAction.cluster },
+  };
+};
+
+const problemJson = ({ severity, location: { file, line, column }, path, message, remedy }: PolicyProblem) => ({
+  severity,
+  location: file === '' ? null : `${file}:${line}:${column}`,
+  path,
+  message,
+  remedy,
+});
+
+/** `/policies`: what is in force, and the story of how it came about. */
+export const policiesJson = ({ version, files, warnings }: PolicyTable, reloads: readonly ReloadRecord[]) => ({
+  version,
+  files,
+  warnings: warnings.map(problemJson),
+  reloads: reloads.map((record) => ({
+    at: isoTime(record.atMs),
+    ok: record.ok,
+    version: record.version,
+    files: record.files,
+    problems: record.problems.map(problemJson),
+  })),
+});
+
+/** Envoy's `RouteConfiguration`. */
+export const routeConfigJson = (name: string, { routes }: RouteTable) => ({
+  name,
+  virtual_hosts: [
+    {
+      name,
+      domains: ['*'],
+      routes: routes.map((route) => ({
+        name: route.name,
+        match: {
+          ...matchJson(route.match),
+          ...(route.headers.length > 0 && { headers: route.headers.map((header) => ({ name: header.name })) }),
+        },
+        route: limitsJson(route, protoDuration),
+      })),
+    },
+  ],
+});
+
+const lbEndpointsJson = (endpoints: readonly EndpointPolicy[]) => [
+  {
+    lb_endpoints: endpoints.map(({ host, port, weight }) => ({
+      endpoint: { address: { socket_address: { address: host, port_value: port } } },
+      load_balancing_weight: weight,
+    })),
+  },
+];
+
+const clusterTypes = { static: 'STATIC', dns: 'STRICT_DNS', unwritten: 'EDS' } as const;
+
+/** Envoy's `Cluster`, with our breaker beside the thresholds. */
+export const clusterConfigJson = ({
+  name,
+  serviceName,
+  endpoints,
+  lbPolicy,
+  connectTimeoutMs,
+  thresholds,
+  breaker,
+  tls,
+}: ClusterPolicy) => ({
+  name,
+  type: endpoints.kind === 'dns' && !endpoints.allAddresses ? 'LOGICAL_DNS' : clusterTypes[endpoints.kind],
+  service_name: serviceName,
+  lb_policy: lbPolicy.toUpperCase(),
+  connect_timeout: protoDuration(connectTimeoutMs),
+  ...(endpoints.kind === 'dns' && { dns_refresh_rate: protoDuration(endpoints.refreshMs) }),
+  ...(endpoints.kind !== 'unwritten' && {
+    load_assignment: {
+      cluster_name: name,
+      endpoints: lbEndpointsJson(endpoints.kind === 'dns' ? endpoints.names : endpoints.endpoints),
+    },
+  }),
+  circuit_breakers: {
+    thresholds: [
+      {
+        priority: 'DEFAULT',
+        max_connections: thresholds.maxConnections,
+        max_pending_requests: thresholds.maxPendingRequests,
+        max_requests: thresholds.maxRequests,
+        ...(Number.isFinite(thresholds.maxRetries) && { max_retries: thresholds.maxRetries }),
+        ...(thresholds.retryBudget !== undefined && {
+          retry_budget: {
+            budget_percent: { value: thresholds.retryBudget.percent },
+            min_retry_concurrency: thresholds.retryBudget.minConcurrency,
+          },
+        }),
+        track_remaining: thresholds.trackRemaining ?? false,
+      },
+    ],
+    consecutive_failures: breaker.consecutiveFailures,
+    recovery_timeout: protoDuration(breaker.recoveryTimeoutMs),
+    scope: breaker.scope,
+  },
+  tls: {
+    mode: tls.mode,
+    ...(tls.sni !== '' && { sni: tls.sni }),
+    match_subject_alt_names: tls.matchSubjectAltNames,
+    verify_certificate_spki: tls.verifyCertificateSpki,
+    verify_certificate_hash: tls.verifyCertificateHash,
+  },
+});

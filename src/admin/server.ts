@@ -1,0 +1,183 @@
+import { once } from 'node:events';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { type Clock, ConfigurationError, suggest } from '../core/index.ts';
+import type { AdminPath } from './admin-path.ts';
+import { adminPaths } from './paths.ts';
+import { Query } from './query.ts';
+import { AdminProblem, type AdminReply, problemReply } from './reply.ts';
+import { RequestGuard } from './request-guard.ts';
+import type { AdminViews } from './views.ts';
+
+export interface AdminServerOptions {
+  /** `ADMIN_ADDRESS`. */
+  readonly address: string;
+  /** `ADMIN_PORT`; 0: the system chooses. */
+  readonly port: number;
+  /** Names which the port may be asked under beside the loopback's: the own host name, `SERVICE_NAME`, `ADMIN_ALLOWED_HOSTS`. */
+  readonly allowedHosts: readonly string[];
+  readonly clock: Clock;
+}
+
+/** No path needs a body; one of this size is read and dropped, a bigger one ends the connection. */
+const longestBodyBytes = 64 * 1_024;
+const connectionsAtMost = 256;
+const receiveWithinMs = 10_000;
+const idleSocketMs = 30_000;
+/** How long answers under way may take when the server closes. */
+const closeWithinMs = 1_000;
+
+/** The admin API over HTTP/1.1. What it shows comes from `AdminViews`, what it can be asked from `adminPaths`. */
+export class AdminServer {
+  readonly #views: AdminViews;
+  readonly #options: AdminServerOptions;
+  readonly #guard: RequestGuard;
+  readonly #server: Server;
+
+  constructor(views: AdminViews, options: AdminServerOptions) {
+    this.#views = views;
+    this.#options = options;
+    this.#guard = new RequestGuard(options.allowedHosts);
+    const limits = { headersTimeout: receiveWithinMs, requestTimeout: receiveWithinMs, connectionsCheckingInterval: receiveWithinMs / 2 };
+    // A missing Host is the guard's to judge: health checkers of old speak HTTP/1.0.
+    this.#server = createServer({ ...limits, requireHostHeader: false }, (request, response) => void this.#serve(request, response));
+    this.#server.maxConnections = connectionsAtMost;
+    this.#server.timeout = idleSocketMs;
+  }
+
+  /** Resolves with what is really bound. Rejects with a `ConfigurationError` where the port cannot be had. */
+  async start(): Promise<{ readonly address: string; readonly port: number }> {
+    const { address, port } = this.#options;
+    this.#server.listen({ host: address, port });
+    try {
+      await once(this.#server, 'listening');
+    } catch (error) {
+      throw cannotListen(address, port, error);
+    }
+    // After `listening` an error is one of accepting (no file descriptors left): the next connection tries again.
+    this.#server.on('error', (error) => this.#views.log.warning('admin listener failed', { error: error.message }));
+    const bound = this.#server.address() as AddressInfo;
+    return { address: bound.address, port: bound.port };
+  }
+
+  /** Stops listening; answers under way get a second. Idempotent. */
+  async close(): Promise<void> {
+    if (!this.#server.listening) return;
+    const closed = once(this.#server, 'close');
+    this.#server.close();
+    this.#server.closeIdleConnections();
+    const timer = this.#options.clock.setTimer(() => this.#server.closeAllConnections(), closeWithinMs);
+    await closed;
+    timer.cancel();
+  }
+
+  async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    let reply: AdminReply;
+    try {
+      reply = await this.#answer(request);
+    } catch (error) {
+      reply = problemReply(error instanceof AdminProblem ? error : this.#internal(request, error));
+    }
+    send(request, response, reply, this.#server.listening);
+  }
+
+  #internal({ url }: IncomingMessage, error: unknown): AdminProblem {
+    const why = error instanceof Error ? error.message : String(error);
+    this.#views.log.error('admin request failed', { url, error: why });
+    return new AdminProblem(500, `this is a fault of Outrider: ${why}`);
+  }
+
+  #answer(request: IncomingMessage): AdminReply | Promise<AdminReply> {
+    const [path = '', query = ''] = splitOnce(request.url ?? '', '?');
+    const method = request.method === 'HEAD' ? 'GET' : (request.method ?? '');
+    const here = adminPaths.flatMap((entry) => matchPath(entry, path) ?? []);
+    const found = here.find(({ entry }) => entry.method === method);
+    if (found?.entry.anyHost !== true) this.#guard.checkHost(request);
+    if (here.length === 0) throw noSuchPath(path);
+    if (found === undefined)
+      throw wrongMethod(
+        method,
+        path,
+        here.map(({ entry }) => entry.method),
+      );
+    if (found.entry.method === 'POST') this.#guard.checkSameSite(request);
+    if (bodyBytes(request) > longestBodyBytes) {
+      throw new AdminProblem(413, 'no path of the admin API takes a body', { headers: { connection: 'close' } });
+    }
+    const parameters = new Query(query, found.entry.parameters ?? []);
+    return found.entry.answer(this.#views, { query: parameters, named: found.named, nowMs: this.#options.clock.wallNow() });
+  }
+}
+
+const splitOnce = (text: string, separator: string): readonly string[] => {
+  const at = text.indexOf(separator);
+  return at < 0 ? [text] : [text.slice(0, at), text.slice(at + 1)];
+};
+
+/** The entry, with what stands at its `{...}`, where `path` is one of its. */
+const matchPath = (entry: AdminPath, path: string): { readonly entry: AdminPath; readonly named: string } | undefined => {
+  const wanted = entry.path.split('/');
+  const given = path.split('/');
+  if (wanted.length !== given.length) return undefined;
+  let named = '';
+  for (const [i, segment] of wanted.entries()) {
+    if (segment.startsWith('{') && given[i] !== '') named = given[i] ?? '';
+    else if (segment !== given[i]) return undefined;
+  }
+  try {
+    return { entry, named: decodeURIComponent(named) };
+  } catch {
+    throw new AdminProblem(400, `${named} is not percent-encoded correctly`);
+  }
+};
+
+/** Bytes of the body as announced; infinite where nobody knows. */
+const bodyBytes = ({ headers }: IncomingMessage): number =>
+  headers['transfer-encoding'] !== undefined ? Number.POSITIVE_INFINITY : Number(headers['content-length'] ?? 0);
+
+const noSuchPath = (path: string): AdminProblem => {
+  const known = [...new Set(adminPaths.map((entry) => entry.path))];
+  const likely = suggest(path, known);
+  return new AdminProblem(404, `no such path${likely === undefined ? '' : `, did you mean ${likely}`}`, {
+    details: { paths: adminPaths.map((entry) => `${entry.method} ${entry.path}`) },
+  });
+};
+
+const wrongMethod = (method: string, path: string, methods: readonly string[]): AdminProblem => {
+  const allow = methods.flatMap((each) => (each === 'GET' ? ['GET', 'HEAD'] : [each])).join(', ');
+  return new AdminProblem(405, `${method} is not for ${path}; use ${allow}`, { headers: { allow } });
+};
+
+const cannotListen = (address: string, port: number, error: unknown): ConfigurationError => {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  const place = `the admin address ${address}:${port}`;
+  if (code === 'EADDRINUSE') {
+    return new ConfigurationError(`${place} is in use`, {
+      remedy: 'end the program that has it, or set ADMIN_PORT to a free port (0: the system chooses)',
+      cause: error,
+    });
+  }
+  if (code === 'EACCES') {
+    return new ConfigurationError(`${place} may not be used by this user`, { remedy: 'set ADMIN_PORT to 1024 or above', cause: error });
+  }
+  return new ConfigurationError(`${place} cannot be listened on: ${error instanceof Error ? error.message : String(error)}`, {
+    remedy: 'set ADMIN_ADDRESS to an address of this machine, such as 127.0.0.1',
+    cause: error,
+  });
+};
+
+const send = (request: IncomingMessage, response: ServerResponse, reply: AdminReply, keepAlive: boolean): void => {
+  if (response.destroyed) return;
+  request.resume();
+  const body = Buffer.from(reply.body);
+  response.writeHead(reply.status, {
+    'content-type': reply.contentType,
+    'content-length': body.length,
+    'cache-control': 'no-store',
+    'x-content-type-options': 'nosniff',
+    // A connection kept alive would hold up the end of a server that is closing.
+    ...(!keepAlive && { connection: 'close' }),
+    ...reply.headers,
+  });
+  response.end(body);
+};

@@ -1,0 +1,121 @@
+import type { Logger } from '../core/index.ts';
+import type { ClusterPolicy, PolicyTable, ReloadRecord } from '../policy/index.ts';
+import type { BreakerState } from '../resilience/index.ts';
+import type { PrometheusText, Stat, StatRegistry } from '../telemetry/index.ts';
+
+/** Envoy's `ServerInfo.State`, as far as we have it. */
+export type ServerState = 'PRE_INITIALIZING' | 'LIVE' | 'DRAINING';
+
+export interface ReadinessView {
+  readonly ready: boolean;
+  readonly state: ServerState;
+  /** Why it is not ready, where the state alone does not say it. */
+  readonly why?: string;
+}
+
+export interface ServerInfoView {
+  /** Of Outrider. */
+  readonly version: string;
+  readonly serviceName: string;
+  readonly serviceVersion?: string;
+  readonly uptimeMs: number;
+}
+
+export interface HostView {
+  /** IP address. */
+  readonly address: string;
+  readonly port: number;
+  readonly hostname?: string;
+  readonly weight: number;
+  /** Envoy's words (`failed_active_hc`, `failed_outlier_check`, `failed_eds_health`); empty is healthy. */
+  readonly healthFlags: readonly string[];
+  /** Envoy's short names: `cx_active`, `cx_connect_fail`, `cx_total`, `rq_active`, `rq_error`, `rq_success`, `rq_timeout`, `rq_total`. */
+  readonly stats: readonly Stat[];
+}
+
+export interface BreakerView {
+  readonly state: BreakerState;
+  readonly consecutiveFailures: number;
+  /** Wall clock; absent while it is closed. */
+  readonly openedAtMs?: number;
+  /** `address:port`, where the cluster has a breaker for each endpoint. */
+  readonly endpoint?: string;
+  /** Full gRPC path, where it has one for each method. */
+  readonly method?: string;
+  /** Held by hand; until the wall-clock time given, else until a reset. */
+  readonly hold?: { readonly state: 'OPEN' | 'CLOSED'; readonly untilMs?: number };
+}
+
+export interface ClusterView {
+  readonly name: string;
+  readonly policy: ClusterPolicy;
+  readonly hosts: readonly HostView[];
+  /** One in the scope `cluster`; in the others those that have been needed so far. */
+  readonly breakers: readonly BreakerView[];
+  /** Where the hosts come from. */
+  readonly endpoints: { readonly source: string; readonly updatedAtMs: number; readonly error?: string };
+}
+
+export interface ListenerView {
+  readonly name: string;
+  readonly address: string;
+  /** The one that is really bound, also where 0 was asked for. */
+  readonly port: number;
+}
+
+/** One file of certificates, PEM. Never a key. */
+export interface CertificateFileView {
+  readonly path: string;
+  readonly pem: string;
+}
+
+export interface CertificatesView {
+  readonly authorities: CertificateFileView;
+  readonly chain: CertificateFileView;
+}
+
+export type BreakerAction = 'reset' | 'open' | 'close';
+
+export interface BreakerTarget {
+  /** How long a hold lasts; absent: until a reset. */
+  readonly ttlMs?: number;
+  /** Only the breaker of this `address:port`. */
+  readonly endpoint?: string;
+  /** Only the breaker of this full gRPC path. */
+  readonly method?: string;
+}
+
+/** `wrong_scope`: the cluster has no breaker per endpoint (or method), but one was named. */
+export type BreakerActionResult = 'ok' | 'unknown_cluster' | 'unknown_endpoint' | 'unknown_method' | 'wrong_scope';
+
+export interface ReloadPart {
+  /** `policies`, `certificates`. */
+  readonly name: string;
+  readonly ok: boolean;
+  /** What is wrong, one problem per line; what was good before stays in force. */
+  readonly error?: string;
+}
+
+/** All that the admin API shows and does. The composition root makes it out of the parts; the room knows none of them. */
+export interface AdminViews {
+  readonly stats: StatRegistry;
+  readonly log: Logger;
+  /** The Prometheus exposition. */
+  scrape(): Promise<PrometheusText>;
+  readiness(): ReadinessView;
+  serverInfo(): ServerInfoView;
+  clusters(): readonly ClusterView[];
+  listeners(): readonly ListenerView[];
+  policies(): PolicyTable;
+  /** Oldest first. */
+  reloads(): readonly ReloadRecord[];
+  /** Absent where the sidecar runs without certificates. */
+  certificates(): CertificatesView | undefined;
+  /** Settings under the names of the environment, secrets included: they are redacted here. */
+  settings(): Readonly<Record<string, string>>;
+  actOnBreakers(cluster: string, action: BreakerAction, target: BreakerTarget): BreakerActionResult;
+  /** Begins to drain; returns at once. */
+  drain(): void;
+  /** Reads policies and certificates again. Resolves when they are in force or refused; never rejects for wrong files. */
+  reload(): Promise<readonly ReloadPart[]>;
+}
