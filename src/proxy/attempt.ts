@@ -86,7 +86,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
     const call = this.#call;
     if (call.finished) return;
     const { request, replay } = call;
-    if (call.dueMs !== Number.POSITIVE_INFINITY && !this.#writeTimeout(request, call.dueMs)) {
+    if (call.endsAtMs !== Number.POSITIVE_INFINITY && !this.#writeTimeout(request, call.endsAtMs)) {
       call.expire();
       return;
     }

@@ -44,7 +44,7 @@ export class Call extends Deadline implements StreamHandler {
   route: BoundRoute | undefined;
   cluster: Cluster | undefined;
   /** Monotonic; infinite where there is no deadline. */
-  dueMs = Number.POSITIVE_INFINITY;
+  endsAtMs = Number.POSITIVE_INFINITY;
   deadlineReason: DeadlineReason = 'caller_deadline';
   /** The caller has sent END_STREAM. */
   requestEnded: boolean;
@@ -80,7 +80,7 @@ export class Call extends Deadline implements StreamHandler {
   // ---- stages.ts drives these ----
 
   armDeadline(): void {
-    if (this.dueMs !== Number.POSITIVE_INFINITY) this.proxy.engine.wheel.arm(this, this.dueMs);
+    if (this.endsAtMs !== Number.POSITIVE_INFINITY) this.proxy.engine.wheel.arm(this, this.endsAtMs);
   }
 
   armIdle(idleMs: number): void {
@@ -133,7 +133,7 @@ export class Call extends Deadline implements StreamHandler {
     }
     const nowMs = this.proxy.engine.clock.now();
     // A caller whose deadline has passed cancels: what it sees is its deadline, and so is the fate.
-    const late = this.deadlineReason === 'caller_deadline' && nowMs >= this.dueMs - deadlineRaceMs;
+    const late = this.deadlineReason === 'caller_deadline' && nowMs >= this.endsAtMs - deadlineRaceMs;
     this.#abandon('neutral');
     if (late) this.finish('caller_deadline', GrpcStatus.DEADLINE_EXCEEDED);
     else {
@@ -155,7 +155,7 @@ export class Call extends Deadline implements StreamHandler {
     const reason = this.deadlineReason;
     const cluster = this.cluster as Cluster;
     cluster.stats.upstreamRqTimeout++;
-    const afterMs = Math.round(this.dueMs - this.startMs);
+    const afterMs = Math.round(this.endsAtMs - this.startMs);
     const attempts = this.#attempt === undefined ? '' : ` in attempt ${this.attempts}`;
     const whose = reason === 'caller_deadline' ? "the caller's deadline" : "the route's timeout";
     const remedy = reason === 'caller_deadline' ? 'give the call more time' : `raise timeout of ${this.#rule}`;
@@ -213,7 +213,7 @@ export class Call extends Deadline implements StreamHandler {
     this.machine ??= new RetryMachine(route.retry, route.idempotent, this.admission as Admission);
     const decision = this.machine.decide(outcome, {
       nowMs,
-      dueMs: this.dueMs,
+      dueMs: this.endsAtMs,
       committed: this.replay === undefined || this.downstream.headersSent,
       untriedEndpoints: cluster.untriedEndpoints(this.tried ?? []),
       breakerOpen: attempt.breakerRefuses(nowMs),

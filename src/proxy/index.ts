@@ -1,3 +1,3 @@
 export { DirectionProxy } from './direction-proxy.ts';
 export { Listener, type ListenerOptions, type ListenerTls } from './listener.ts';
-export { Proxy, type ProxyOptions } from './proxy.ts';
+export { type DrainOptions, type ProxyOptions, SidecarProxy } from './sidecar-proxy.ts';

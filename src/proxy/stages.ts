@@ -97,7 +97,7 @@ const deadline = (call: Call): boolean => {
     }
     downstream.patienceMs = callerMs * 0.9;
   }
-  call.dueMs = callDueMs(call.startMs, callerMs, route.timeoutMs);
+  call.endsAtMs = callDueMs(call.startMs, callerMs, route.timeoutMs);
   call.deadlineReason = deadlineReason(callerMs, route.timeoutMs);
   call.armDeadline();
   if (route.idleTimeoutMs > 0) call.armIdle(route.idleTimeoutMs);

@@ -39,7 +39,7 @@ export interface DrainOptions {
 const outboundHttp2: Partial<Http2Options> = { resetBurst: 2_000, resetsPerSecond: 330 };
 
 /** Both directions of one sidecar: listeners, policies, clusters. */
-export class Proxy implements StatSource {
+export class SidecarProxy implements StatSource {
   readonly inbound: Listener;
   readonly outbound: Listener;
   readonly clusters: ClusterSet;

@@ -1,0 +1,95 @@
+import { readFileSync } from 'node:fs';
+import type {
+  AdminViews,
+  BreakerActionResult,
+  BreakerTarget,
+  BreakerView,
+  CertificatesView,
+  ClusterView,
+  HostView,
+} from '../admin/index.ts';
+import type { Clock } from '../core/index.ts';
+import type { IdentityPaths } from '../identity/index.ts';
+import type { BreakerSelection, Cluster, Endpoint, BreakerView as UpstreamBreaker } from '../upstream/index.ts';
+
+/** What the admin API shows of clusters, made out of the live ones. */
+
+/** Every cluster as `/clusters` shows it. */
+export const clusterViews = (clusters: Iterable<Cluster>, clock: Clock): readonly ClusterView[] =>
+  Array.from(clusters, (cluster) => ({
+    name: cluster.name,
+    policy: cluster.policy,
+    hosts: cluster.endpoints.map((endpoint) => hostView(cluster, endpoint)),
+    breakers: cluster.breakers.views().map((view) => breakerView(view, clock)),
+    endpoints: endpointsOf(cluster),
+  }));
+
+const endpointsOf = (cluster: Cluster): ClusterView['endpoints'] => {
+  const { source, updatedAtMs, error } = cluster.endpointSet;
+  return { source, updatedAtMs, ...(error === undefined ? {} : { error }) };
+};
+
+const hostView = (cluster: Cluster, endpoint: Endpoint): HostView => ({
+  address: endpoint.address.host,
+  port: endpoint.address.port,
+  ...(endpoint.address.hostname === undefined ? {} : { hostname: endpoint.address.hostname }),
+  weight: endpoint.weight,
+  healthFlags: cluster.isHealthy(endpoint) ? [] : ['failed_outlier_check'],
+  stats: endpoint.stats.entries().map(([name, value]) => ({ name, value, kind: name.endsWith('_active') ? 'gauge' : 'counter' })),
+});
+
+const breakerView = ({ breaker, endpoint, method }: UpstreamBreaker, clock: Clock): BreakerView => {
+  const nowMs = clock.now();
+  const wallOffsetMs = clock.wallNow() - nowMs;
+  const { openedAtMs, currentHold } = breaker;
+  const held = currentHold !== undefined && currentHold.untilMs > nowMs ? currentHold : undefined;
+  return {
+    state: breaker.stateAt(nowMs),
+    consecutiveFailures: breaker.consecutiveFailures,
+    ...(openedAtMs === undefined ? {} : { openedAtMs: openedAtMs + wallOffsetMs }),
+    ...(endpoint === undefined ? {} : { endpoint }),
+    ...(method === undefined ? {} : { method }),
+    ...(held === undefined
+      ? {}
+      : { hold: { state: held.state, ...(Number.isFinite(held.untilMs) ? { untilMs: held.untilMs + wallOffsetMs } : {}) } }),
+  };
+};
+
+/** POST `/clusters/{name}/circuit_breakers/...`. */
+export const actOnBreakers = (
+  cluster: Cluster | undefined,
+  action: Parameters<AdminViews['actOnBreakers']>[1],
+  target: BreakerTarget,
+): BreakerActionResult => {
+  if (cluster === undefined) return 'unknown_cluster';
+  const { scope } = cluster.breakers;
+  if ((target.endpoint !== undefined && scope !== 'endpoint') || (target.method !== undefined && scope !== 'method')) return 'wrong_scope';
+  const selection: BreakerSelection = {
+    ...(target.endpoint === undefined ? {} : { endpoint: target.endpoint }),
+    ...(target.method === undefined ? {} : { method: target.method }),
+  };
+  const meant =
+    action === 'reset'
+      ? cluster.breakers.reset(selection)
+      : cluster.breakers.hold(action === 'open' ? 'OPEN' : 'CLOSED', target.ttlMs ?? Number.POSITIVE_INFINITY, selection);
+  if (meant > 0 || (target.endpoint === undefined && target.method === undefined)) return 'ok';
+  return target.endpoint === undefined ? 'unknown_method' : 'unknown_endpoint';
+};
+
+/** The certificates as they stand in the files; what is in force after a failed reload is told by the stats. */
+export const certificatesView = (
+  paths: IdentityPaths,
+  identity: { readonly caPem: string; readonly certPem: string },
+): CertificatesView => ({
+  authorities: { path: paths.caCertPath, pem: identity.caPem },
+  chain: { path: paths.clientCertPath, pem: identity.certPem },
+});
+
+/** Version of the package, from the `package.json` beside `src` or `dist`. */
+export const packageVersion = (): string => {
+  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
+  const parsed: unknown = JSON.parse(text);
+  return typeof parsed === 'object' && parsed !== null && 'version' in parsed && typeof parsed.version === 'string'
+    ? parsed.version
+    : '0.0.0';
+};

@@ -1,0 +1,262 @@
+import { hostname } from 'node:os';
+import { AdminServer, type AdminViews, type ReloadPart, type ServerState } from '../admin/index.ts';
+import { type Clock, constantWatch, JsonLogger, type Logger, SystemClock, TimerWheel, type Watch } from '../core/index.ts';
+import { createEndpointSource } from '../discovery/index.ts';
+import { Engine } from '../http2/index.ts';
+import { type Identity, IdentityFiles } from '../identity/index.ts';
+import { emptyPolicyTable, PolicyFiles, type PolicyTable } from '../policy/index.ts';
+import { SidecarProxy } from '../proxy/index.ts';
+import { CallMetrics, ProcessStats, PrometheusExposition, StatRegistry } from '../telemetry/index.ts';
+import { actOnBreakers, certificatesView, clusterViews, packageVersion } from './admin-views.ts';
+import { type Environment, readSidecarConfiguration, type SidecarConfiguration } from './configuration.ts';
+import { settingNames, settings } from './settings.ts';
+import { awaitStartupFiles } from './startup-wait.ts';
+
+/** What a sidecar needs of the world around it, so that a test runs ten of them in one process. */
+export interface SidecarWorld {
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly random: () => number;
+}
+
+/**
+ * One sidecar, put together: configuration, identity, policies, clusters and listeners, admin. Each part is started in this
+ * order and ended in reverse.
+ */
+export class Sidecar {
+  readonly proxy: SidecarProxy;
+  readonly callMetrics = new CallMetrics();
+  readonly #configuration: SidecarConfiguration;
+  readonly #world: SidecarWorld;
+  readonly #wheel: TimerWheel;
+  readonly #identity: IdentityFiles | undefined;
+  readonly #policyFiles: PolicyFiles | undefined;
+  readonly #policies: Watch<PolicyTable>;
+  readonly #stats = new StatRegistry();
+  readonly #admin: AdminServer;
+  readonly #startedMs: number;
+  readonly #environment: Environment;
+  #state: ServerState = 'PRE_INITIALIZING';
+  #drained: Promise<void> | undefined;
+  #resolveStopped: () => void = () => {};
+  readonly #stopped = new Promise<void>((resolve) => {
+    this.#resolveStopped = resolve;
+  });
+
+  /** Reads files; throws a ConfigurationError for whatever is wrong with them. Nothing listens yet. */
+  constructor(configuration: SidecarConfiguration, world: SidecarWorld, environment: Environment) {
+    const { clock, log, random } = world;
+    this.#configuration = configuration;
+    this.#world = world;
+    this.#environment = environment;
+    this.#startedMs = clock.now();
+    this.#wheel = new TimerWheel(clock);
+    this.#identity = configuration.identity === undefined ? undefined : new IdentityFiles(configuration.identity, { clock, log });
+    this.#policyFiles = this.#openPolicies();
+    this.#policies = this.#policyFiles ?? constantWatch(emptyPolicyTable());
+    this.proxy = new SidecarProxy({
+      engine: new Engine(clock, this.#wheel),
+      log,
+      random,
+      policies: this.#policies,
+      identity: this.#identity,
+      callMetrics: this.callMetrics,
+      createSource: (policy) => createEndpointSource(policy, { clock, log, random }),
+      serviceName: configuration.serviceName,
+      trustDomain: configuration.trustDomain,
+      tlsMinimum: configuration.tlsMinimum,
+      inbound: { host: '0.0.0.0', port: configuration.grpcPort, tls: inboundTls[configuration.inboundTls] },
+      outbound: { host: '127.0.0.1', port: configuration.outboundPort },
+      localService: { host: configuration.localServiceHost, port: configuration.localServicePort },
+    });
+    this.#registerStats();
+    this.#admin = new AdminServer(this.#adminViews(), {
+      address: configuration.adminAddress,
+      port: configuration.adminPort,
+      allowedHosts: [hostname(), configuration.serviceName, ...configuration.adminAllowedHosts],
+      clock,
+    });
+  }
+
+  /** Listens; rejects with a ConfigurationError where a port cannot be had, and leaves nothing open then. */
+  async start(): Promise<void> {
+    const { log } = this.#world;
+    try {
+      const admin = await this.#admin.start();
+      this.#adminPort = admin.port;
+      await this.proxy.start();
+    } catch (error) {
+      await this.close();
+      throw error;
+    }
+    this.#state = 'LIVE';
+    log.info('ready', {
+      service: this.#configuration.serviceName,
+      inbound: this.proxy.inbound.address.port,
+      outbound: this.proxy.outbound.address.port,
+      admin: this.#adminPort,
+      policies: this.#policies.value.version.slice(0, 12),
+    });
+  }
+
+  /** Not ready at once; resolves when everything is closed. */
+  drain(): Promise<void> {
+    this.#drained ??= this.#drain().then(this.#resolveStopped);
+    return this.#drained;
+  }
+
+  /** Settles when it has drained, whoever asked for it: a signal, or POST /drain. */
+  get stopped(): Promise<void> {
+    return this.#stopped;
+  }
+
+  /** Ends everything now. */
+  async close(): Promise<void> {
+    await this.proxy.close();
+    await this.#admin.close();
+    this.#policyFiles?.close();
+    this.#identity?.close();
+    this.#wheel.stop();
+  }
+
+  /** POST /reload and SIGHUP. */
+  reload(): readonly ReloadPart[] {
+    const parts: ReloadPart[] = [];
+    const { history } = this.#policyFiles ?? {};
+    if (this.#policyFiles !== undefined) {
+      const ok = this.#policyFiles.reload();
+      const problems = history?.[history.length - 1]?.problems.filter(({ severity }) => severity === 'error') ?? [];
+      parts.push({
+        name: 'policies',
+        ok,
+        ...(ok ? {} : { error: problems.map((problem) => `${problem.path}: ${problem.message}; ${problem.remedy}`).join('\n') }),
+      });
+    }
+    if (this.#identity !== undefined) {
+      const ok = this.#identity.reload();
+      parts.push({
+        name: 'certificates',
+        ok,
+        ...(ok || this.#identity.lastError === undefined ? {} : { error: this.#identity.lastError }),
+      });
+    }
+    return parts;
+  }
+
+  #adminPort = 0;
+
+  async #drain(): Promise<void> {
+    this.#state = 'DRAINING';
+    const { drainDelayMs, drainTimeoutMs } = this.#configuration;
+    this.#world.log.info('draining', { timeout_ms: drainTimeoutMs });
+    await this.proxy.drain({ delayMs: drainDelayMs, timeoutMs: drainTimeoutMs });
+    await this.close();
+    this.#world.log.info('stopped');
+  }
+
+  #openPolicies(): PolicyFiles | undefined {
+    const { policyPath } = this.#configuration;
+    return policyPath === undefined ? undefined : new PolicyFiles(policyPath, this.#world);
+  }
+
+  #registerStats(): void {
+    this.#stats.add(this.proxy);
+    this.#stats.add(this.callMetrics);
+    this.#stats.add(new ProcessStats());
+    const files = this.#policyFiles;
+    if (files !== undefined) {
+      this.#stats.add({
+        collectStats: (sink) => {
+          sink.counter('policy.reload_ok', files.reloadOk);
+          sink.counter('policy.reload_failed', files.reloadFailed);
+        },
+      });
+    }
+    const identity = this.#identity;
+    if (identity !== undefined) {
+      this.#stats.add({
+        collectStats: (sink) => {
+          sink.counter('certificates.reload_ok', identity.reloadOk);
+          sink.counter('certificates.reload_failed', identity.reloadFailed);
+        },
+      });
+    }
+  }
+
+  #adminViews(): AdminViews {
+    const { clock, log } = this.#world;
+    const { identity: paths, serviceName, serviceVersion } = this.#configuration;
+    const identity: Watch<Identity> | undefined = this.#identity;
+    const exposition = new PrometheusExposition({
+      stats: this.#stats,
+      calls: this.callMetrics,
+      clusterNames: () => Array.from(this.#clusters(), ({ name }) => name),
+      certificates: () =>
+        identity === undefined ? [] : [{ service: serviceName, secondsLeft: (identity.value.notAfterMs - clock.wallNow()) / 1_000 }],
+    });
+    const version = packageVersion();
+    return {
+      stats: this.#stats,
+      log,
+      scrape: () => exposition.scrape(),
+      readiness: () => ({ ready: this.#state === 'LIVE', state: this.#state }),
+      serverInfo: () => ({
+        version,
+        serviceName,
+        ...(serviceVersion === undefined ? {} : { serviceVersion }),
+        uptimeMs: clock.now() - this.#startedMs,
+      }),
+      clusters: () => clusterViews(this.#clusters(), clock),
+      listeners: () => [
+        ...[this.proxy.inbound, this.proxy.outbound].map(({ name, address }) => ({ name, address: address.host, port: address.port })),
+        { name: 'admin', address: this.#configuration.adminAddress, port: this.#adminPort },
+      ],
+      policies: () => this.#policies.value,
+      reloads: () => this.#policyFiles?.history ?? [],
+      certificates: () => (paths === undefined || identity === undefined ? undefined : certificatesView(paths, identity.value)),
+      settings: () => this.#settings(),
+      actOnBreakers: (cluster, action, target) => {
+        const result = actOnBreakers(this.proxy.clusters.get(cluster), action, target);
+        if (result === 'ok') log.info('circuit breaker changed by hand', { cluster, action, ...target });
+        return result;
+      },
+      drain: () => void this.drain(),
+      reload: async () => this.reload(),
+    };
+  }
+
+  #clusters() {
+    return [...this.proxy.clusters, this.proxy.localService];
+  }
+
+  #settings(): Readonly<Record<string, string>> {
+    const known: Record<string, string> = {};
+    for (const name of settingNames) {
+      const { variable, fallback } = settings[name];
+      const value = this.#environment[variable] ?? fallback;
+      if (value !== undefined) known[variable] = value;
+    }
+    return known;
+  }
+}
+
+const inboundTls = { strict: 'required', permissive: 'detected', off: 'off' } as const;
+
+/** `outrider sidecar`: runs until SIGTERM or SIGINT, drains, and resolves with the exit code. */
+export const runSidecar = async (options: { readonly config?: string }, environment: Environment): Promise<number> => {
+  const clock = new SystemClock();
+  const configuration = readSidecarConfiguration({
+    environment,
+    ...(options.config === undefined ? {} : { configPath: options.config }),
+  });
+  const log = new JsonLogger(clock, (line) => process.stderr.write(line), configuration.logLevel);
+  for (const warning of configuration.warnings) log.warning('configuration', { why: warning });
+  await awaitStartupFiles(configuration, clock);
+  const sidecar = new Sidecar(configuration, { clock, log, random: Math.random }, environment);
+  process.once('SIGTERM', () => void sidecar.drain());
+  process.once('SIGINT', () => void sidecar.drain());
+  process.on('SIGHUP', () => sidecar.reload());
+  await sidecar.start();
+  await sidecar.stopped;
+  return 0;
+};
