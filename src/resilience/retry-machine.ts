@@ -93,12 +93,11 @@ export class RetryMachine {
   #freeRetry(outcome: AttemptOutcome, now: RetryCircumstances): RetryDecision | undefined {
     // A per-try timeout is excluded: its time is spent, and at once would be a retry that nobody wrote.
     if (outcome.kind === 'per_try_timeout' || !provablyUnprocessed(outcome)) return undefined;
-    if (outcome.kind === 'reset' && !this.#transparentUsed) {
-      this.#transparentUsed = true;
-      return transparently;
-    }
     const neverLeft = outcome.kind === 'connect_failure' || (outcome.kind === 'reset' && !outcome.requestSent);
-    return neverLeft && now.untriedEndpoints > 0 ? elsewhere : undefined;
+    if (neverLeft && now.untriedEndpoints > 0) return elsewhere;
+    if (outcome.kind !== 'reset' || this.#transparentUsed) return undefined;
+    this.#transparentUsed = true;
+    return transparently;
   }
 
   #countedRetry(outcome: AttemptOutcome, now: RetryCircumstances): RetryDecision {
