@@ -113,9 +113,9 @@ export class Cluster implements EndpointOwner, StatSource {
   }
 
   /** How many endpoints `pickEndpoint` could still give that are not in `tried`. */
-  untriedEndpoints(tried: readonly Endpoint[]): number {
+  untriedEndpoints(tried: readonly Endpoint[] | undefined): number {
     this.#nowMs = this.context.engine.clock.now();
-    this.#tried = tried;
+    this.#tried = tried ?? none;
     let count = 0;
     for (const endpoint of this.#endpoints) if (this.#isUntried(endpoint)) count++;
     this.#tried = none;

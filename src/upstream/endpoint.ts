@@ -143,7 +143,7 @@ export class Endpoint implements BalancerEndpoint, UpstreamConnectionOwner {
 
   /** Connects where calls wait and a connection is missing; at most one attempt at a time unless more calls wait than it will carry. */
   connectIfNeeded(): void {
-    while (this.#removed === 'no' && this.#waiters.length > this.#connecting.size * this.#capacityOrAll) {
+    while (this.#removed === 'no' && this.#waiters.length > this.#expectedStreams) {
       // A peer that admits nothing on a fresh connection would not on the next one either.
       if (this.#ready.length > 0 && (this.#capacityPerConnection === 0 || this.#connectingIsFutile)) return;
       const { connections } = this.#owner.limits;
@@ -252,9 +252,11 @@ export class Endpoint implements BalancerEndpoint, UpstreamConnectionOwner {
 
   // ---- inside ----
 
-  get #capacityOrAll(): number {
+  /** How many calls the connections that are being made will carry. */
+  get #expectedStreams(): number {
+    if (this.#connecting.size === 0) return 0;
     // Zero is "not now" (RFC 9113 6.5.2): one attempt shows whether it still holds.
-    return this.#capacityPerConnection === 0 ? Number.POSITIVE_INFINITY : this.#capacityPerConnection;
+    return this.#capacityPerConnection === 0 ? Number.POSITIVE_INFINITY : this.#connecting.size * this.#capacityPerConnection;
   }
 
   get #keepalive(): KeepaliveOptions {
