@@ -104,6 +104,14 @@ for (const policy of lbPolicies) {
     }
   });
 
+  test(`${policy}: where only few of many are usable, they share evenly`, () => {
+    const list = endpoints(2_000);
+    const usable = (e: TestEndpoint): boolean => e.name >= 1_000 && e.name < 1_004;
+    const counts = countPicks(balancerOf(policy, list), 2_000, usable);
+    assert.equal(counts.size, 4);
+    for (const n of counts.values()) near(n, 500, 0.25);
+  });
+
   test(`${policy}: the one usable endpoint among ten thousand is found every time`, () => {
     for (const weight of [1, 3]) {
       const list = endpoints(9_999);

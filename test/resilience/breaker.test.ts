@@ -120,6 +120,23 @@ test('a probe that hangs counts as failed when its time is up, and after the rec
   assert.equal(breaker.state, 'CLOSED');
 });
 
+test('a balancer that asks beforehand hears what the call would hear, also after a hung probe', () => {
+  const { clock, breaker, enter, failUntilOpen } = breakerOn({ recoveryTimeoutMs: 100, probeTimeoutMs: 50 });
+  const heard = (): readonly [boolean, string] => [breaker.refuses(clock.now()), breaker.stateAt(clock.now())];
+  assert.deepEqual(heard(), [false, 'CLOSED']);
+  failUntilOpen();
+  assert.deepEqual(heard(), [true, 'OPEN']);
+  clock.advance(100);
+  assert.deepEqual(heard(), [false, 'HALF_OPEN']);
+  enter();
+  assert.deepEqual(heard(), [true, 'HALF_OPEN']);
+  clock.advance(50);
+  assert.deepEqual(heard(), [true, 'OPEN']);
+  clock.advance(100);
+  assert.deepEqual(heard(), [false, 'HALF_OPEN']);
+  assert.ok(enter() > 0);
+});
+
 test('a probe may take as long as the breaker would stay open, but at least a second and at most thirty', () => {
   for (const [recoveryTimeoutMs, probeTimeoutMs] of [
     [100, 1_000],
