@@ -1,7 +1,11 @@
 import { runProgram } from './cli/index.ts';
 
-// `outrider stats | head` closes the pipe early: there is nobody left to tell, and nothing has gone wrong.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
+// `outrider stats | head` closes the pipe early: nobody is left to tell, and nothing has gone wrong. A full disk is a failure.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE' && error.code !== 'EIO') process.exitCode = 1;
+});
+// A sidecar must outlive whoever collects its log.
+process.stderr.on('error', () => {});
 
 const code = await runProgram(process.argv.slice(2), {
   environment: process.env,

@@ -53,36 +53,27 @@ export const clusterRows = (answer: unknown): readonly (readonly string[])[] =>
   });
 
 const matchOf = (route: Json): string => {
-  const match = route['match'];
-  if (typeof match === 'string') return match;
-  const parts = Object.entries(object(match)).map(
+  const parts = Object.entries(object(route['match'])).map(
     ([kind, value]) => `${kind} ${typeof value === 'string' ? value : JSON.stringify(value)}`,
   );
   return parts.length === 0 ? '-' : parts.join(', ');
 };
 
 const placeOf = (route: Json): string => {
-  const location = route['location'];
-  if (typeof location === 'string') return location;
-  const { file, line } = object(location);
+  const { file, line } = object(route['location']);
   return file === undefined ? '-' : `${text(file)}:${text(line)}`;
 };
 
-/** One row per route, in the order of evaluation, outbound first. Accepts a list with `direction`, or one list per direction. */
-export const routeRows = (answer: unknown): readonly (readonly string[])[] => {
-  const all = object(answer);
-  const routes = ['outbound', 'inbound'].flatMap((direction): readonly Json[] => {
-    const side = all[direction];
-    const routesOfSide = Array.isArray(side) ? list(side) : list(object(side)['routes']);
-    return routesOfSide.map((route) => ({ direction, ...route }));
-  });
-  return [...routes, ...list(all['routes'])].map((route) => [
-    text(route['direction'], 'outbound'),
-    text(route['name']),
-    matchOf(route),
-    text(route['cluster'], 'local service'),
-    text(route['timeout'], 'none'),
-    text(route['num_retries'] ?? object(route['retry_policy'])['num_retries'], 'none'),
-    placeOf(route),
-  ]);
-};
+/** One row per route, in the order of evaluation, outbound first. */
+export const routeRows = (answer: unknown): readonly (readonly string[])[] =>
+  (['outbound', 'inbound'] as const).flatMap((direction) =>
+    list(object(answer)[direction]).map((route) => [
+      direction,
+      text(route['name']),
+      matchOf(route),
+      text(route['cluster'], 'local service'),
+      text(route['timeout'], 'none'),
+      text(object(route['retry_policy'])['num_retries'], 'none'),
+      placeOf(route),
+    ]),
+  );

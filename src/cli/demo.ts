@@ -13,15 +13,17 @@ export interface DemoCommandOptions {
 
 const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
-/** An `AbortSignal` for the signals that ask a program to end, while `work` runs. */
+/** An `AbortSignal` for what asks a program to end, while `work` runs: a signal, or that nobody reads what it says any more. */
 const untilSignalled = async (work: (stop: AbortSignal) => Promise<number>): Promise<number> => {
   const stop = new AbortController();
   const onSignal = (): void => stop.abort();
   for (const signal of signals) process.on(signal, onSignal);
+  process.stdout.on('error', onSignal);
   try {
     return await work(stop.signal);
   } finally {
     for (const signal of signals) process.off(signal, onSignal);
+    process.stdout.off('error', onSignal);
   }
 };
 

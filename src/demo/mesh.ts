@@ -5,15 +5,11 @@ import type { Clock } from '../core/index.ts';
 import type { IdentityPaths } from '../identity/index.ts';
 import { demoTrustDomain, makeIdentities } from './certificates.ts';
 import { Child, type ReadyLine } from './child.ts';
+import { clientName, type MeshMember, meshMembers } from './members.ts';
 import { policyText } from './policy-text.ts';
 import { type DemoServiceName, demoServices } from './protocol.ts';
 import { readCpuMs, readSidecar, type SidecarReading } from './readings.ts';
 import type { ServiceOrder } from './service-process.ts';
-
-/** The program that calls the services; it has a sidecar like everyone else. */
-export const clientName = 'demo-client';
-export type MeshMember = DemoServiceName | typeof clientName;
-export const meshMembers: readonly MeshMember[] = [clientName, ...demoServices];
 
 export interface DemoMeshOptions {
   readonly clock: Clock;

@@ -3,8 +3,10 @@ import type { ReadStream, WriteStream } from 'node:tty';
 import { type Clock, formatDurationMs, type Timer } from '../core/index.ts';
 import { expectationOf, type FaultKind, type FaultPlan, Faults, faultKinds, faultTargets, faultTitles } from './faults.ts';
 import { Ledger } from './ledger.ts';
-import { DemoMesh, type MeshMember, meshMembers } from './mesh.ts';
+import { type MeshMember, meshMembers } from './members.ts';
+import { DemoMesh } from './mesh.ts';
 import type { DemoServiceName } from './protocol.ts';
+import type { SidecarReading } from './readings.ts';
 import { type DemoView, formatSummary, plainLine, renderScreen, summarize } from './screen.ts';
 import { Terminal } from './terminal.ts';
 import { Traffic } from './traffic.ts';
@@ -146,7 +148,7 @@ class Run {
     this.#after(this.#terminal === undefined ? lineIntervalMs : screenIntervalMs, () => void this.#refresh());
   }
 
-  #look(readings: ReadonlyMap<MeshMember, DemoView['readings'] extends ReadonlyMap<MeshMember, infer R> ? R : never>): DemoView {
+  #look(readings: ReadonlyMap<MeshMember, SidecarReading>): DemoView {
     return {
       elapsedMs: this.#context.clock.now() - this.#startedMs,
       callsPerSecond: this.#options.callsPerSecond,

@@ -1,7 +1,7 @@
 import { formatDurationMs } from '../core/index.ts';
 import { expectationOf, type FaultKind, faultKinds, faultTargets, faultTitles } from './faults.ts';
 import type { CallOutcome, Ledger } from './ledger.ts';
-import { clientName, type MeshMember } from './mesh.ts';
+import { clientName, type MeshMember } from './members.ts';
 import type { DemoServiceName } from './protocol.ts';
 import type { SidecarReading } from './readings.ts';
 
@@ -61,7 +61,7 @@ const edgeLines = ({ readings }: DemoView): readonly string[] =>
     return `${cells.join('')}${String(reading?.requests ?? 0).padStart(8)}${String(reading?.retries ?? 0).padStart(9)}`;
   });
 
-const faultLines = (view: DemoView): readonly string[] => {
+const faultLines = (view: DemoView, columns: number): readonly string[] => {
   const lines = faultKinds.map((kind, i) => {
     const service = faultTargets[kind];
     const on = view.activeFaults.some((fault) => fault.kind === kind && fault.service === service);
@@ -71,7 +71,7 @@ const faultLines = (view: DemoView): readonly string[] => {
   const latest = view.activeFaults.at(-1);
   const expectation =
     latest === undefined ? 'a number switches a fault on, and off again' : `you should see: ${expectationOf(latest.kind, latest.service)}`;
-  return [...lines, faint(expectation)];
+  return [...lines, ...wrap(expectation, columns).map(faint)];
 };
 
 const callLine = ({ method, service, result, reason, durationMs }: CallOutcome): string => {
@@ -102,12 +102,25 @@ export const clip = (line: string, width: number): string => {
   return out;
 };
 
+/** Breaks a text at blanks into lines of at most `width` characters. */
+export const wrap = (text: string, width: number): readonly string[] => {
+  const lines: string[] = [];
+  let line = '';
+  for (const word of text.split(' ')) {
+    if (line !== '' && line.length + 1 + word.length > width) {
+      lines.push(line);
+      line = word;
+    } else line = line === '' ? word : `${line} ${word}`;
+  }
+  return [...lines, line];
+};
+
 /** The live screen: at most `rows` lines of at most `columns` visible characters; the latest calls take what is left. */
 export const renderScreen = (view: DemoView, columns: number, rows: number): readonly string[] => {
   const { ledger } = view;
   const title = `Outrider demo mesh  ${clockOf(view.elapsedMs)}`;
   const speed = `p50 ${formatMs(ledger.percentileMs(50))}  p99 ${formatMs(ledger.percentileMs(99))}  ${view.callsPerSecond} calls/s  CPU of all sidecars a call ${formatCpuPerCall(view.cpuMs, ledger.calls)}`;
-  const ports = [...view.adminPorts].map(([name, port]) => `${name} ${port}`).join('  ');
+  const ports = [...view.adminPorts].map(([name, port]) => `${name} ${port}`).join(', ');
   const lines = [
     `${bold(title)}${'q or Ctrl-C ends'.padStart(Math.max(1, Math.min(columns, 80) - title.length))}`,
     '',
@@ -118,9 +131,9 @@ export const renderScreen = (view: DemoView, columns: number, rows: number): rea
     faint('caller       calls                breaker    attempts  retries'),
     ...edgeLines(view),
     '',
-    ...faultLines(view),
+    ...faultLines(view, columns),
     '',
-    faint(`admin ports: ${ports}`),
+    ...wrap(`admin ports: ${ports}`, columns).map(faint),
     faint(`policies: ${view.policyFile}`),
     '',
   ];

@@ -159,13 +159,19 @@ learner-svc  HALF_OPEN (1/2)  5         none            -        -       -      
 });
 
 test('routes prints them in their order', async (t) => {
-  const route = { name: 'login', match: { prefix: '/auth.AuthService/' }, cluster: 'auth-svc', timeout: '5s', location: 'mesh.yaml:3:5' };
+  const route = {
+    name: 'login',
+    match: { prefix: '/auth.AuthService/' },
+    cluster: 'auth-svc',
+    timeout: '5s',
+    location: { file: 'mesh.yaml', line: 3, column: 5 },
+  };
   const { port } = await adminPort(t, () => ({ body: JSON.stringify({ outbound: [route], inbound: [] }) }));
   const { out } = await outrider(['routes', '--admin', String(port)]);
   assert.equal(
     out,
     `DIRECTION  ROUTE  MATCH                      CLUSTER   TIMEOUT  RETRIES  WRITTEN AT
-outbound   login  prefix /auth.AuthService/  auth-svc  5s       none     mesh.yaml:3:5
+outbound   login  prefix /auth.AuthService/  auth-svc  5s       none     mesh.yaml:3
 `,
   );
 });
