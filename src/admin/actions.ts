@@ -34,7 +34,6 @@ export const breakerReply = (views: AdminViews, action: BreakerAction, name: str
       );
     case 'ok': {
       const cluster = views.clusters().find((each) => each.name === name);
-      views.log.warning('circuit breakers changed by hand', { cluster: name, action, ...target });
       return json({ cluster: name, action, ...(cluster !== undefined && breakersJson(cluster)) });
     }
   }

@@ -17,7 +17,6 @@ test('breakers are reset, opened and closed by hand, all or one', async () => {
     { cluster: 'learner-svc', action: 'open', target: { ttlMs: 60_000, endpoint: '10.0.0.4:50051' } },
     { cluster: 'learner-svc', action: 'close', target: { method: '/auth.Auth/Login' } },
   ]);
-  assert.match(admin.views.logged.join(''), /circuit breakers changed by hand/);
 });
 
 test('an unknown cluster is 404 and says which there are', async () => {
