@@ -32,8 +32,6 @@ export class ClusterStats {
   upstreamCxCloseNotify = 0;
   upstreamCxProtocolError = 0;
   membershipChange = 0;
-  updateSuccess = 0;
-  updateFailure = 0;
   sslHandshake = 0;
   sslConnectionError = 0;
   sslFailVerifyNoCert = 0;

@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
-import { type Logger, MeshError } from '../core/index.ts';
-import type { EndpointSet, EndpointSource } from '../discovery/index.ts';
+import type { Logger, MeshError } from '../core/index.ts';
+import type { EndpointSet, EndpointSource, EndpointUpdateCounts } from '../discovery/index.ts';
 import { Http2Counters } from '../http2/index.ts';
 import type { PeerIdentity } from '../identity/index.ts';
 import type { ClusterPolicy } from '../policy/index.ts';
@@ -14,32 +14,13 @@ import {
   type RollingWindow,
 } from '../resilience/index.ts';
 import type { StatSink, StatSource } from '../telemetry/index.ts';
+import { Admission } from './admission.ts';
 import { ClusterBreakers } from './cluster-breakers.ts';
+import { circuitOpen, noEndpoint, tooManyRequests } from './cluster-refusals.ts';
+import { collectClusterStats } from './cluster-stat-source.ts';
 import { ClusterStats } from './cluster-stats.ts';
 import { Endpoint, type EndpointOwner, endpointKey } from './endpoint.ts';
 import type { UpstreamContext } from './upstream-context.ts';
-
-/**
- * Room for calls in a cluster, as long as its retry budget stays the same. A call keeps the one that let it in, and gives back to
- * that one, whatever is reloaded meanwhile. It is what a `RetryMachine` needs.
- */
-export class Admission implements RetryContext {
-  readonly budget: RetryBudget;
-  readonly limits: ConcurrencyLimits;
-  readonly random: () => number;
-
-  constructor(limits: ConcurrencyLimits, budget: RetryBudget, random: () => number) {
-    this.limits = limits;
-    this.budget = budget;
-    this.random = random;
-  }
-
-  /** The call has ended. */
-  release(): void {
-    this.limits.requests.leave();
-    this.budget.end();
-  }
-}
 
 /**
  * One service that can be called: its endpoints with their connections, who of them gets the next attempt, and what protects
@@ -144,40 +125,17 @@ export class Cluster implements EndpointOwner, StatSource {
 
   /** `admit` gave nothing. */
   tooManyRequests(): MeshError {
-    return new MeshError(
-      'too_many_requests',
-      `cluster "${this.name}": ${this.limits.requests.max} calls are in flight already (max_requests)`,
-      {
-        source: 'local',
-        unprocessed: true,
-        remedy: 'Raise max_requests of the cluster, or find out why its calls take so long',
-      },
-    );
+    return tooManyRequests(this);
   }
 
   /** `pickEndpoint` gave nothing: there is no endpoint, or the breakers of all of them are open. */
   unavailable(): MeshError {
-    if (this.#endpoints.length > 0) return this.circuitOpen(undefined, undefined);
-    const { error, source } = this.#source.value;
-    const why = error === undefined ? `${source} knows none` : error;
-    return new MeshError('no_endpoint', `cluster "${this.name}" has no endpoint: ${why}`, {
-      source: 'local',
-      unprocessed: true,
-      remedy: 'Check that the service runs and is registered, and the endpoints of the cluster in the policy files',
-    });
+    return this.#endpoints.length > 0 ? circuitOpen(this, undefined, undefined) : noEndpoint(this);
   }
 
-  /** A breaker refused the attempt: which one is told as far as it is known. */
-  circuitOpen(endpoint: Endpoint | undefined, method: string | undefined): MeshError {
-    const { scope } = this.#policy.breaker;
-    let place = `cluster "${this.name}"`;
-    if (scope === 'method' && method !== undefined) place += `, method ${method}`;
-    else if (scope === 'endpoint') place += endpoint === undefined ? ', all endpoints' : `, endpoint ${endpoint.key}`;
-    return new MeshError('circuit_open', `Circuit breaker OPEN: ${place}`, {
-      source: 'local',
-      unprocessed: true,
-      remedy: `It lets a probe through on its own; "outrider breaker reset ${this.name}" closes it at once`,
-    });
+  /** A breaker refused the attempt; it is named as far as the scope tells. */
+  circuitOpen(endpoint: Endpoint, method: string): MeshError {
+    return circuitOpen(this, endpoint, method);
   }
 
   // ---- for people ----
@@ -209,25 +167,13 @@ export class Cluster implements EndpointOwner, StatSource {
     return endpoint.breaker?.refuses(this.context.engine.clock.now()) !== true;
   }
 
+  /** How often the source of endpoints has asked, where it asks somebody. */
+  get endpointUpdates(): EndpointUpdateCounts | undefined {
+    return this.#source.updates;
+  }
+
   collectStats(sink: StatSink): void {
-    const prefix = `cluster.${this.name}.`;
-    const { connections, pending, requests, retries } = this.limits;
-    this.stats.collect(prefix, sink);
-    sink.gauge(`${prefix}upstream_cx_active`, connections.active);
-    sink.gauge(`${prefix}upstream_rq_pending_active`, pending.active);
-    sink.counter(`${prefix}upstream_cx_overflow`, connections.overflowTotal);
-    sink.counter(`${prefix}upstream_rq_pending_overflow`, pending.overflowTotal);
-    sink.counter(`${prefix}upstream_rq_active_overflow`, requests.overflowTotal);
-    sink.counter(`${prefix}upstream_rq_retry_overflow`, retries.overflowTotal);
-    sink.gauge(`${prefix}membership_total`, this.#endpoints.length);
-    sink.gauge(`${prefix}membership_healthy`, this.#endpoints.filter((endpoint) => this.isHealthy(endpoint)).length);
-    this.#collectUpdates(prefix, sink);
-    this.#collectThresholds(`${prefix}circuit_breakers.default.`, sink);
-    this.#collectBreakers(`${prefix}circuit_breaker.`, sink);
-    this.http2Counters.forEach((name, value, gauge) => {
-      if (gauge) sink.gauge(`${prefix}http2.${name}`, value);
-      else sink.counter(`${prefix}http2.${name}`, value);
-    });
+    collectClusterStats(this, sink);
   }
 
   // ---- for the set of clusters ----
@@ -326,8 +272,6 @@ export class Cluster implements EndpointOwner, StatSource {
     // A source that has not answered yet knows nothing: until then the endpoints of the former one are the best there are.
     if (!this.#sourceAnswered && set.updatedAtMs === 0 && set.error === undefined && set.endpoints.length === 0) return;
     this.#sourceAnswered = true;
-    if (set.error === undefined) this.stats.updateSuccess++;
-    else this.stats.updateFailure++;
     this.#setEndpoints(set.endpoints);
     this.#onResolved?.();
   }
@@ -359,57 +303,6 @@ export class Cluster implements EndpointOwner, StatSource {
     }
     if (removed.length > 0) this.#log.info('endpoints removed', { cluster: this.name, endpoints: removed.map(({ key }) => key) });
   }
-
-  #collectUpdates(prefix: string, sink: StatSink): void {
-    const { updates } = this.#source;
-    if (updates === undefined) {
-      sink.counter(`${prefix}update_success`, this.stats.updateSuccess);
-      sink.counter(`${prefix}update_failure`, this.stats.updateFailure);
-      return;
-    }
-    for (const [name, value] of Object.entries(updates)) sink.counter(prefix + name, value);
-  }
-
-  #collectThresholds(prefix: string, sink: StatSink): void {
-    const { connections, pending, requests, retries, trackRemaining } = this.limits;
-    const { budget } = this.#admission;
-    sink.gauge(`${prefix}cx_open`, connections.open ? 1 : 0);
-    sink.gauge(`${prefix}rq_pending_open`, pending.open ? 1 : 0);
-    sink.gauge(`${prefix}rq_open`, requests.open ? 1 : 0);
-    sink.gauge(`${prefix}rq_retry_open`, retries.open || budget.retrying >= budget.limit ? 1 : 0);
-    if (!trackRemaining) return;
-    sink.gauge(`${prefix}remaining_cx`, connections.remaining);
-    sink.gauge(`${prefix}remaining_pending`, pending.remaining);
-    sink.gauge(`${prefix}remaining_rq`, requests.remaining);
-    sink.gauge(`${prefix}remaining_retries`, Math.min(retries.remaining, Math.max(budget.limit - budget.retrying, 0)));
-  }
-
-  /** Of several breakers the worst state, and the sums. */
-  #collectBreakers(prefix: string, sink: StatSink): void {
-    const nowMs = this.context.engine.clock.now();
-    let state = 0;
-    let consecutiveFailures = 0;
-    let failures = 0;
-    let opens = 0;
-    let rejected = 0;
-    for (const { breaker } of this.breakers.views()) {
-      const code = breakerStateCodes[breaker.stateAt(nowMs)];
-      if (severity[code] > severity[state as 0 | 1 | 2]) state = code;
-      consecutiveFailures = Math.max(consecutiveFailures, breaker.consecutiveFailures);
-      failures += breaker.failuresTotal;
-      opens += breaker.opensTotal;
-      rejected += breaker.rejectedTotal;
-    }
-    sink.gauge(`${prefix}state`, state);
-    sink.gauge(`${prefix}consecutive_failures`, consecutiveFailures);
-    sink.counter(`${prefix}failures_total`, failures);
-    sink.counter(`${prefix}opens_total`, opens);
-    sink.counter(`${prefix}rejected_total`, rejected);
-  }
 }
 
 const none: readonly Endpoint[] = [];
-
-/** Value of `circuit_breaker.state`. */
-export const breakerStateCodes = { CLOSED: 0, OPEN: 1, HALF_OPEN: 2 } as const;
-const severity = { 0: 0, 2: 1, 1: 2 } as const;

@@ -1,6 +1,8 @@
-export { Admission, breakerStateCodes, Cluster } from './cluster.ts';
+export { Admission } from './admission.ts';
+export { Cluster } from './cluster.ts';
 export { type BreakerSelection, type BreakerView, ClusterBreakers } from './cluster-breakers.ts';
 export { ClusterSet } from './cluster-set.ts';
+export { breakerStateCodes } from './cluster-stat-source.ts';
 export { ClusterStats, EndpointStats } from './cluster-stats.ts';
 export { Endpoint, type EndpointOutcome, endpointKey } from './endpoint.ts';
 export { localServiceName, localServicePolicy } from './local-service.ts';

@@ -1,0 +1,35 @@
+import { MeshError } from '../core/index.ts';
+import type { Cluster } from './cluster.ts';
+import type { Endpoint } from './endpoint.ts';
+
+/** What a call hears that the cluster does not let go anywhere. None of them was processed, and none is to be tried again. */
+const refusal = (reason: 'too_many_requests' | 'no_endpoint' | 'circuit_open', message: string, remedy: string): MeshError =>
+  new MeshError(reason, message, { source: 'local', unprocessed: true, remedy });
+
+export const tooManyRequests = ({ limits, name }: Cluster): MeshError =>
+  refusal(
+    'too_many_requests',
+    `cluster "${name}": ${limits.requests.max} calls are in flight already (max_requests)`,
+    'Raise max_requests of the cluster, or find out why its calls take so long',
+  );
+
+export const noEndpoint = ({ endpointSet, name }: Cluster): MeshError =>
+  refusal(
+    'no_endpoint',
+    `cluster "${name}" has no endpoint: ${endpointSet.error ?? `none is known (${endpointSet.source})`}`,
+    'Check that the service runs and is registered, and the endpoints of the cluster in the policy files',
+  );
+
+/** @param endpoint `undefined`: all of them. */
+export const circuitOpen = ({ breakers, name }: Cluster, endpoint: Endpoint | undefined, method: string | undefined): MeshError => {
+  const places = {
+    cluster: '',
+    endpoint: endpoint === undefined ? ', all endpoints' : `, endpoint ${endpoint.key}`,
+    method: method === undefined ? '' : `, method ${method}`,
+  };
+  return refusal(
+    'circuit_open',
+    `Circuit breaker OPEN: cluster "${name}"${places[breakers.scope]}`,
+    `It lets a probe through on its own; "outrider breaker reset ${name}" closes it at once`,
+  );
+};

@@ -1,0 +1,64 @@
+import type { StatSink } from '../telemetry/index.ts';
+import type { Cluster } from './cluster.ts';
+
+/** Value of `circuit_breaker.state`. */
+export const breakerStateCodes = { CLOSED: 0, OPEN: 1, HALF_OPEN: 2 } as const;
+
+/** Everything that a cluster counts, under Envoy's names where Envoy has one. */
+export const collectClusterStats = (cluster: Cluster, sink: StatSink): void => {
+  const prefix = `cluster.${cluster.name}.`;
+  const { connections, pending, requests, retries } = cluster.limits;
+  cluster.stats.collect(prefix, sink);
+  sink.gauge(`${prefix}upstream_cx_active`, connections.active);
+  sink.gauge(`${prefix}upstream_rq_pending_active`, pending.active);
+  sink.counter(`${prefix}upstream_cx_overflow`, connections.overflowTotal);
+  sink.counter(`${prefix}upstream_rq_pending_overflow`, pending.overflowTotal);
+  sink.counter(`${prefix}upstream_rq_active_overflow`, requests.overflowTotal);
+  sink.counter(`${prefix}upstream_rq_retry_overflow`, retries.overflowTotal);
+  sink.gauge(`${prefix}membership_total`, cluster.endpoints.length);
+  sink.gauge(`${prefix}membership_healthy`, cluster.endpoints.filter((endpoint) => cluster.isHealthy(endpoint)).length);
+  for (const [name, value] of Object.entries(cluster.endpointUpdates ?? {})) sink.counter(prefix + name, value);
+  collectThresholds(cluster, `${prefix}circuit_breakers.default.`, sink);
+  collectBreakers(cluster, `${prefix}circuit_breaker.`, sink);
+  cluster.http2Counters.forEach((name, value, gauge) => {
+    if (gauge) sink.gauge(`${prefix}http2.${name}`, value);
+    else sink.counter(`${prefix}http2.${name}`, value);
+  });
+};
+
+const collectThresholds = ({ budget, limits }: Cluster, prefix: string, sink: StatSink): void => {
+  const { connections, pending, requests, retries, trackRemaining } = limits;
+  const budgetLeft = Math.max(budget.limit - budget.retrying, 0);
+  sink.gauge(`${prefix}cx_open`, connections.open ? 1 : 0);
+  sink.gauge(`${prefix}rq_pending_open`, pending.open ? 1 : 0);
+  sink.gauge(`${prefix}rq_open`, requests.open ? 1 : 0);
+  sink.gauge(`${prefix}rq_retry_open`, retries.open || budgetLeft === 0 ? 1 : 0);
+  if (!trackRemaining) return;
+  sink.gauge(`${prefix}remaining_cx`, connections.remaining);
+  sink.gauge(`${prefix}remaining_pending`, pending.remaining);
+  sink.gauge(`${prefix}remaining_rq`, requests.remaining);
+  sink.gauge(`${prefix}remaining_retries`, Math.min(retries.remaining, budgetLeft));
+};
+
+/** Of several breakers the state that most needs looking at, and the sums. */
+const collectBreakers = ({ breakers, context }: Cluster, prefix: string, sink: StatSink): void => {
+  const nowMs = context.engine.clock.now();
+  const states = new Set<keyof typeof breakerStateCodes>();
+  let consecutiveFailures = 0;
+  let failures = 0;
+  let opens = 0;
+  let rejected = 0;
+  for (const { breaker } of breakers.views()) {
+    states.add(breaker.stateAt(nowMs));
+    consecutiveFailures = Math.max(consecutiveFailures, breaker.consecutiveFailures);
+    failures += breaker.failuresTotal;
+    opens += breaker.opensTotal;
+    rejected += breaker.rejectedTotal;
+  }
+  const worst = states.has('OPEN') ? 'OPEN' : states.has('HALF_OPEN') ? 'HALF_OPEN' : 'CLOSED';
+  sink.gauge(`${prefix}state`, breakerStateCodes[worst]);
+  sink.gauge(`${prefix}consecutive_failures`, consecutiveFailures);
+  sink.counter(`${prefix}failures_total`, failures);
+  sink.counter(`${prefix}opens_total`, opens);
+  sink.counter(`${prefix}rejected_total`, rejected);
+};
