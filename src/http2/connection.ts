@@ -6,6 +6,7 @@ import type { Http2Counters } from './counters.ts';
 import type { Engine } from './engine.ts';
 import { DataSender } from './flow-control.ts';
 import { FrameReader } from './frame-reader.ts';
+import { FrameWriter } from './frame-writer.ts';
 import {
   clientPreface,
   defaultFrameBytes,
@@ -14,21 +15,18 @@ import {
   errorCodeName,
   Flag,
   FrameType,
-  frameHeaderBytes,
   largestStreamId,
   largestWindowBytes,
   readUint31,
   readUint32,
   SettingId,
-  writeFrameHeader,
-  writeUint32,
 } from './frames.ts';
 import type { HeaderBlock } from './header-block.ts';
 import { HpackDecoder, HpackProblem } from './hpack/decoder.ts';
-import { HpackEncoder } from './hpack/encoder.ts';
 import { contentLengthOf, requestProblem, responseProblem, statusOf, trailersProblem } from './message-rules.ts';
 import type { Http2Options } from './options.ts';
 import { Output } from './output.ts';
+import { ReceiveWindow } from './receive-window.ts';
 import { Stream, type StreamHandler } from './stream.ts';
 
 export interface ConnectionCloseCause {
@@ -105,7 +103,8 @@ export class Connection {
   readonly #sender: DataSender;
   readonly #reader: FrameReader;
   readonly #decoder: HpackDecoder;
-  readonly #encoder = new HpackEncoder();
+  readonly #writer: FrameWriter;
+  readonly #receiving: ReceiveWindow;
   readonly #budgets = new FrameBudgets();
   readonly #peerResets: TokenBucket;
   readonly #ownResets: TokenBucket;
@@ -134,11 +133,6 @@ export class Connection {
   #dataStream: Stream | undefined;
   #dataEndsStream = false;
 
-  #receiveWindow: number;
-  #streamWindow: number;
-  #heldBytes = 0;
-  /** -1: no bandwidth ping in flight; else the bytes received since it was sent. */
-  #bandwidthBytes = -1;
   #ownerPing: ((rttMs: number) => void) | undefined;
   #pingSentAtMs = 0;
   #pingSequence = 0;
@@ -158,6 +152,8 @@ export class Connection {
     this.counters = counters;
     this.#handler = handler;
     this.#output = new Output(engine, socket, this.#onWritten);
+    this.#writer = new FrameWriter(this.#output);
+    this.#receiving = new ReceiveWindow(engine, options, this.#writer, this);
     this.#sender = new DataSender(this.#output, this, options.socketHighWaterBytes);
     this.#reader = new FrameReader(this, defaultFrameBytes);
     this.#decoder = new HpackDecoder(options.headerTableBytes);
@@ -165,8 +161,6 @@ export class Connection {
     this.#peerResets = new TokenBucket(options.resetBurst, options.resetsPerSecond, nowMs);
     this.#ownResets = new TokenBucket(options.resetBurst, options.resetsPerSecond, nowMs);
     this.#block = engine.takeBlock();
-    this.#receiveWindow = defaultWindowBytes;
-    this.#streamWindow = options.initialStreamWindowBytes;
     if (role === 'client') this.#prefaceBytes = clientPreface.length;
     counters.connectionsTotal++;
     counters.connectionsActive++;
@@ -202,7 +196,7 @@ export class Connection {
 
   /** Received DATA that waits for its way out. */
   get heldBytes(): number {
-    return this.#heldBytes;
+    return this.#receiving.heldBytes;
   }
 
   /** Client role, only while `canOpen`: opens a stream with its request headers. */
@@ -262,7 +256,7 @@ export class Connection {
 
   sendHeaders(stream: Stream, block: HeaderBlock, endStream: boolean): void {
     stream.headersSent = true;
-    this.#writeBlock(stream.id, block, endStream);
+    this.#writer.headers(stream.id, block, endStream);
     if (endStream) this.#localEnd(stream);
   }
 
@@ -276,7 +270,7 @@ export class Connection {
   sendTrailers(stream: Stream, block: HeaderBlock): void {
     stream.localEnded = true;
     if (stream.queuedBytes === 0) {
-      this.#writeBlock(stream.id, block, true);
+      this.#writer.headers(stream.id, block, true);
       this.#localEnd(stream);
       return;
     }
@@ -290,7 +284,7 @@ export class Connection {
     const trailers = stream.pendingTrailers;
     if (trailers !== undefined) {
       stream.pendingTrailers = undefined;
-      this.#writeBlock(stream.id, trailers, true);
+      this.#writer.headers(stream.id, trailers, true);
       this.engine.returnBlock(trailers);
     }
     if (stream.localEnded) this.#localEnd(stream);
@@ -298,25 +292,12 @@ export class Connection {
 
   resetStream(stream: Stream, code: number): void {
     this.#sendReset(stream.id, code);
-    this.#releaseHeld(stream);
+    this.#receiving.release(stream);
     this.#closeStream(stream);
   }
 
   consume(stream: Stream, bytes: number): void {
-    const released = Math.min(bytes, stream.heldBytes);
-    stream.heldBytes -= released;
-    this.#heldBytes -= released;
-    this.engine.bufferedBytes -= released;
-    if (stream.closed || stream.remoteEnded || this.closed) {
-      if (this.#receiveWindow < this.options.connectionWindowBytes / 2) this.#announceConnectionCredit();
-      return;
-    }
-    stream.unannouncedBytes += released;
-    if (stream.unannouncedBytes * 2 >= this.#streamWindow) {
-      this.#announceStreamCredit(stream);
-      this.#measureBandwidth();
-    }
-    if (this.#receiveWindow < this.options.connectionWindowBytes / 2) this.#announceConnectionCredit();
+    this.#receiving.consume(stream, bytes);
   }
 
   // ---- input ----
@@ -383,13 +364,10 @@ export class Connection {
       this.#protocolError(ErrorCode.protocolError, 'DATA on stream 0 (RFC 9113 6.1)');
       return;
     }
-    this.#receiveWindow -= length;
-    if (this.#receiveWindow < 0) {
+    if (!this.#receiving.receive(length)) {
       this.#protocolError(ErrorCode.flowControlError, "DATA beyond the connection's window (RFC 9113 6.9)");
       return;
     }
-    if (this.#receiveWindow < this.options.connectionWindowBytes / 2) this.#announceConnectionCredit();
-    if (this.#bandwidthBytes >= 0) this.#bandwidthBytes += length;
     const endStream = (flags & Flag.endStream) !== 0;
     if (length - padding > 0 || endStream) this.#budgets.consecutiveEmptyFrames = 0;
     else if (++this.#budgets.consecutiveEmptyFrames > this.options.maxConsecutiveEmptyFrames) {
@@ -434,9 +412,7 @@ export class Connection {
     const endStream = last && this.#dataEndsStream;
     if (start === end && !endStream) return;
     const length = end - start;
-    stream.heldBytes += length;
-    this.#heldBytes += length;
-    this.engine.bufferedBytes += length;
+    this.#receiving.hold(stream, length);
     if (endStream) stream.remoteEnded = true;
     stream.handler.onData(stream, bytes, start, end, endStream);
     if (endStream) this.#remoteEnd(stream);
@@ -658,7 +634,7 @@ export class Connection {
     // An honest caller gives up late, or at its own deadline, which the owner has told us.
     const hasty = stream !== undefined && nowMs - stream.openedAtMs < Math.min(stream.patienceMs, hastyResetMs);
     if (stream !== undefined) {
-      this.#releaseHeld(stream);
+      this.#receiving.release(stream);
       this.#closeStream(stream);
       if (!(stream.remoteEnded && code === ErrorCode.noError)) stream.handler.onReset(stream, code, code === ErrorCode.refusedStream);
     }
@@ -691,7 +667,7 @@ export class Connection {
       this.#applySetting(((bytes[at] as number) << 8) | (bytes[at + 1] as number), readUint32(bytes, at + 2));
     }
     if (this.closed) return;
-    this.#sendControl(FrameType.settings, Flag.ack);
+    if (this.#admitControlFrame()) this.#writer.settingsAck();
     if (!this.ready) {
       this.ready = true;
       this.#phase = this.role === 'server' ? 'first-request' : 'open';
@@ -705,7 +681,7 @@ export class Connection {
   #applySetting(id: number, value: number): void {
     switch (id) {
       case SettingId.headerTableSize:
-        this.#encoder.setPeerMaxTableBytes(value);
+        this.#writer.setPeerMaxTableBytes(value);
         break;
       case SettingId.enablePush:
         if (value > 1 || (value === 1 && this.role === 'client')) {
@@ -764,12 +740,7 @@ export class Connection {
       this.#onPingAck(bytes[start] as number, readUint32(bytes, start + 4));
       return;
     }
-    if (!this.#admitControlFrame()) return;
-    const output = this.#output;
-    output.reserve(frameHeaderBytes + pingBytes);
-    const at = writeFrameHeader(output.bytes, output.length, pingBytes, FrameType.ping, Flag.ack, 0);
-    output.bytes.set(bytes.subarray(start, end), at);
-    output.length = at + pingBytes;
+    if (this.#admitControlFrame()) this.#writer.pingAck(bytes, start);
   }
 
   #onPingAck(kind: number, sequence: number): void {
@@ -777,7 +748,7 @@ export class Connection {
       const onAck = this.#ownerPing;
       this.#ownerPing = undefined;
       onAck?.(this.engine.clock.now() - this.#pingSentAtMs);
-    } else if (kind === PingKind.bandwidth && this.#bandwidthBytes >= 0) this.#growWindows();
+    } else if (kind === PingKind.bandwidth) this.#receiving.onRoundTrip();
     else if (kind === PingKind.drain && this.#phase === 'draining') this.#finishDrain();
   }
 
@@ -799,7 +770,7 @@ export class Connection {
     if (this.role === 'client') {
       for (const stream of [...this.#streams.values()]) {
         if (stream.id <= lastStreamId) continue;
-        this.#releaseHeld(stream);
+        this.#receiving.release(stream);
         this.#closeStream(stream);
         stream.handler.onReset(stream, ErrorCode.refusedStream, true);
       }
@@ -845,7 +816,7 @@ export class Connection {
   // ---- streams ----
 
   #addStream(id: number, handler: StreamHandler): Stream {
-    const stream = new Stream(this, id, handler, this.#peerInitialWindow, this.#streamWindow, this.engine.clock.now());
+    const stream = new Stream(this, id, handler, this.#peerInitialWindow, this.#receiving.streamWindowBytes, this.engine.clock.now());
     this.#streams.set(id, stream);
     this.counters.streamsTotal++;
     this.counters.streamsActive++;
@@ -860,7 +831,7 @@ export class Connection {
     else if (this.role === 'server') {
       // RFC 9113 8.1: an answer that is complete before its request. NO_ERROR keeps the client from taking it for a failure.
       this.#sendReset(stream.id, ErrorCode.noError);
-      this.#releaseHeld(stream);
+      this.#receiving.release(stream);
       this.#closeStream(stream);
     }
   }
@@ -888,7 +859,7 @@ export class Connection {
   #streamError(stream: Stream, code: number, message: string): void {
     this.counters.rxMessagingError++;
     stream.problem = message;
-    this.#releaseHeld(stream);
+    this.#receiving.release(stream);
     this.#closeStream(stream);
     this.#refuse(stream.id, code);
     stream.handler.onReset(stream, code, false);
@@ -926,12 +897,6 @@ export class Connection {
     return this.#resetIds.includes(streamId);
   }
 
-  #releaseHeld(stream: Stream): void {
-    this.#heldBytes -= stream.heldBytes;
-    this.engine.bufferedBytes -= stream.heldBytes;
-    stream.heldBytes = 0;
-  }
-
   // ---- output ----
 
   #sendPreface(): void {
@@ -943,76 +908,15 @@ export class Connection {
     ];
     if (this.role === 'client') settings.push([SettingId.enablePush, 0]);
     else settings.push([SettingId.maxConcurrentStreams, options.maxConcurrentStreams]);
-    if (this.role === 'client') {
-      this.#output.reserve(clientPreface.length);
-      this.#output.length += clientPreface.copy(this.#output.bytes, this.#output.length);
-    }
-    this.#sendSettings(settings);
-    this.#announceConnectionCredit();
-  }
-
-  #sendSettings(settings: readonly [number, number][]): void {
-    const output = this.#output;
-    output.reserve(frameHeaderBytes + 6 * settings.length);
-    let at = writeFrameHeader(output.bytes, output.length, 6 * settings.length, FrameType.settings, 0, 0);
-    for (const [id, value] of settings) {
-      output.bytes[at] = id >>> 8;
-      output.bytes[at + 1] = id;
-      at = writeUint32(output.bytes, at + 2, value);
-    }
-    output.length = at;
-  }
-
-  /** Header blocks are encoded at the moment of writing: the peer's table must see them all, in this order. */
-  #writeBlock(streamId: number, block: HeaderBlock, endStream: boolean): void {
-    const output = this.#output;
-    const bound = this.#encoder.boundBytes(block);
-    output.reserve(bound + frameHeaderBytes * (2 + Math.ceil(bound / defaultFrameBytes)));
-    const frame = output.length;
-    const start = frame + frameHeaderBytes;
-    const end = this.#encoder.encode(block, output.bytes, start);
-    const flags = endStream ? Flag.endStream : 0;
-    if (end - start <= defaultFrameBytes) {
-      writeFrameHeader(output.bytes, frame, end - start, FrameType.headers, flags | Flag.endHeaders, streamId);
-      output.length = end;
-    } else output.length = this.#splitBlock(streamId, frame, start, end, flags);
-  }
-
-  #splitBlock(streamId: number, frame: number, start: number, end: number, flags: number): number {
-    const { bytes } = this.#output;
-    const encoded = Buffer.from(bytes.subarray(start, end));
-    let at = frame;
-    for (let from = 0; from < encoded.length; from += defaultFrameBytes) {
-      const count = Math.min(defaultFrameBytes, encoded.length - from);
-      const last = from + count === encoded.length ? Flag.endHeaders : 0;
-      at = writeFrameHeader(
-        bytes,
-        at,
-        count,
-        from === 0 ? FrameType.headers : FrameType.continuation,
-        (from === 0 ? flags : 0) | last,
-        streamId,
-      );
-      encoded.copy(bytes, at, from, from + count);
-      at += count;
-    }
-    return at;
-  }
-
-  #sendControl(type: number, flags: number): void {
-    if (!this.#admitControlFrame()) return;
-    this.#output.reserve(frameHeaderBytes);
-    this.#output.length = writeFrameHeader(this.#output.bytes, this.#output.length, 0, type, flags, 0);
+    if (this.role === 'client') this.#writer.raw(clientPreface);
+    this.#writer.settings(settings);
+    this.#receiving.announce();
   }
 
   #sendReset(streamId: number, code: number): void {
     this.counters.txReset++;
     this.#resetIds[this.#resetCount++ % rememberedResets] = streamId;
-    if (!this.#admitControlFrame()) return;
-    const output = this.#output;
-    output.reserve(frameHeaderBytes + 4);
-    const at = writeFrameHeader(output.bytes, output.length, 4, FrameType.rstStream, 0, streamId);
-    output.length = writeUint32(output.bytes, at, code);
+    if (this.#admitControlFrame()) this.#writer.rstStream(streamId, code);
   }
 
   /** Acknowledgements and resets queue up while the peer does not read: beyond a bound it is an attack (CVE-2019-9512, -9515). */
@@ -1028,75 +932,25 @@ export class Connection {
   }
 
   #sendPing(kind: number, sequence: number): void {
-    const output = this.#output;
-    output.reserve(frameHeaderBytes + pingBytes);
-    let at = writeFrameHeader(output.bytes, output.length, pingBytes, FrameType.ping, 0, 0);
-    at = writeUint32(output.bytes, at, kind << 24);
-    output.length = writeUint32(output.bytes, at, sequence);
+    this.#writer.ping(kind << 24, sequence);
   }
 
   #sendGoAway(lastStreamId: number, code: number, debugData: string): void {
     this.counters.goAwaySent++;
-    const debug = Buffer.from(debugData.slice(0, 256), 'latin1');
-    const output = this.#output;
-    output.reserve(frameHeaderBytes + 8 + debug.length);
-    let at = writeFrameHeader(output.bytes, output.length, 8 + debug.length, FrameType.goAway, 0, 0);
-    at = writeUint32(output.bytes, at, lastStreamId);
-    at = writeUint32(output.bytes, at, code);
-    output.length = at + debug.copy(output.bytes, at);
-  }
-
-  #writeWindowUpdate(streamId: number, increment: number): void {
-    const output = this.#output;
-    output.reserve(frameHeaderBytes + 4);
-    const at = writeFrameHeader(output.bytes, output.length, 4, FrameType.windowUpdate, 0, streamId);
-    output.length = writeUint32(output.bytes, at, increment);
+    this.#writer.goAway(lastStreamId, code, debugData);
   }
 
   readonly #onWritten = (): void => {
     if (!this.closed && this.#sender.pendingBytes > 0) this.#sender.pump();
   };
 
-  // ---- credit ----
-
-  /**
-   * The connection's credit goes back on receipt, so that one stalled stream does not stop the others, as long as what is held
-   * stays within the budgets of connection and process.
-   */
-  #announceConnectionCredit(): void {
-    const { connectionWindowBytes, maxConnectionBufferBytes } = this.options;
-    if (this.closed || this.engine.bufferedBytes >= this.engine.maxBufferedBytes) return;
-    const target = Math.min(connectionWindowBytes, maxConnectionBufferBytes - this.#heldBytes);
-    const increment = target - this.#receiveWindow;
-    if (increment < Math.min(connectionWindowBytes / 4, defaultWindowBytes)) return;
-    this.#receiveWindow += increment;
-    this.#writeWindowUpdate(0, increment);
-  }
-
-  #announceStreamCredit(stream: Stream): void {
-    const increment = stream.unannouncedBytes;
-    stream.unannouncedBytes = 0;
-    stream.receiveWindow += increment;
-    this.#writeWindowUpdate(stream.id, increment);
-  }
-
-  /** A ping times one round trip; the bytes received meanwhile are the bandwidth-delay product. Only while windows can still grow. */
-  #measureBandwidth(): void {
-    if (this.#bandwidthBytes >= 0 || this.#streamWindow >= this.options.maxStreamWindowBytes) return;
-    this.#bandwidthBytes = 0;
+  /** ReceiveWindow: times one round trip. */
+  measureRoundTrip(): void {
     this.#sendPing(PingKind.bandwidth, 0);
   }
 
-  #growWindows(): void {
-    const product = this.#bandwidthBytes;
-    this.#bandwidthBytes = -1;
-    // A reader that falls behind gets no larger window: the rest would only be buffered here.
-    if (product * 1.5 < this.#streamWindow || this.#heldBytes > this.options.maxConnectionBufferBytes / 4) return;
-    const grown = Math.min(Math.max(product, this.#streamWindow) * 2, this.options.maxStreamWindowBytes);
-    const delta = grown - this.#streamWindow;
-    this.#streamWindow = grown;
-    for (const stream of this.#streams.values()) stream.receiveWindow += delta;
-    this.#sendSettings([[SettingId.initialWindowSize, grown]]);
+  openStreams(): Iterable<Stream> {
+    return this.#streams.values();
   }
 
   // ---- the end ----
@@ -1172,7 +1026,7 @@ export class Connection {
     this.counters.connectionsActive--;
     this.#ownerPing = undefined;
     for (const stream of [...this.#streams.values()]) {
-      this.#releaseHeld(stream);
+      this.#receiving.release(stream);
       this.#closeStream(stream);
       stream.connectionLost = true;
       stream.problem = cause.message;

@@ -29,7 +29,7 @@ for (let length = 1, at = 0, code = 0; length <= longest; length++) {
 const windowBits = 12;
 const windowMask = (1 << windowBits) - 1;
 // first symbol | second << 8 | bits of both << 16 | bits of the first << 20 | symbols << 24; 0 when the code is longer than the window
-const pairs: Uint32Array = (() => {
+const pairs: Int32Array = (() => {
   const shortSymbol = (bits: number, available: number): number => {
     for (let length = 5; length <= available; length++) {
       const code = bits >>> (available - length);
@@ -37,7 +37,7 @@ const pairs: Uint32Array = (() => {
     }
     return -1;
   };
-  return new Uint32Array(1 << windowBits).map((_, window) => {
+  return new Int32Array(1 << windowBits).map((_, window) => {
     const first = shortSymbol(window, windowBits);
     if (first < 0) return 0;
     const used = lengths[first]!;
@@ -62,18 +62,24 @@ export const huffmanDecode = (input: Uint8Array, start: number, end: number, tar
   let bits = 0;
   for (;;) {
     if (bits < windowBits) {
-      while (bits <= 16 && at < end) {
-        held = (held << 8) | input[at++]!;
-        bits += 8;
+      if (at + 1 < end) {
+        held = (held << 16) | (input[at]! << 8) | input[at + 1]!;
+        at += 2;
+        bits += 16;
+      } else {
+        if (at < end) {
+          held = (held << 8) | input[at++]!;
+          bits += 8;
+        }
+        if (bits < windowBits) break;
       }
-      if (bits < windowBits) break;
     }
     const pair = pairs[(held >>> (bits - windowBits)) & windowMask]!;
     if (pair !== 0) {
       target[out] = pair;
-      target[out + 1] = pair >>> 8;
-      out += pair >>> 24;
-      bits -= (pair >>> 16) & 15;
+      target[out + 1] = pair >> 8;
+      out = (out + (pair >> 24)) | 0;
+      bits = (bits - ((pair >> 16) & 15)) | 0;
       continue;
     }
     const bit = at * 8 - bits;
