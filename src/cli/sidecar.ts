@@ -1,5 +1,5 @@
 import { hostname } from 'node:os';
-import { AdminServer, type AdminViews, type ReloadPart, type ServerState } from '../admin/index.ts';
+import { AdminServer, type AdminViews, type ReadinessView, type ReloadPart, type ServerState } from '../admin/index.ts';
 import { type Clock, constantWatch, JsonLogger, type Logger, SystemClock, TimerWheel, type Watch } from '../core/index.ts';
 import { createEndpointSource } from '../discovery/index.ts';
 import { Engine } from '../http2/index.ts';
@@ -33,6 +33,7 @@ export class Sidecar {
   readonly #policyFiles: PolicyFiles | undefined;
   readonly #policies: Watch<PolicyTable>;
   readonly #stats = new StatRegistry();
+  readonly #process: ProcessStats;
   readonly #admin: AdminServer;
   readonly #startedMs: number;
   readonly #environment: Environment;
@@ -50,6 +51,7 @@ export class Sidecar {
     this.#world = world;
     this.#environment = environment;
     this.#startedMs = clock.now();
+    this.#process = new ProcessStats(clock);
     this.#wheel = new TimerWheel(clock);
     this.#identity = configuration.identity === undefined ? undefined : new IdentityFiles(configuration.identity, { clock, log });
     this.#policyFiles = this.#openPolicies();
@@ -116,6 +118,7 @@ export class Sidecar {
     await this.#admin.close();
     this.#policyFiles?.close();
     this.#identity?.close();
+    this.#process.close();
     this.#wheel.stop();
   }
 
@@ -162,7 +165,7 @@ export class Sidecar {
   #registerStats(): void {
     this.#stats.add(this.proxy);
     this.#stats.add(this.callMetrics);
-    this.#stats.add(new ProcessStats());
+    this.#stats.add(this.#process);
     const files = this.#policyFiles;
     if (files !== undefined) {
       this.#stats.add({
@@ -199,7 +202,7 @@ export class Sidecar {
       stats: this.#stats,
       log,
       scrape: () => exposition.scrape(),
-      readiness: () => ({ ready: this.#state === 'LIVE', state: this.#state }),
+      readiness: () => this.#readiness(),
       serverInfo: () => ({
         version,
         serviceName,
@@ -225,6 +228,13 @@ export class Sidecar {
     };
   }
 
+  #readiness(): ReadinessView {
+    const { eventLoopLagMs } = this.#process;
+    const stalled = eventLoopLagMs >= stallMs;
+    const why = stalled ? { why: `the event loop was stalled for ${Math.round(eventLoopLagMs)} ms` } : {};
+    return { ready: this.#state === 'LIVE' && !stalled, state: this.#state, ...why };
+  }
+
   #clusters() {
     return [...this.proxy.clusters, this.proxy.localService];
   }
@@ -239,6 +249,9 @@ export class Sidecar {
     return known;
   }
 }
+
+/** An event loop that was away for so long cannot promise anything. */
+const stallMs = 1_000;
 
 const inboundTls = { strict: 'required', permissive: 'detected', off: 'off' } as const;
 
