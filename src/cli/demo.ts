@@ -70,6 +70,10 @@ export const runDemoCommand = (options: DemoCommandOptions, { environment, conso
       say: (text) => console.out(text),
       complain: (text) => console.error(text),
       stop,
+      onSuddenEnd: (act) => {
+        process.on('exit', act);
+        return () => process.off('exit', act);
+      },
     }),
   );
 };

@@ -87,9 +87,14 @@ export class Child {
 
   /** SIGKILL at once, as a crash would. Resolves when it has ended. */
   async kill(): Promise<void> {
+    this.abandon();
+    await this.#ended;
+  }
+
+  /** SIGKILL without waiting, for a process that is itself about to end. */
+  abandon(): void {
     this.#wanted = false;
     if (this.#running) this.#process.kill('SIGKILL');
-    await this.#ended;
   }
 
   #onLine(line: string): void {

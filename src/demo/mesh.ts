@@ -167,6 +167,13 @@ export class DemoMesh {
     rmSync(this.#folder, { recursive: true, force: true });
   }
 
+  /** For a process that ends by an error of its own and has no turn left to wait in. */
+  abandon(): void {
+    this.#stopped = true;
+    for (const { child } of [...this.#sidecars.values(), ...this.#services.values()]) child.abandon();
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+
   #spawn(name: string, parameters: readonly string[], environment: Readonly<Record<string, string>>): Child {
     // A start or a fault may still be under way when the demo is told to end: nothing new may appear behind its back.
     if (this.#stopped) throw new Error(`the ${name} is not started, since the demo is ending`);

@@ -33,6 +33,8 @@ export interface DemoContext {
   readonly complain: (text: string) => void;
   /** SIGINT, SIGTERM, SIGHUP. */
   readonly stop: AbortSignal;
+  /** Registers what is to be done, at once, should the process end before it is taken back by the returned function. */
+  readonly onSuddenEnd: (act: () => void) => () => void;
 }
 
 const screenIntervalMs = 250;
@@ -186,6 +188,7 @@ export const runDemo = async (options: DemoOptions, context: DemoContext): Promi
   const startedMs = clock.now();
   tell('starting certificates, services and sidecars\n');
   const mesh = new DemoMesh({ clock, program, environment, onCrash });
+  const takeBack = context.onSuddenEnd(() => mesh.abandon());
   try {
     const interrupted = new Promise<never>((_resolve, reject) => {
       stop.addEventListener('abort', () => reject(new Error('ended before the mesh was up')), { once: true });
@@ -205,5 +208,6 @@ export const runDemo = async (options: DemoOptions, context: DemoContext): Promi
     return 1;
   } finally {
     await mesh.stop();
+    takeBack();
   }
 };
