@@ -252,3 +252,16 @@ test('a full connection beside a port that stopped listening makes one attempt p
   await waiting.started;
   assert.ok(waiting.stream, 'it got the stream that ended');
 });
+
+test('a connection whose stream ids are used up makes room for a new one', async (t) => {
+  const server = await backend(t);
+  const { cluster } = clusterOf(t, [addressOf(server.port)]);
+  const first = await startCall(cluster.pickEndpoint());
+  await first.ended;
+  // After 2^30 calls, which no test makes.
+  Object.defineProperty(first.connection, 'canOpen', { value: false });
+  const second = await startCall(cluster.pickEndpoint());
+  assert.notEqual(second.connection, first.connection);
+  assert.deepEqual(await second.ended, { kind: 'answered' });
+  assert.equal(first.connection?.closed, true);
+});
