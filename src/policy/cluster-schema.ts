@@ -1,0 +1,299 @@
+import { lbPolicies } from '../resilience/index.ts';
+import { field, group, inert, later, refused, required } from './group.ts';
+import { homeOf } from './homes.ts';
+import { nameText } from './route-schema.ts';
+import { count, dictionary, duration, either, flag, list, number, placed, text, word } from './shape.ts';
+
+/** Read further in `endpoint-address.ts`, where a message can say which part is wrong. */
+const hostPort = placed(text('"host:port"'));
+const port = count(1, 65_535);
+const weight = count(1, 128);
+
+const endpointShape = either(
+  'scalar',
+  hostPort,
+  group(
+    'endpoint',
+    'a group with "address:"',
+    {
+      address: required(hostPort, 'host:port; an IPv6 address in brackets'),
+      weight: field(weight, 'Share of the calls relative to the others; 1 where left out'),
+    },
+    homeOf,
+  ),
+);
+
+const socketAddressShape = group(
+  'socket_address',
+  'a group with "address:" and "port_value:"',
+  {
+    address: required(placed(text('an IP address or a name')), 'IP address or name'),
+    port_value: required(port, 'Port'),
+    protocol: field(word(['TCP']), 'Only TCP'),
+    ipv4_compat: refused('remove it'),
+    named_port: refused('write port_value'),
+    resolver_name: refused('remove it'),
+  },
+  homeOf,
+);
+
+const lbEndpointShape = group(
+  'lb_endpoint',
+  'a group with "endpoint:"',
+  {
+    endpoint: required(
+      group(
+        'lb_endpoint_address',
+        'a group with "address:"',
+        {
+          address: required(
+            group(
+              'address',
+              'a group with "socket_address:"',
+              { socket_address: required(socketAddressShape, 'Host and port'), pipe: refused('write socket_address') },
+              homeOf,
+            ),
+            'Where it is',
+          ),
+          health_check_config: later(),
+          hostname: refused('remove it: the certificate is checked by the service name'),
+        },
+        homeOf,
+      ),
+      'Where it is',
+    ),
+    load_balancing_weight: field(weight, 'Share of the calls relative to the others; 1 where left out'),
+    health_status: later('remove it: endpoints that are listed are in use'),
+    metadata: refused('remove it'),
+  },
+  homeOf,
+);
+
+const loadAssignmentShape = group(
+  'load_assignment',
+  'a group with "endpoints:"',
+  {
+    cluster_name: field(text('a name'), 'Name of the cluster, again'),
+    endpoints: required(
+      list(
+        group(
+          'locality_endpoints',
+          'a group with "lb_endpoints:"',
+          {
+            lb_endpoints: required(list(lbEndpointShape), 'The endpoints'),
+            locality: later(),
+            priority: later(),
+            load_balancing_weight: later(),
+            proximity: refused('remove it'),
+          },
+          homeOf,
+        ),
+      ),
+      'Groups of endpoints',
+    ),
+    policy: later(),
+  },
+  homeOf,
+);
+
+const family = word(['all', 'v4', 'v6', 'v4_preferred', 'v6_preferred'], {
+  ALL: 'all',
+  V4_ONLY: 'v4',
+  V6_ONLY: 'v6',
+  V4_PREFERRED: 'v4_preferred',
+  AUTO: 'v6_preferred',
+});
+const refresh = duration({ minMs: 1_000 });
+const keepLast = duration({ example: '5m' });
+
+const dnsShape = group(
+  'dns',
+  'a group with "names:"',
+  {
+    names: required(list(hostPort, { minItems: 1 }), 'Names to resolve, each as host:port; all their addresses are endpoints'),
+    refresh_rate: field(refresh, 'How often names are resolved again; 5s where left out'),
+    lookup_family: field(family, 'Which addresses count; all where left out'),
+    keep_last: field(keepLast, 'How long the last good addresses outlive an empty answer; 5m where left out'),
+  },
+  homeOf,
+);
+
+const percentShape = number({ min: 0, max: 100, integer: false });
+
+const thresholdShape = group(
+  'threshold',
+  'a group of limits such as "max_requests:"',
+  {
+    priority: field(word(['DEFAULT']), 'Only DEFAULT: no call has another priority'),
+    max_connections: field(count(1), 'Connections at once; 1024 where left out. Above it calls wait'),
+    max_pending_requests: field(count(), 'Calls that wait for a connection at once; 1024 where left out'),
+    max_requests: field(count(), 'Calls in flight at once; 1024 where left out'),
+    max_retries: field(count(), 'Retries at once; not looked at beside retry_budget'),
+    retry_budget: field(
+      group(
+        'retry_budget',
+        'a group such as { budget_percent: { value: 20 } }',
+        {
+          budget_percent: field(
+            either('scalar', percentShape, group('percent', 'a group with "value:"', { value: required(percentShape, 'Percent') }, homeOf)),
+            'Share of the calls in flight that may be retries; 20 where left out',
+          ),
+          min_retry_concurrency: field(count(), 'Retries that are always allowed at once; 3 where left out'),
+        },
+        homeOf,
+      ),
+      'How many retries there may be in relation to the calls; 20 %, at least 3, where left out',
+    ),
+    track_remaining: field(flag, 'Show what is left of each limit in the statistics'),
+    max_connection_pools: refused('remove it: a cluster has one pool for each endpoint'),
+  },
+  homeOf,
+);
+
+export const circuitBreakersShape = group(
+  'circuit_breakers',
+  'a group with "thresholds:" or "consecutive_failures:"',
+  {
+    consecutive_failures: field(count(1), 'Failures in a row that open the breaker; 5 where left out'),
+    recovery_timeout: field(
+      duration({ minMs: 1, example: '60s' }),
+      'How long it stays open before one probe is let through; 60s where left out',
+    ),
+    scope: field(
+      word(['cluster', 'endpoint', 'method']),
+      'One breaker for the cluster, for each endpoint, or for each method; cluster where left out',
+    ),
+    thresholds: field(list(placed(thresholdShape)), 'Limits of what the cluster has at once'),
+    failure_statuses: later(),
+    per_host_thresholds: later(),
+  },
+  homeOf,
+);
+
+const keepaliveFields = {
+  interval: required(duration({ example: '30s' }), 'PING after this long without a frame, at least 10s; 0s = none'),
+  timeout: field(duration({ minMs: 1, example: '5s' }), 'An unanswered PING closes the connection after this long; 5s where left out'),
+} as const;
+
+export const streamWindow = inert(count(65_535, 2_147_483_647), 'remove it: windows follow the measured bandwidth and delay');
+
+const clusterHttp2Shape = group(
+  'cluster_http2_protocol_options',
+  'a group such as { max_concurrent_streams: 100 }',
+  {
+    max_concurrent_streams: field(count(1, 2_147_483_647), 'Streams at most on one connection, below what the peer allows'),
+    connection_keepalive: field(
+      group(
+        'connection_keepalive',
+        'a group with "interval:"',
+        {
+          ...keepaliveFields,
+          interval_jitter: inert(group('percent_jitter', '{}', { value: field(percentShape, 'Percent') }, homeOf), 'remove it'),
+          connection_idle_interval: refused('remove it'),
+        },
+        homeOf,
+      ),
+      'PINGs on quiet connections',
+    ),
+    initial_stream_window_size: streamWindow,
+    initial_connection_window_size: streamWindow,
+  },
+  homeOf,
+);
+
+const subjectNameShape = placed(
+  either(
+    'scalar',
+    text('a DNS name or a spiffe:// URI'),
+    group(
+      'exact_name',
+      'a group with "exact:"',
+      {
+        exact: required(text('a DNS name or a spiffe:// URI'), 'The name'),
+        prefix: refused('write exact'),
+        suffix: refused('write exact'),
+        contains: refused('write exact'),
+        safe_regex: refused('write exact'),
+      },
+      homeOf,
+    ),
+  ),
+);
+
+const tlsShape = group(
+  'tls',
+  'a group such as { mode: disable }',
+  {
+    mode: field(word(['mutual', 'disable']), 'mutual (mTLS) where left out; disable calls the service in plain text'),
+    sni: field(text('a DNS name'), 'Server name of the handshake; the service name where left out'),
+    match_subject_alt_names: field(
+      list(subjectNameShape, { minItems: 1 }),
+      "DNS names or spiffe:// URIs; the peer's certificate must carry one of them",
+    ),
+    verify_certificate_spki: field(
+      list(placed(text('the base64 of a SHA-256 (44 characters)'))),
+      "SHA-256 of the peer's public key, base64; one must match",
+    ),
+    verify_certificate_hash: field(
+      list(placed(text('a SHA-256 of 64 hexadecimal digits'))),
+      "SHA-256 of the peer's certificate, hexadecimal; one must match",
+    ),
+    match_typed_subject_alt_names: refused('write match_subject_alt_names'),
+  },
+  homeOf,
+);
+
+const clusterFields = {
+  service_name: field(nameText, 'Name of the service in certificates and in discovery; the name of the cluster where left out'),
+  type: field(
+    word(['STATIC', 'STRICT_DNS', 'LOGICAL_DNS']),
+    'How endpoints are found; by whether they are names or addresses where left out',
+  ),
+  endpoints: field(list(endpointShape, { minItems: 1 }), 'Endpoints as host:port'),
+  load_assignment: field(loadAssignmentShape, "Endpoints in Envoy's form"),
+  dns: field(dnsShape, 'Endpoints by DNS'),
+  dns_refresh_rate: field(refresh, 'How often names are resolved again; 5s where left out'),
+  dns_lookup_family: field(family, 'Which addresses count; all where left out'),
+  keep_last: field(keepLast, 'How long the last good endpoints outlive an empty answer; 5m where left out'),
+  lb_policy: field(
+    word(lbPolicies, { ROUND_ROBIN: 'round_robin', RANDOM: 'random', LEAST_REQUEST: 'least_request' }),
+    'Which endpoint gets the next call; round_robin where left out',
+  ),
+  connect_timeout: field(duration({ minMs: 1, example: '2s' }), 'Time limit of a new connection, handshake included; 5s where left out'),
+  circuit_breakers: field(circuitBreakersShape, 'Circuit breaker and limits'),
+  tls: field(tlsShape, 'How the service proves who it is'),
+  keepalive: field(group('keepalive', 'a group with "interval:"', keepaliveFields, homeOf), 'PINGs on quiet connections'),
+  http2_protocol_options: field(clusterHttp2Shape, 'Limits of HTTP/2'),
+  typed_extension_protocol_options: refused('remove it: services are always called by HTTP/2; limits go under http2_protocol_options'),
+  transport_socket: refused('write tls'),
+  outlier_detection: later(),
+  health_checks: later(),
+  consul: later('write endpoints or dns'),
+  http: later('write endpoints or dns'),
+  ring_hash_lb_config: later(),
+  maglev_lb_config: later(),
+  least_request_lb_config: later(),
+  common_lb_config: later(),
+  upstream_connection_options: later('write keepalive'),
+  eds_cluster_config: refused('write endpoints or dns'),
+  respect_dns_ttl: refused('remove it: names are resolved again every dns_refresh_rate'),
+  alt_stat_name: refused('remove it: statistics carry the name of the cluster'),
+  per_connection_buffer_limit_bytes: refused('remove it: buffers are bounded for the whole process'),
+} as const;
+
+const mappedClusterShape = group(
+  'cluster',
+  'a group such as { endpoints: ["10.0.0.4:50051"] }',
+  { name: refused('remove it: the key is the name'), ...clusterFields },
+  homeOf,
+);
+const listedClusterShape = group(
+  'listed_cluster',
+  'a group with "name:"',
+  { name: required(placed(nameText), 'Name of the cluster'), ...clusterFields },
+  homeOf,
+);
+
+export const clustersShape = either('list', list(listedClusterShape), dictionary(nameText, mappedClusterShape));
+export type MappedCluster = NonNullable<ReturnType<typeof mappedClusterShape.read>>;
+export type ListedCluster = NonNullable<ReturnType<typeof listedClusterShape.read>>;

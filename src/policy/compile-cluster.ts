@@ -1,0 +1,181 @@
+import {
+  defaultBreaker,
+  defaultRetryBudget,
+  defaultThresholds,
+  type RetryBudgetOptions,
+  type ThresholdOptions,
+} from '../resilience/index.ts';
+import type { circuitBreakersShape, ListedCluster, MappedCluster } from './cluster-schema.ts';
+import { compileEndpoints } from './compile-endpoints.ts';
+import type { Place, Problems } from './problems.ts';
+import type { Placed, Read } from './shape.ts';
+import type { BreakerPolicy, ClusterPolicy, UpstreamTlsPolicy } from './types.ts';
+
+type ClusterGroup = MappedCluster | ListedCluster;
+type BreakersGroup = Read<typeof circuitBreakersShape>;
+type TlsGroup = NonNullable<ClusterGroup['values']['tls']>;
+
+/** The part of a cluster that `circuit_breakers` says. */
+export interface CompiledBreakers {
+  readonly breaker: BreakerPolicy;
+  readonly thresholds: ThresholdOptions;
+}
+
+export const defaultBreakers: CompiledBreakers = Object.freeze({
+  breaker: Object.freeze({ ...defaultBreaker, scope: 'cluster' }),
+  thresholds: defaultThresholds,
+});
+
+const defaultConnectTimeoutMs = 5_000;
+const defaultKeepaliveIntervalMs = 10_000;
+const defaultKeepaliveTimeoutMs = 5_000;
+/** Servers answer more frequent PINGs with `too_many_pings` (gRFC A8). */
+const shortestKeepaliveMs = 10_000;
+const unlimitedStreams = 2_147_483_647;
+const defaultTls: UpstreamTlsPolicy = Object.freeze({
+  mode: 'mutual',
+  sni: '',
+  matchSubjectAltNames: [],
+  verifyCertificateSpki: [],
+  verifyCertificateHash: [],
+});
+
+/** A cluster of which nothing is written but, perhaps, the defaults of its breakers. */
+export const unwrittenCluster = (name: string, breakers: CompiledBreakers = defaultBreakers): ClusterPolicy =>
+  Object.freeze<ClusterPolicy>({
+    name,
+    serviceName: name,
+    location: { file: '', line: 0, column: 0 },
+    endpoints: { kind: 'unwritten' },
+    lbPolicy: 'round_robin',
+    connectTimeoutMs: defaultConnectTimeoutMs,
+    ...breakers,
+    tls: defaultTls,
+    keepaliveIntervalMs: defaultKeepaliveIntervalMs,
+    keepaliveTimeoutMs: defaultKeepaliveTimeoutMs,
+    maxConcurrentStreams: unlimitedStreams,
+  });
+
+export const compileCluster = (
+  name: string,
+  place: Place,
+  written: ClusterGroup,
+  inherited: CompiledBreakers,
+  problems: Problems,
+): ClusterPolicy => {
+  const { values } = written;
+  const base = unwrittenCluster(
+    name,
+    values.circuit_breakers === undefined ? inherited : compileBreakers(values.circuit_breakers, problems),
+  );
+  const assigned = values.load_assignment?.values.cluster_name;
+  if (assigned !== undefined && assigned !== name && values.load_assignment !== undefined) {
+    problems.warning(
+      values.load_assignment.placeOf('cluster_name'),
+      `"${assigned}" is not the name of the cluster, and has no effect`,
+      'remove it, or write service_name',
+    );
+  }
+  return Object.freeze({
+    ...base,
+    serviceName: values.service_name ?? name,
+    location: place.location,
+    endpoints: Object.freeze(compileEndpoints(written, problems)),
+    lbPolicy: values.lb_policy ?? base.lbPolicy,
+    connectTimeoutMs: values.connect_timeout ?? base.connectTimeoutMs,
+    tls: values.tls === undefined ? base.tls : compileTls(values.tls, problems),
+    ...compileKeepalive(written, problems),
+    maxConcurrentStreams: values.http2_protocol_options?.values.max_concurrent_streams ?? base.maxConcurrentStreams,
+  });
+};
+
+export const compileBreakers = ({ values }: BreakersGroup, problems: Problems): CompiledBreakers => {
+  const [thresholds, second] = values.thresholds ?? [];
+  if (second !== undefined) problems.error(second.place, 'a second group of limits of the same priority', 'keep one of them');
+  return Object.freeze({
+    breaker: Object.freeze({
+      consecutiveFailures: values.consecutive_failures ?? defaultBreaker.consecutiveFailures,
+      recoveryTimeoutMs: values.recovery_timeout ?? defaultBreaker.recoveryTimeoutMs,
+      scope: values.scope ?? 'cluster',
+    }),
+    thresholds: Object.freeze(compileThresholds(thresholds?.value)),
+  });
+};
+
+type ThresholdGroup = NonNullable<BreakersGroup['values']['thresholds']>[number]['value'];
+
+const compileThresholds = (written: ThresholdGroup | undefined): ThresholdOptions => {
+  if (written === undefined) return defaultThresholds;
+  const { values } = written;
+  const budget = compileBudget(written);
+  return {
+    maxConnections: values.max_connections ?? defaultThresholds.maxConnections,
+    maxPendingRequests: values.max_pending_requests ?? defaultThresholds.maxPendingRequests,
+    maxRequests: values.max_requests ?? defaultThresholds.maxRequests,
+    maxRetries: values.max_retries ?? defaultThresholds.maxRetries,
+    ...(budget === undefined ? {} : { retryBudget: budget }),
+    trackRemaining: values.track_remaining ?? false,
+  };
+};
+
+/** Envoy does not look at `max_retries` beside a budget, so that the default budget is left out where only `max_retries` is written. */
+const compileBudget = ({ values }: ThresholdGroup): RetryBudgetOptions | undefined => {
+  const budget = values.retry_budget?.values;
+  if (budget === undefined) return values.max_retries === undefined ? defaultRetryBudget : undefined;
+  const percent = typeof budget.budget_percent === 'object' ? budget.budget_percent.values.value : budget.budget_percent;
+  return {
+    percent: percent ?? defaultRetryBudget.percent,
+    minConcurrency: budget.min_retry_concurrency ?? defaultRetryBudget.minConcurrency,
+  };
+};
+
+const compileKeepalive = (written: ClusterGroup, problems: Problems): { keepaliveIntervalMs: number; keepaliveTimeoutMs: number } => {
+  const { keepalive, http2_protocol_options: http2 } = written.values;
+  const envoys = http2?.values.connection_keepalive;
+  if (keepalive !== undefined && envoys !== undefined) problems.error(envoys.place, 'is written beside keepalive', 'keep one of them');
+  const group = keepalive ?? envoys;
+  const intervalMs = group?.values.interval ?? defaultKeepaliveIntervalMs;
+  if (group !== undefined && intervalMs > 0 && intervalMs < shortestKeepaliveMs) {
+    problems.error(
+      group.placeOf('interval'),
+      'is shorter than 10s, which servers answer with too_many_pings',
+      'write 10s or more, or 0s for none',
+    );
+  }
+  return { keepaliveIntervalMs: intervalMs, keepaliveTimeoutMs: group?.values.timeout ?? defaultKeepaliveTimeoutMs };
+};
+
+const compileTls = (written: TlsGroup, problems: Problems): UpstreamTlsPolicy => {
+  const { values } = written;
+  const mode = values.mode ?? 'mutual';
+  const checks = ['sni', 'match_subject_alt_names', 'verify_certificate_spki', 'verify_certificate_hash'] as const;
+  for (const key of checks) {
+    if (mode === 'disable' && written.wrote(key)) problems.error(written.placeOf(key), 'contradicts mode: disable', 'remove one of them');
+  }
+  const names = (values.match_subject_alt_names ?? []).map(({ value }) => (typeof value === 'string' ? value : value.values.exact));
+  return Object.freeze({
+    mode,
+    sni: values.sni ?? '',
+    matchSubjectAltNames: Object.freeze(names.filter((name) => name !== undefined)),
+    verifyCertificateSpki: Object.freeze((values.verify_certificate_spki ?? []).map((pin) => checkSpki(pin, problems))),
+    verifyCertificateHash: Object.freeze((values.verify_certificate_hash ?? []).map((hash) => checkHash(hash, problems))),
+  });
+};
+
+const checkSpki = ({ value, place }: Placed<string>, problems: Problems): string => {
+  const right = /^[A-Za-z0-9+/]{43}=$/.test(value) && Buffer.from(value, 'base64').length === 32;
+  if (!right)
+    problems.error(
+      place,
+      `${JSON.stringify(value.slice(0, 80))} is no base64 of a SHA-256`,
+      'write 44 characters, as "openssl dgst -sha256 -binary | base64" prints them',
+    );
+  return value;
+};
+
+const checkHash = ({ value, place }: Placed<string>, problems: Problems): string => {
+  const digits = value.replaceAll(':', '').toLowerCase();
+  if (!/^[0-9a-f]{64}$/.test(digits))
+    problems.error(place, `${JSON.stringify(value.slice(0, 120))} is no SHA-256`, 'write 64 hexadecimal digits, with or without colons');
+  return digits;
+};

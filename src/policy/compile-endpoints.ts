@@ -1,0 +1,105 @@
+import type { ListedCluster, MappedCluster } from './cluster-schema.ts';
+import { formatHostPort, isName, readHost, readHostPort } from './endpoint-address.ts';
+import type { Place, Problems } from './problems.ts';
+import type { DnsEndpointsPolicy, EndpointPolicy, EndpointSourcePolicy } from './types.ts';
+
+type ClusterGroup = MappedCluster | ListedCluster;
+
+interface PlacedEndpoint {
+  readonly endpoint: EndpointPolicy;
+  readonly place: Place;
+}
+
+const defaultRefreshMs = 5_000;
+const defaultKeepLastMs = 300_000;
+const defaultWeight = 1;
+
+/** The three ways of writing endpoints, one of which may be there. */
+export const compileEndpoints = (written: ClusterGroup, problems: Problems): EndpointSourcePolicy => {
+  const { values } = written;
+  const ways = (['endpoints', 'load_assignment', 'dns'] as const).filter((way) => written.wrote(way));
+  const second = ways[1];
+  if (second !== undefined) problems.error(written.placeOf(second), `is written beside ${ways[0]}`, 'keep one of them');
+
+  if (values.dns !== undefined) return compileDns(written, problems);
+  const endpoints =
+    values.endpoints !== undefined ? readShort(values.endpoints, problems) : readLoadAssignment(values.load_assignment, problems);
+  if (ways.length === 0) return { kind: 'unwritten' };
+  refuseDuplicates(endpoints, problems);
+
+  const names = endpoints.filter(({ endpoint }) => isName(endpoint.host));
+  if (values.type === 'STATIC') {
+    for (const { endpoint, place } of names)
+      problems.error(place, `"${endpoint.host}" is a name, and type: STATIC takes addresses`, 'write type: STRICT_DNS');
+  }
+  const resolved = values.type === 'STRICT_DNS' || values.type === 'LOGICAL_DNS' || (values.type === undefined && names.length > 0);
+  if (!resolved) {
+    for (const key of ['dns_refresh_rate', 'dns_lookup_family'] as const) {
+      if (written.wrote(key)) problems.warning(written.placeOf(key), 'has no effect: no endpoint is a name', 'remove it');
+    }
+    return { kind: 'static', endpoints: endpoints.map(({ endpoint }) => endpoint) };
+  }
+  return {
+    kind: 'dns',
+    names: endpoints.map(({ endpoint }) => endpoint),
+    family: values.dns_lookup_family ?? 'all',
+    refreshMs: values.dns_refresh_rate ?? defaultRefreshMs,
+    allAddresses: values.type !== 'LOGICAL_DNS',
+    keepLastMs: values.keep_last ?? defaultKeepLastMs,
+  };
+};
+
+const compileDns = (written: ClusterGroup, problems: Problems): DnsEndpointsPolicy => {
+  const { dns, type, keep_last: keepLastMs, dns_refresh_rate: refreshMs, dns_lookup_family: family } = written.values;
+  if (type === 'STATIC') problems.error(written.placeOf('type'), 'STATIC contradicts dns', 'remove it');
+  const names = (dns?.values.names ?? []).flatMap((name) => {
+    const address = readHostPort(name, problems);
+    return address === undefined ? [] : [{ endpoint: { ...address, weight: defaultWeight }, place: name.place }];
+  });
+  refuseDuplicates(names, problems);
+  return {
+    kind: 'dns',
+    names: names.map(({ endpoint }) => endpoint),
+    family: dns?.values.lookup_family ?? family ?? 'all',
+    refreshMs: dns?.values.refresh_rate ?? refreshMs ?? defaultRefreshMs,
+    allAddresses: type !== 'LOGICAL_DNS',
+    keepLastMs: dns?.values.keep_last ?? keepLastMs ?? defaultKeepLastMs,
+  };
+};
+
+const readShort = (written: NonNullable<ClusterGroup['values']['endpoints']>, problems: Problems): readonly PlacedEndpoint[] =>
+  written.flatMap((item) => {
+    const address = 'values' in item ? item.values.address : item;
+    const weight = 'values' in item ? item.values.weight : undefined;
+    const read = address === undefined ? undefined : readHostPort(address, problems);
+    return read === undefined || address === undefined
+      ? []
+      : [{ endpoint: { ...read, weight: weight ?? defaultWeight }, place: address.place }];
+  });
+
+const readLoadAssignment = (written: ClusterGroup['values']['load_assignment'], problems: Problems): readonly PlacedEndpoint[] =>
+  (written?.values.endpoints ?? [])
+    .flatMap((locality) => locality.values.lb_endpoints ?? [])
+    .flatMap((item) => {
+      const socket = item.values.endpoint?.values.address?.values.socket_address;
+      const address = socket?.values.address;
+      const port = socket?.values.port_value;
+      const host = address === undefined ? undefined : readHost(address, problems);
+      if (address === undefined || host === undefined || port === undefined) return [];
+      return [{ endpoint: { host, port, weight: item.values.load_balancing_weight ?? defaultWeight }, place: address.place }];
+    });
+
+const refuseDuplicates = (endpoints: readonly PlacedEndpoint[], problems: Problems): void => {
+  const first = new Map<string, Place>();
+  for (const { endpoint, place } of endpoints) {
+    const key = formatHostPort(endpoint).toLowerCase();
+    const earlier = first.get(key);
+    if (earlier === undefined) first.set(key, place);
+    else
+      problems.error(
+        place,
+        `${key} is written twice (first in line ${earlier.location.line})`,
+        'keep one of them; a weight says how much it gets',
+      );
+  }
+};

@@ -1,0 +1,202 @@
+import { suggest } from '../core/index.ts';
+import { defaultBackOff, parseRetryOn, type RetryPolicyOptions, retryOnWords } from '../resilience/index.ts';
+import { type CompiledHeaderMatcher, compileHeaderMatcher, compileRegex, regexText } from './header-matcher.ts';
+import type { Place, Problems } from './problems.ts';
+import type { inboundRouteShape, outboundRouteShape, retryPolicyShape } from './route-schema.ts';
+import type { Read } from './shape.ts';
+import type { Direction, PathMatch, Route } from './types.ts';
+
+type RouteGroup = Read<typeof outboundRouteShape> | Read<typeof inboundRouteShape>;
+type RetryGroup = Read<typeof retryPolicyShape>;
+
+const defaultBufferBytes = 65_536;
+const defaultHeadersHoldMs = 10;
+const defaultRetries = 1;
+
+/** A retry policy, and where its conditions are written. */
+export interface CompiledRetry {
+  readonly options: RetryPolicyOptions;
+  readonly place: Place;
+}
+
+/** A route, and what the checks of a whole policy want to know about it. */
+export interface CompiledRoute {
+  readonly route: Route;
+  readonly place: Place;
+  /** Where its parts are written; of parts that are not, the route. */
+  readonly actionPlace: Place;
+  readonly clusterPlace: Place;
+  readonly matchPlace: Place;
+  /** Equal where the header matchers mean the same. */
+  readonly headerKeys: readonly string[];
+  readonly wroteTimeout: boolean;
+  /** Its own retry policy, not an inherited one. */
+  readonly ownRetry: CompiledRetry | undefined;
+}
+
+/** What holds for every route of a direction that writes nothing else. */
+export interface RouteDefaults {
+  readonly direction: Direction;
+  readonly retry: RetryPolicyOptions | undefined;
+}
+
+export const compileRetryPolicy = (written: RetryGroup, problems: Problems): CompiledRetry => {
+  const { values } = written;
+  const retryOn = values.retry_on;
+  const { conditions, unknown } = parseRetryOn(retryOn?.value ?? '');
+  if (retryOn !== undefined) {
+    for (const word of unknown) {
+      const meant = word.length <= 64 ? suggest(word, Object.keys(retryOnWords)) : undefined;
+      const remedy = meant === undefined ? `write words of ${Object.keys(retryOnWords).join(', ')}` : `did you mean ${meant}?`;
+      problems.error(retryOn.place, `${JSON.stringify(word.slice(0, 64))} is no condition`, remedy);
+    }
+  }
+  if (!written.wrote('retry_on'))
+    problems.warning(
+      written.place,
+      'retries nothing: retry_on is missing',
+      'write retry_on: "unavailable,reset,connect-failure,refused-stream"',
+    );
+
+  const backOff = values.retry_back_off?.values;
+  const baseIntervalMs = backOff?.base_interval ?? defaultBackOff.baseIntervalMs;
+  const maxIntervalMs = backOff?.max_interval ?? baseIntervalMs * 10;
+  if (values.retry_back_off !== undefined && maxIntervalMs < baseIntervalMs) {
+    problems.error(
+      values.retry_back_off.placeOf('max_interval'),
+      'is shorter than base_interval',
+      'write a longer max_interval, or leave it out',
+    );
+  }
+  const options: RetryPolicyOptions = Object.freeze({
+    conditions,
+    numRetries: values.num_retries ?? defaultRetries,
+    perTryTimeoutMs: values.per_try_timeout ?? 0,
+    baseIntervalMs,
+    maxIntervalMs,
+    retriableStatusCodes: Object.freeze([...(values.retriable_status_codes ?? [])]),
+  });
+  return { options, place: retryOn?.place ?? written.place };
+};
+
+/** @returns `undefined` where it has errors that leave no route. */
+export const compileRoute = (written: RouteGroup, defaults: RouteDefaults, problems: Problems): CompiledRoute | undefined => {
+  const matched = written.values.match;
+  const match = matched === undefined ? undefined : compileMatch(matched, problems);
+  const headers = (matched?.values.headers ?? []).map((header) => compileHeaderMatcher(header, problems));
+  const action = written.values.route;
+  const ownRetry = action?.values.retry_policy === undefined ? undefined : compileRetryPolicy(action.values.retry_policy, problems);
+  const bufferLimitBytes = readBufferLimit(written, problems);
+  const timeoutMs = action?.values.timeout ?? 0;
+  if (ownRetry !== undefined && timeoutMs > 0 && ownRetry.options.perTryTimeoutMs > timeoutMs) {
+    const place = action?.values.retry_policy?.placeOf('per_try_timeout') ?? written.place;
+    problems.warning(place, 'is longer than the timeout of the route, and never passes', 'write a shorter per_try_timeout');
+  }
+  const cluster = readCluster(written);
+  if (match === undefined || matched === undefined || headers.includes(undefined) || cluster === undefined) return undefined;
+
+  const compiledHeaders = headers as readonly CompiledHeaderMatcher[];
+  const name = written.values.name ?? describeMatch(match);
+  const route: Route = {
+    name,
+    id: `${defaults.direction}/${name}`,
+    direction: defaults.direction,
+    location: written.place.location,
+    match: Object.freeze(match),
+    headers: Object.freeze(compiledHeaders.map(({ matcher }) => Object.freeze(matcher))),
+    cluster,
+    timeoutMs,
+    idleTimeoutMs: action?.values.idle_timeout ?? 0,
+    retry: ownRetry?.options ?? defaults.retry,
+    idempotent: action?.values.idempotent,
+    bufferLimitBytes,
+    retryHeadersHoldMs: action?.values.retry_headers_hold ?? defaultHeadersHoldMs,
+  };
+  return {
+    route,
+    place: written.place,
+    actionPlace: action?.place ?? written.place,
+    clusterPlace: (action as { placeOf(key: string): Place } | undefined)?.placeOf('cluster') ?? written.place,
+    matchPlace: matched.place,
+    headerKeys: compiledHeaders.map(({ key }) => key),
+    wroteTimeout: action?.wrote('timeout') ?? false,
+    ownRetry,
+  };
+};
+
+/** What holds where no route matches. */
+export const fallbackRoute = ({ direction, retry }: RouteDefaults): Route =>
+  Object.freeze<Route>({
+    name: 'fallback',
+    id: `${direction}/*`,
+    direction,
+    location: { file: '', line: 0, column: 0 },
+    match: { kind: 'prefix', prefix: '' },
+    headers: [],
+    cluster: '',
+    timeoutMs: 0,
+    idleTimeoutMs: 0,
+    retry,
+    idempotent: undefined,
+    bufferLimitBytes: defaultBufferBytes,
+    retryHeadersHoldMs: defaultHeadersHoldMs,
+  });
+
+const readCluster = (written: RouteGroup): string | undefined => {
+  const values = written.values.route?.values;
+  if (values !== undefined && 'cluster' in values) return values.cluster as string | undefined;
+  // An inbound route has none; an outbound one without has been reported.
+  return '';
+};
+
+const compileMatch = (written: NonNullable<RouteGroup['values']['match']>, problems: Problems): PathMatch | undefined => {
+  const { values } = written;
+  const kinds = (['prefix', 'path', 'safe_regex'] as const).filter((kind) => written.wrote(kind));
+  if (kinds.length !== 1) {
+    const message = kinds.length === 0 ? 'has no prefix, path or safe_regex' : `has ${kinds.join(' and ')}`;
+    problems.error(written.place, message, kinds.length === 0 ? 'add one of them; prefix: "/" matches every call' : 'keep one of them');
+  }
+  if (values.case_sensitive?.value === false) {
+    problems.error(
+      values.case_sensitive.place,
+      'is not accepted as false',
+      'remove it: paths of gRPC are case-sensitive; safe_regex may begin with (?i)',
+    );
+  }
+  const regex = values.safe_regex === undefined ? undefined : compileRegex(values.safe_regex, problems);
+  if (kinds.length !== 1) return undefined;
+  if (values.prefix !== undefined) {
+    warnOfSlash(values.prefix, written.placeOf('prefix'), problems);
+    return { kind: 'prefix', prefix: values.prefix };
+  }
+  if (values.path !== undefined) {
+    warnOfSlash(values.path, written.placeOf('path'), problems);
+    return { kind: 'path', path: values.path };
+  }
+  return values.safe_regex === undefined || regex === undefined ? undefined : { kind: 'regex', regex: regexText(values.safe_regex) ?? '' };
+};
+
+const warnOfSlash = (text: string, place: Place, problems: Problems): void => {
+  if (text !== '' && !text.startsWith('/'))
+    problems.warning(place, `${JSON.stringify(text)} never matches: every path begins with a slash`, `write ${JSON.stringify(`/${text}`)}`);
+};
+
+/** Envoy has it beside `match`; people also look for it beside `retry_policy`. */
+const readBufferLimit = (written: RouteGroup, problems: Problems): number => {
+  const key = 'per_request_buffer_limit_bytes';
+  const action = written.values.route;
+  if (written.wrote(key) && action?.wrote(key) === true)
+    problems.error(action.placeOf(key), 'is written beside "match:" too', 'keep one of them');
+  return written.values[key] ?? action?.values[key] ?? defaultBufferBytes;
+};
+
+export const describeMatch = (match: PathMatch): string => {
+  switch (match.kind) {
+    case 'prefix':
+      return `prefix ${match.prefix}`;
+    case 'path':
+      return `path ${match.path}`;
+    case 'regex':
+      return `regex ${match.regex}`;
+  }
+};

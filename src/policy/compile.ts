@@ -1,0 +1,213 @@
+import { createHash } from 'node:crypto';
+import { type CompiledBreakers, compileBreakers, compileCluster, defaultBreakers, unwrittenCluster } from './compile-cluster.ts';
+import {
+  type CompiledRetry,
+  type CompiledRoute,
+  compileRetryPolicy,
+  compileRoute,
+  fallbackRoute,
+  type RouteDefaults,
+} from './compile-routes.ts';
+import { type PolicyText, parseDocument } from './document.ts';
+import { lintRoutes, warnOfMissingTimeouts, warnOfUnknownClusters } from './lint.ts';
+import { policyShape } from './policy-schema.ts';
+import { type Place, Problems } from './problems.ts';
+import { IndexedRouteTable, indexRoutes } from './route-table.ts';
+import type { Read } from './shape.ts';
+import type { ClusterPolicy, DefaultAction, Direction, PolicyFileInfo, PolicyProblem, PolicyTable, Route } from './types.ts';
+
+type PolicyGroup = Read<typeof policyShape>;
+type RouteGroup = Parameters<typeof compileRoute>[0];
+type WrittenCluster = NonNullable<PolicyGroup['values']['clusters']>[number];
+type MatchOrder = 'file' | 'longest_prefix';
+
+/** What became of the texts of one or several files. */
+export interface PolicyCompilation {
+  /** `undefined` where there are errors. */
+  readonly table: PolicyTable | undefined;
+  /** Everything that is wrong or suspicious, in the order of files and lines. */
+  readonly problems: readonly PolicyProblem[];
+  readonly files: readonly PolicyFileInfo[];
+}
+
+const defaultMaxConcurrentStreams = 1_000;
+
+/**
+ * Turns policy files into one immutable table: text, document, typed, compiled. Files are merged in the order given. Pure: the same
+ * texts make the same table. Never throws for what is written in them.
+ */
+export const compilePolicies = (texts: readonly PolicyText[]): PolicyCompilation => {
+  const problems = new Problems();
+  const files = texts.map(({ path, bytes }) => ({ path, sha256: sha256(bytes) }));
+  const groups = texts
+    .map((text) => parseDocument(text, problems))
+    .map((document) => (document === undefined ? undefined : policyShape.read(document, '', problems)))
+    .filter((group) => group !== undefined);
+  const build = compileGroups(groups, problems);
+  const list = problems.list();
+  if (problems.hasErrors) return { table: undefined, problems: list, files };
+  const version = sha256(files.map(({ path, sha256: hash }) => `${path.replace(/^.*\//, '')}\0${hash}\n`).join(''));
+  return { table: Object.freeze({ ...build, version, files, warnings: list }), problems: list, files };
+};
+
+/** The table of somebody who has no policies: no routes, no clusters, the defaults. */
+export const emptyPolicyTable = (): PolicyTable => compilePolicies([]).table as PolicyTable;
+
+/** The policy of a cluster by name, also of one that nobody wrote. */
+export const clusterPolicy = (table: PolicyTable, name: string): ClusterPolicy =>
+  table.clusters.get(name) ?? { ...table.defaultCluster, name, serviceName: name };
+
+const compileGroups = (groups: readonly PolicyGroup[], problems: Problems) => {
+  const single = <T>(pick: (group: PolicyGroup) => { value: T; place: Place } | undefined) => singleOf(groups, pick, problems);
+  const breakersGroup = single(({ values }) => values.circuit_breakers);
+  const breakers = breakersGroup === undefined ? defaultBreakers : compileBreakers(breakersGroup, problems);
+  const clusters = compileClusters(groups, breakers, problems);
+
+  const compileDirection = (
+    direction: Direction,
+    written: readonly RouteGroup[],
+    retryGroup: Parameters<typeof compileRetryPolicy>[0] | undefined,
+    order: MatchOrder,
+  ) => {
+    const inheritedRetry = retryGroup === undefined ? undefined : compileRetryPolicy(retryGroup, problems);
+    return compileRoutes(written, { direction, retry: inheritedRetry?.options }, inheritedRetry, order, problems);
+  };
+  const outbound = compileDirection(
+    'outbound',
+    groups.flatMap(({ values }) => values.routes ?? []),
+    single(({ values }) => values.retry_policy),
+    single(({ values }) => values.match_order) ?? 'file',
+  );
+  const inbound = compileDirection(
+    'inbound',
+    groups.flatMap(({ values }) => values.inbound?.values.routes ?? []),
+    single(({ values }) => values.inbound?.values.retry_policy),
+    single(({ values }) => values.inbound?.values.match_order) ?? 'file',
+  );
+  warnOfMissingTimeouts([...outbound.compiled, ...inbound.compiled], problems);
+
+  const defaultGroup = groups.find(({ values }) => values.default !== undefined)?.values.default;
+  single(({ values }) => values.default);
+  const defaultAction = compileDefault(defaultGroup?.value, problems);
+  const references = outbound.compiled.map(({ route, clusterPlace }) => ({ cluster: route.cluster, place: clusterPlace }));
+  if (defaultAction.kind === 'use_cluster' && defaultGroup !== undefined) {
+    references.push({ cluster: defaultAction.cluster, place: defaultGroup.value.placeOf('use_cluster') });
+  }
+  warnOfUnknownClusters(references, clusters, problems);
+
+  const http2 = single(({ values }) => values.http2_protocol_options);
+  return {
+    outbound: outbound.table,
+    inbound: inbound.table,
+    clusters,
+    defaultCluster: unwrittenCluster('', breakers),
+    defaultAction,
+    maxConcurrentStreams: http2?.values.max_concurrent_streams ?? defaultMaxConcurrentStreams,
+  };
+};
+
+/** What may be said once in all files together. */
+const singleOf = <T>(
+  groups: readonly PolicyGroup[],
+  pick: (group: PolicyGroup) => { value: T; place: Place } | undefined,
+  problems: Problems,
+): T | undefined => {
+  const [first, ...others] = groups.map(pick).filter((found) => found !== undefined);
+  for (const other of others) problems.error(other.place, `is written twice (first in ${describePlace(first?.place)})`, 'keep one of them');
+  return first?.value;
+};
+
+const compileClusters = (
+  groups: readonly PolicyGroup[],
+  breakers: CompiledBreakers,
+  problems: Problems,
+): ReadonlyMap<string, ClusterPolicy> => {
+  const clusters = new Map<string, ClusterPolicy>();
+  const places = new Map<string, Place>();
+  for (const written of groups.flatMap<WrittenCluster>(({ values }) => [...(values.clusters ?? [])])) {
+    const listed = 'values' in written;
+    const name = listed ? written.values.name?.value : written.key;
+    const place = listed ? (written.values.name?.place ?? written.place) : written.keyPlace;
+    const policy = compileCluster(name ?? '', place, listed ? written : written.value, breakers, problems);
+    if (name === undefined) continue;
+    const earlier = places.get(name);
+    if (earlier !== undefined) {
+      problems.error(
+        place,
+        `cluster "${name}" is written twice (first in ${describePlace(earlier)})`,
+        'keep one of them, or choose another name',
+      );
+      continue;
+    }
+    places.set(name, place);
+    clusters.set(name, policy);
+    const { endpoints } = policy;
+    const none = endpoints.kind === 'unwritten' || (endpoints.kind === 'static' ? endpoints.endpoints : endpoints.names).length === 0;
+    if (none) problems.warning(place, `cluster "${name}" has no endpoints: its calls end with no_endpoint`, 'add endpoints: ["host:port"]');
+  }
+  return clusters;
+};
+
+const compileRoutes = (
+  written: readonly RouteGroup[],
+  defaults: RouteDefaults,
+  inheritedRetry: CompiledRetry | undefined,
+  order: MatchOrder,
+  problems: Problems,
+): { readonly table: IndexedRouteTable; readonly compiled: readonly CompiledRoute[] } => {
+  const names = new Map<string, Place>();
+  for (const { values, placeOf } of written) {
+    if (values.name === undefined) continue;
+    const place = placeOf('name');
+    const earlier = names.get(values.name);
+    if (earlier === undefined) names.set(values.name, place);
+    else problems.error(place, `route "${values.name}" is written twice (first in ${describePlace(earlier)})`, 'choose another name');
+  }
+  const read = written.map((route) => compileRoute(route, defaults, problems)).filter((route) => route !== undefined);
+  const compiled = order === 'longest_prefix' ? read.toSorted(bySpecificity) : read;
+  const routes = withUniqueIds(compiled.map(({ route }) => route));
+  const index = indexRoutes(routes);
+  lintRoutes({ direction: defaults.direction, routes: compiled, index, inheritedRetry }, problems);
+  return { table: new IndexedRouteTable(routes, fallbackRoute(defaults), index), compiled };
+};
+
+/** Routes without a name may match the same, told apart by their headers; an id is nobody's twice. */
+const withUniqueIds = (routes: readonly Route[]): readonly Route[] => {
+  const taken = new Map<string, number>();
+  return routes.map((route) => {
+    const earlier = taken.get(route.id) ?? 0;
+    taken.set(route.id, earlier + 1);
+    return Object.freeze(earlier === 0 ? route : { ...route, id: `${route.id}#${earlier + 1}` });
+  });
+};
+
+const kindOrder = { path: 0, regex: 1, prefix: 2 } as const;
+
+/** Whole paths, then regular expressions, then prefixes from the longest; among equals more header matchers first, then the order written. */
+const bySpecificity = ({ route: a }: CompiledRoute, { route: b }: CompiledRoute): number => {
+  if (a.match.kind !== b.match.kind) return kindOrder[a.match.kind] - kindOrder[b.match.kind];
+  if (a.match.kind === 'prefix' && b.match.kind === 'prefix' && a.match.prefix.length !== b.match.prefix.length) {
+    return b.match.prefix.length - a.match.prefix.length;
+  }
+  // Regular expressions have no order but the written one.
+  return a.match.kind === 'regex' ? 0 : b.headers.length - a.headers.length;
+};
+
+const compileDefault = (written: NonNullable<PolicyGroup['values']['default']>['value'] | undefined, problems: Problems): DefaultAction => {
+  if (written === undefined) return { kind: 'error' };
+  const { action, use_cluster: cluster } = written.values;
+  if (action?.value === 'use_cluster') {
+    if (!written.wrote('use_cluster'))
+      problems.error(action.place, 'use_cluster needs the name of a cluster', 'add "use_cluster:" with one');
+    return { kind: 'use_cluster', cluster: cluster ?? '' };
+  }
+  if (written.wrote('use_cluster') && (action !== undefined || !written.wrote('action'))) {
+    problems.error(written.placeOf('use_cluster'), 'has no effect without action: use_cluster', 'write action: use_cluster, or remove it');
+  }
+  return { kind: 'error' };
+};
+
+const describePlace = (place: Place | undefined): string =>
+  place === undefined ? '' : `${place.location.file}:${place.location.line}:${place.location.column}`;
+
+const sha256 = (content: Uint8Array | string): string => createHash('sha256').update(content).digest('hex');

@@ -1,0 +1,46 @@
+/**
+ * Where a key belongs that was written elsewhere: pasted snippets often lose their surroundings. Only keys of one home that
+ * people do misplace.
+ */
+const homes: Readonly<Record<string, string>> = {
+  timeout: 'routes[].route',
+  idle_timeout: 'routes[].route',
+  idempotent: 'routes[].route',
+  cluster: 'routes[].route',
+  retry_headers_hold: 'routes[].route',
+  per_try_timeout: 'retry_policy',
+  retry_on: 'retry_policy',
+  num_retries: 'retry_policy',
+  retry_back_off: 'retry_policy',
+  base_interval: 'retry_policy.retry_back_off',
+  max_interval: 'retry_policy.retry_back_off',
+  prefix: 'routes[].match',
+  path: 'routes[].match',
+  safe_regex: 'routes[].match',
+  headers: 'routes[].match',
+  thresholds: 'circuit_breakers',
+  consecutive_failures: 'circuit_breakers',
+  recovery_timeout: 'circuit_breakers',
+  scope: 'circuit_breakers',
+  max_connections: 'circuit_breakers.thresholds[]',
+  max_pending_requests: 'circuit_breakers.thresholds[]',
+  max_requests: 'circuit_breakers.thresholds[]',
+  max_retries: 'circuit_breakers.thresholds[]',
+  retry_budget: 'circuit_breakers.thresholds[]',
+  track_remaining: 'circuit_breakers.thresholds[]',
+  endpoints: 'clusters',
+  lb_policy: 'clusters',
+  connect_timeout: 'clusters',
+  load_assignment: 'clusters',
+  tls: 'clusters',
+  service_name: 'clusters',
+  outlier_detection: 'clusters',
+  health_checks: 'clusters',
+  routes: 'the top of the file, or inbound',
+  match_order: 'the top of the file, or inbound',
+  clusters: 'the top of the file',
+  default: 'the top of the file',
+  inbound: 'the top of the file',
+};
+
+export const homeOf = (key: string): string | undefined => (Object.hasOwn(homes, key) ? homes[key] : undefined);

@@ -1,0 +1,116 @@
+import { conditionsAfterSending, RetryOn } from '../resilience/index.ts';
+import type { CompiledRetry, CompiledRoute } from './compile-routes.ts';
+import type { PathIndex } from './path-index.ts';
+import type { Place, Problems } from './problems.ts';
+import type { ClusterPolicy, Direction } from './types.ts';
+
+/** Routes of one direction, in the order of evaluation. */
+export interface LintedRoutes {
+  readonly direction: Direction;
+  readonly routes: readonly CompiledRoute[];
+  readonly index: PathIndex;
+  /** What routes inherit that write no retry policy. */
+  readonly inheritedRetry: CompiledRetry | undefined;
+}
+
+/** A name of a cluster in the policies, and where. */
+export interface ClusterReference {
+  readonly cluster: string;
+  readonly place: Place;
+}
+
+/** Earlier routes that are compared with one at most: a thousand routes of one prefix would cost a million comparisons. */
+const mostCompared = 200;
+
+/** Warns of what is right by the letter and probably not meant. */
+export const lintRoutes = (linted: LintedRoutes, problems: Problems): void => {
+  linted.routes.forEach((route, position) => {
+    warnIfUnreachable(linted, route, position, problems);
+    if (route.ownRetry !== undefined) warnOfRetry(route.ownRetry, route.route.idempotent, problems);
+  });
+  const { inheritedRetry } = linted;
+  if (inheritedRetry !== undefined) warnOfRetry(inheritedRetry, undefined, problems);
+};
+
+/** Once per file: a folder of ported routes would otherwise say it a hundred times. */
+export const warnOfMissingTimeouts = (routes: readonly CompiledRoute[], problems: Problems): void => {
+  const byFile = Map.groupBy(
+    routes.filter(({ wroteTimeout }) => !wroteTimeout),
+    ({ place }) => place.location.file,
+  );
+  for (const [first, ...others] of byFile.values()) {
+    if (first === undefined) continue;
+    const more = others.length === 0 ? '' : ` (and ${others.length} more in this file)`;
+    problems.warning(
+      first.actionPlace,
+      `no timeout${more}: calls have no time limit but the caller's`,
+      "write timeout: 15s for Envoy's default, or timeout: 0s to say that none is meant",
+    );
+  }
+};
+
+export const warnOfUnknownClusters = (
+  references: readonly ClusterReference[],
+  clusters: ReadonlyMap<string, ClusterPolicy>,
+  problems: Problems,
+): void => {
+  for (const { cluster, place } of references) {
+    if (!clusters.has(cluster))
+      problems.warning(place, `cluster "${cluster}" is not defined: its calls end with no_cluster`, `define it under clusters:`);
+  }
+};
+
+const warnOfRetry = ({ options, place }: CompiledRetry, idempotent: boolean | undefined, problems: Problems): void => {
+  if ((options.conditions & RetryOn.HTTP_5XX) !== 0) {
+    problems.warning(
+      place,
+      '5xx does not see gRPC statuses',
+      'add those that are meant: unavailable, internal, resource-exhausted, deadline-exceeded, cancelled',
+    );
+  }
+  if ((options.conditions & RetryOn.RETRIABLE_STATUS_CODES) !== 0 && options.retriableStatusCodes.length === 0) {
+    problems.warning(place, 'retriable-status-codes retries nothing: there are none', 'write retriable_status_codes: [503]');
+  }
+  if (idempotent === undefined && (options.conditions & conditionsAfterSending) !== 0) {
+    problems.warning(
+      place,
+      'retries calls that the service may have processed already, and idempotent is left out',
+      'write idempotent: true on the route if its calls may be processed twice, or idempotent: false',
+    );
+  }
+};
+
+const warnIfUnreachable = ({ routes, index }: LintedRoutes, route: CompiledRoute, position: number, problems: Problems): void => {
+  const covering = earlierMatches(route, position, index)
+    .filter((earlier) => earlier < position)
+    .slice(0, mostCompared)
+    .map((earlier) => routes[earlier])
+    .find((earlier) => earlier?.headerKeys.every((key) => route.headerKeys.includes(key)));
+  if (covering === undefined) return;
+  const { name, location } = covering.route;
+  problems.warning(
+    route.matchPlace,
+    `never matches: "${name}" in ${location.file}:${location.line} takes all its calls`,
+    'move this route above it, or remove it',
+  );
+};
+
+/** Positions of routes whose path matcher accepts every path that `route`'s accepts, as far as that is easily known. */
+const earlierMatches = ({ route }: CompiledRoute, position: number, index: PathIndex): readonly number[] => {
+  switch (route.match.kind) {
+    case 'path':
+      return index.find(route.match.path);
+    case 'prefix':
+      return [...index.prefixesOf(route.match.prefix), ...index.sameRegex(position)];
+    case 'regex':
+      return [...index.prefixesOf(literalPrefix(route.match.regex)), ...index.sameRegex(position)];
+  }
+};
+
+/** What every match of the expression begins with. */
+const literalPrefix = (regex: string): string => {
+  if (regex.includes('|') || regex.startsWith('(?')) return '';
+  const literal = /^(?:[\w/-]|\\[./-])*/.exec(regex)?.[0] ?? '';
+  const quantified = /^[*?{]/.test(regex.slice(literal.length));
+  return (quantified ? literal.replace(/\\?.$/, '') : literal).replaceAll('\\', '');
+};

@@ -1,0 +1,158 @@
+import { createHash } from 'node:crypto';
+import { type Clock, ConfigurationError, FolderWatch, type Logger, type Watch, WatchSource } from '../core/index.ts';
+import { formatProblem } from './problems.ts';
+import { compileReading, type PolicyReading, readPolicyTexts } from './read-policies.ts';
+import type { PolicyFileInfo, PolicyProblem, PolicyTable, ReloadRecord } from './types.ts';
+
+export interface PolicyFilesOptions {
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+/** Reloads that `/policies` tells about. */
+const longestHistory = 50;
+/** Problems that a log line carries; all of them are in the history. */
+const mostLogged = 10;
+
+const emptySha256 = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855';
+
+/**
+ * The policies of a file or folder, read again when they change. The whole table is swapped, or nothing is: on any error, and
+ * where the file or the last file of the folder is gone or empty, the last good table stays in force. A file that is only half
+ * written is an error like any other, and is read again when the rest has come.
+ */
+export class PolicyFiles implements Watch<PolicyTable> {
+  /** Statistics `policy.reload_ok` and `policy.reload_failed`; the first reading counts as neither. */
+  reloadOk = 0;
+  reloadFailed = 0;
+  readonly #path: string;
+  readonly #clock: Clock;
+  readonly #log: Logger;
+  readonly #table: WatchSource<PolicyTable>;
+  readonly #watch: FolderWatch;
+  readonly #history: ReloadRecord[] = [];
+  /** What was read last, good or not. */
+  #seen: string;
+
+  /**
+   * @param path a file, or a folder whose `.yaml` and `.yml` files are merged in the order of their names.
+   * @throws ConfigurationError with everything that is wrong, where there is no good table to begin with.
+   */
+  constructor(path: string, { clock, log }: PolicyFilesOptions) {
+    this.#path = path;
+    this.#clock = clock;
+    this.#log = log;
+    // Before the first reading: a change in between would be lost.
+    this.#watch = new FolderWatch([path], clock, () => this.#onChange());
+    const reading = readPolicyTexts([path]);
+    const { table, problems, files } = compileReading(reading);
+    this.#seen = fingerprint(reading);
+    if (table === undefined) {
+      this.#watch.close();
+      throw new ConfigurationError(`policies are wrong\n${errorsOf(problems).map(formatProblem).join('\n')}`, {
+        remedy: `Mend them and check with "outrider policy check ${path}".`,
+      });
+    }
+    this.#table = new WatchSource(table);
+    this.#record(true, problems, files);
+    for (const warning of problems) this.#log.warning('policy warning', { problem: formatProblem(warning) });
+    this.#log.info('policies loaded', this.#describe());
+  }
+
+  get value(): PolicyTable {
+    return this.#table.value;
+  }
+
+  subscribe(listener: (table: PolicyTable) => void): () => void {
+    return this.#table.subscribe(listener);
+  }
+
+  /** The latest attempts to load, oldest first, as a list that grows; the last one tells whether what lies on the disk is in force. */
+  get history(): readonly ReloadRecord[] {
+    return this.#history;
+  }
+
+  /** Reads everything again now, also where nothing changed. Returns whether it is in force now; where not, the last record says why. */
+  reload(): boolean {
+    return this.#load(readPolicyTexts([this.#path]));
+  }
+
+  /** Ends the watch; the table stays. Idempotent. */
+  close(): void {
+    this.#watch.close();
+  }
+
+  /** The watch calls for a touched file as well; a record for each touch would hide those that matter. */
+  #onChange(): void {
+    const reading = readPolicyTexts([this.#path]);
+    if (fingerprint(reading) !== this.#seen) this.#load(reading);
+  }
+
+  #load(reading: PolicyReading): boolean {
+    this.#seen = fingerprint(reading);
+    const { table, problems, files } = compileReading(reading);
+    const vanished = table === undefined ? [] : this.#vanished(files);
+    if (table === undefined || vanished.length > 0) return this.#refuse([...problems, ...vanished], files);
+
+    this.reloadOk++;
+    const before = this.value.version;
+    this.#table.set(table);
+    this.#record(true, problems, files);
+    this.#log.info('policies reloaded', { ...this.#describe(), before, warnings: problems.length });
+    return true;
+  }
+
+  /** Policies that were there and are not, without anybody having said that none are wanted. */
+  #vanished(files: readonly PolicyFileInfo[]): readonly PolicyProblem[] {
+    const refuse = (file: string, message: string): PolicyProblem => ({
+      severity: 'error',
+      location: { file, line: 0, column: 0 },
+      path: '',
+      message,
+      remedy: 'write "routes: []" where no policies are wanted',
+    });
+    if (files.length === 0 && this.value.files.length > 0) return [refuse(this.#path, 'holds no policy files any more')];
+    const former = new Map(this.value.files.map(({ path, sha256 }) => [path, sha256]));
+    return files
+      .filter(({ path, sha256 }) => sha256 === emptySha256 && (former.get(path) ?? emptySha256) !== emptySha256)
+      .map(({ path }) => refuse(path, 'has become empty'));
+  }
+
+  #refuse(problems: readonly PolicyProblem[], files: readonly PolicyFileInfo[]): false {
+    this.reloadFailed++;
+    const errors = errorsOf(problems);
+    this.#log.error('policies not reloaded, the last good ones stay in force', {
+      ...this.#describe(),
+      errors: errors.length,
+      problems: errors.slice(0, mostLogged).map(formatProblem),
+    });
+    this.#record(false, problems, files);
+    return false;
+  }
+
+  #record(ok: boolean, problems: readonly PolicyProblem[], files: readonly PolicyFileInfo[]): void {
+    this.#history.push(Object.freeze({ atMs: this.#clock.wallNow(), ok, problems, version: this.value.version, files }));
+    if (this.#history.length > longestHistory) this.#history.shift();
+  }
+
+  #describe(): { path: string; version: string; files: number; routes: number; clusters: number } {
+    const { version, files, outbound, inbound, clusters } = this.value;
+    return {
+      path: this.#path,
+      version,
+      files: files.length,
+      routes: outbound.routes.length + inbound.routes.length,
+      clusters: clusters.size,
+    };
+  }
+}
+
+const errorsOf = (problems: readonly PolicyProblem[]): readonly PolicyProblem[] => problems.filter(({ severity }) => severity === 'error');
+
+/** Equal where the same was read. */
+const fingerprint = ({ texts, problems }: PolicyReading): string => {
+  const hash = createHash('sha256');
+  for (const { path, bytes } of texts) hash.update(`${path}\0${bytes.length}\0`).update(bytes);
+  for (const problem of problems) hash.update(formatProblem(problem));
+  return hash.digest('hex');
+};
