@@ -209,7 +209,7 @@ export class Cluster implements EndpointOwner, StatSource {
       this.#endSource();
       this.#setEndpoints([]);
     }
-    if (this.#leaving.size === 0) this.#onGone();
+    if (this.#leaving.size === 0) this.#finish();
     return this.#gone;
   }
 
@@ -220,8 +220,7 @@ export class Cluster implements EndpointOwner, StatSource {
     for (const endpoint of [...this.#endpoints, ...this.#leaving]) endpoint.close('closed');
     this.#endpoints = [];
     this.#balancer.update([]);
-    this.breakers.dispose();
-    this.#onGone();
+    this.#finish();
   }
 
   closePeers(judge: (peer: PeerIdentity) => string | undefined): void {
@@ -238,7 +237,7 @@ export class Cluster implements EndpointOwner, StatSource {
 
   onEndpointGone(endpoint: Endpoint): void {
     this.#leaving.delete(endpoint);
-    if (this.#draining && this.#leaving.size === 0) this.#onGone();
+    if (this.#draining && this.#leaving.size === 0) this.#finish();
   }
 
   // ---- inside ----
@@ -252,6 +251,11 @@ export class Cluster implements EndpointOwner, StatSource {
 
   readonly #isClosed = (endpoint: Endpoint): boolean => endpoint.breaker === undefined || !endpoint.breaker.refuses(this.#nowMs);
   readonly #isUntried = (endpoint: Endpoint): boolean => !this.#tried.includes(endpoint) && this.#isClosed(endpoint);
+
+  #finish(): void {
+    this.breakers.dispose();
+    this.#onGone();
+  }
 
   #replaceSource(policy: ClusterPolicy): void {
     this.#source.close();

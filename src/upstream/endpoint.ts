@@ -61,6 +61,7 @@ export class Endpoint implements BalancerEndpoint, UpstreamConnectionOwner {
   #keepaliveFactor = 1;
   /** The last attempt to connect failed, and no call has asked since: those that wait have a connection that works, if a full one. */
   #connectingIsFutile = false;
+  #loggedFailure: string | undefined = undefined;
 
   constructor(address: EndpointAddress, owner: EndpointOwner) {
     this.#address = address;
@@ -204,6 +205,7 @@ export class Endpoint implements BalancerEndpoint, UpstreamConnectionOwner {
     this.#connecting.delete(connection);
     this.#ready.push(connection);
     this.#connectingIsFutile = false;
+    this.#loggedFailure = undefined;
     this.#capacityPerConnection = Math.min(
       (connection.connection as Connection).peerMaxConcurrentStreams,
       this.#owner.policy.maxConcurrentStreams,
@@ -220,7 +222,7 @@ export class Endpoint implements BalancerEndpoint, UpstreamConnectionOwner {
     this.stats.cxConnectFail++;
     this.#connectingIsFutile = true;
     this.#countGone();
-    this.#owner.context.log.debug('connect failed', { ...this.#target, why: error.message });
+    this.#logFailure(error);
     // Whoever waits for a connection that works, or is being made, goes on waiting.
     if (this.#connecting.size === 0 && this.#ready.length === 0) this.#failWaiters(error);
     this.#owner.onConnectionGone();
@@ -307,6 +309,15 @@ export class Endpoint implements BalancerEndpoint, UpstreamConnectionOwner {
     this.stats.cxActive++;
     this.stats.cxTotal++;
     connection.start();
+  }
+
+  /** Once for each cause until it works again: under load a dead endpoint fails a thousand times a second. */
+  #logFailure({ message, reason, remedy }: MeshError): void {
+    const { log } = this.#owner.context;
+    const fields = { ...this.#target, reason, why: message, remedy };
+    if (this.#loggedFailure === message) log.debug('connect failed', fields);
+    else log.warning('connect failed', fields);
+    this.#loggedFailure = message;
   }
 
   #failWaiters(error: MeshError): void {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import net from 'node:net';
 import { test } from 'node:test';
-import { VirtualClock } from '../../src/core/index.ts';
+import { JsonLogger, VirtualClock } from '../../src/core/index.ts';
 import { checkLeaks } from '../harness/leak-check.ts';
 import { addressOf, answer, backend, clusterOf, freePort, listen, startCall, TestCall, TestWaiter, until } from './upstream-bench.ts';
 
@@ -264,4 +264,16 @@ test('a connection whose stream ids are used up makes room for a new one', async
   assert.notEqual(second.connection, first.connection);
   assert.deepEqual(await second.ended, { kind: 'answered' });
   assert.equal(first.connection?.closed, true);
+});
+
+test('a dead endpoint is one line in the log for each cause, until it works again', async (t) => {
+  const lines: string[] = [];
+  const log = new JsonLogger(new VirtualClock(), (line) => lines.push(line), 'info');
+  const { cluster } = clusterOf(t, [addressOf(await freePort())], {}, { log });
+  for (let i = 0; i < 5; i++) await startCall(cluster.pickEndpoint());
+  assert.equal(cluster.stats.upstreamCxConnectFail, 5);
+  assert.equal(lines.length, 1);
+  const line: unknown = JSON.parse(lines[0] ?? '');
+  assert.ok(typeof line === 'object' && line !== null && 'reason' in line && 'remedy' in line);
+  assert.equal(line.reason, 'connect_failure');
 });
