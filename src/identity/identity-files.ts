@@ -1,30 +1,84 @@
-import type { Clock, Logger, Watch } from '../core/index.ts';
-import type { Identity, IdentityPaths } from './identity.ts';
+import { type Clock, ConfigurationError, FolderWatch, type Logger, type Watch, WatchSource } from '../core/index.ts';
+import { type Identity, type IdentityPaths, loadIdentity } from './identity.ts';
 
 export interface IdentityFilesOptions {
   readonly clock: Clock;
   readonly log: Logger;
 }
 
-/** Stats `certificates.reload_ok` and `certificates.reload_failed`. */
+/**
+ * The identity as it stands in the files, re-read whenever one of them changes. A rotation replaces several files one after
+ * the other; what does not fit together (a new certificate beside the old key) is refused, and the last good identity stays.
+ *
+ * Stats `certificates.reload_ok` and `certificates.reload_failed`.
+ */
 export class IdentityFiles implements Watch<Identity> {
   /** Changes taken over, and changes refused, since the start. */
   reloadOk = 0;
   reloadFailed = 0;
   /** Why the files as they are now are not in use; `undefined` while they are. */
   lastError: string | undefined;
+  readonly #paths: IdentityPaths;
+  readonly #options: IdentityFilesOptions;
+  readonly #source: WatchSource<Identity>;
+  readonly #watch: FolderWatch;
 
   /** Throws a `ConfigurationError` as `loadIdentity` does. */
-  constructor(_paths: IdentityPaths, _options: IdentityFilesOptions) {}
+  constructor(paths: IdentityPaths, options: IdentityFilesOptions) {
+    this.#paths = paths;
+    this.#options = options;
+    const files = [paths.caCertPath, paths.clientCertPath, paths.clientKeyPath, ...(paths.crlPath === undefined ? [] : [paths.crlPath])];
+    // Before the first reading, so that no change falls between the two.
+    this.#watch = new FolderWatch(files, options.clock, () => void this.reload());
+    try {
+      this.#source = new WatchSource(loadIdentity(paths, options.clock));
+    } catch (error) {
+      this.#watch.close();
+      throw error;
+    }
+    this.#warn(this.#source.value);
+  }
+
   get value(): Identity {
-    throw new Error('not yet');
+    return this.#source.value;
   }
-  subscribe(_listener: (identity: Identity) => void): () => void {
-    throw new Error('not yet');
+
+  subscribe(listener: (identity: Identity) => void): () => void {
+    return this.#source.subscribe(listener);
   }
+
   /** Reads the files now (POST /reload). Returns false, and counts and logs, where the old identity was kept. */
   reload(): boolean {
-    throw new Error('not yet');
+    let next: Identity;
+    try {
+      next = loadIdentity(this.#paths, this.#options.clock);
+    } catch (error) {
+      this.#refuse(error);
+      return false;
+    }
+    this.lastError = undefined;
+    const { certPem, keyPem, caPem, crlPem } = this.#source.value;
+    // A touched file is no rotation: connections would be judged anew for nothing.
+    if (next.certPem === certPem && next.keyPem === keyPem && next.caPem === caPem && next.crlPem === crlPem) return true;
+    this.reloadOk++;
+    this.#options.log.info('certificates reloaded', { fingerprint: next.fingerprint, not_after: new Date(next.notAfterMs).toISOString() });
+    this.#warn(next);
+    this.#source.set(next);
+    return true;
   }
-  close(): void {}
+
+  close(): void {
+    this.#watch.close();
+  }
+
+  #refuse(error: unknown): void {
+    this.reloadFailed++;
+    const remedy = error instanceof ConfigurationError ? error.remedy : undefined;
+    this.lastError = error instanceof Error ? error.message : String(error);
+    this.#options.log.warning('certificates not reloaded, the last good ones stay', { why: this.lastError, remedy });
+  }
+
+  #warn({ warnings }: Identity): void {
+    for (const why of warnings) this.#options.log.warning('certificate', { why });
+  }
 }

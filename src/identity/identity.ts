@@ -1,6 +1,8 @@
-import type { X509Certificate } from 'node:crypto';
-import type { Clock } from '../core/index.ts';
-import type { RevocationLists } from './revocation.ts';
+import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { type Clock, ConfigurationError } from '../core/index.ts';
+import { readCertificateFields } from './certificate-fields.ts';
+import { combineRevocationLists, noRevocations, parseRevocationLists, type RevocationLists } from './revocation.ts';
 
 /** Where the identity of this sidecar is read from. */
 export interface IdentityPaths {
@@ -40,6 +42,132 @@ export interface Identity {
  * Reads and checks the files. Throws a `ConfigurationError` that names the file, the environment variable and the remedy where
  * one is missing, unreadable, empty, no PEM, encrypted or expired, and where the key does not match the certificate.
  */
-export const loadIdentity = (_paths: IdentityPaths, _clock: Clock): Identity => {
-  throw new Error('not yet');
+export const loadIdentity = (paths: IdentityPaths, clock: Clock): Identity => {
+  const caFile: IdentityFile = { variable: 'CA_CERT_PATH', path: paths.caCertPath };
+  const certFile: IdentityFile = { variable: 'CLIENT_CERT_PATH', path: paths.clientCertPath };
+  const keyFile: IdentityFile = { variable: 'CLIENT_KEY_PATH', path: paths.clientKeyPath };
+  const caPem = readText(caFile);
+  const certPem = readText(certFile);
+  const keyPem = readText(keyFile);
+  const nowMs = clock.wallNow();
+  const authorities = parseCertificates(caFile, caPem);
+  const leaf = parseCertificates(certFile, certPem)[0] as X509Certificate;
+  const key = parseKey(keyFile, keyPem);
+  if (!leaf.checkPrivateKey(key)) {
+    throw wrong(keyFile, `is not the key of the certificate in ${paths.clientCertPath}`, 'name the two files that were issued together');
+  }
+  checkDates(certFile, leaf, nowMs);
+  const usable = authorities.filter((authority) => authority.validToDate.getTime() > nowMs);
+  if (usable.length === 0) throw wrong(caFile, 'holds only authorities that have expired', 'make a new authority ("outrider certs init")');
+  const fields = readCertificateFields(leaf.raw);
+  const [uri, second] = fields.uris;
+  return {
+    certPem,
+    keyPem,
+    caPem,
+    ...readRevocations(paths.crlPath, nowMs),
+    leaf,
+    notAfterMs: leaf.validToDate.getTime(),
+    fingerprint: leaf.fingerprint256.replaceAll(':', '').toLowerCase(),
+    ...(uri !== undefined && second === undefined && uri.startsWith('spiffe://') ? { spiffeId: uri } : {}),
+    dnsNames: fields.dnsNames,
+    authorities,
+    warnings: warningsOf(leaf, authorities),
+  };
+};
+
+interface IdentityFile {
+  readonly variable: string;
+  readonly path: string;
+}
+
+const makeThem = 'make the certificates with certs-scripts/generate-certs.sh, or correct the variable';
+
+const wrong = ({ variable, path }: IdentityFile, what: string, remedy: string, cause?: unknown): ConfigurationError =>
+  new ConfigurationError(`${variable}: ${path} ${what}`, { remedy, cause });
+
+const readText = (file: IdentityFile): string => {
+  let text: string;
+  try {
+    text = readFileSync(file.path, 'utf8');
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : undefined;
+    if (code === 'ENOENT') throw wrong(file, 'does not exist', makeThem, error);
+    if (code === 'EACCES') {
+      const remedy = `let user ${process.getuid?.() ?? 'of this process'} read it (chown or chmod), or run the sidecar as its owner`;
+      throw wrong(file, 'cannot be read: permission denied', remedy, error);
+    }
+    if (code === 'EISDIR') throw wrong(file, 'is a folder', 'name the PEM file in it', error);
+    throw wrong(file, `cannot be read: ${error instanceof Error ? error.message : String(error)}`, makeThem, error);
+  }
+  if (text.trim() === '') throw wrong(file, 'is empty', makeThem);
+  return text;
+};
+
+const parseCertificates = (file: IdentityFile, pem: string): readonly X509Certificate[] => {
+  const blocks = pem.match(/-----BEGIN (?:TRUSTED )?CERTIFICATE-----[\s\S]*?-----END (?:TRUSTED )?CERTIFICATE-----/g) ?? [];
+  if (blocks.length === 0)
+    throw wrong(
+      file,
+      'holds no certificate (-----BEGIN CERTIFICATE-----)',
+      'name a PEM file; DER is converted with "openssl x509 -inform der"',
+    );
+  return blocks.map((block, i) => {
+    try {
+      return new X509Certificate(block);
+    } catch (error) {
+      throw wrong(file, `holds a certificate that cannot be read (the ${i + 1}. of ${blocks.length})`, makeThem, error);
+    }
+  });
+};
+
+const parseKey = (file: IdentityFile, pem: string): KeyObject => {
+  if (/ENCRYPTED/.test(pem))
+    throw wrong(file, 'is encrypted', 'decrypt it ("openssl pkey -in key -out plain"): there is nobody to ask for a passphrase');
+  try {
+    return createPrivateKey(pem);
+  } catch (error) {
+    throw wrong(file, 'holds no private key that can be read (PEM)', makeThem, error);
+  }
+};
+
+const checkDates = (file: IdentityFile, leaf: X509Certificate, nowMs: number): void => {
+  if (leaf.validToDate.getTime() <= nowMs) throw wrong(file, `has expired on ${leaf.validTo}`, 'issue a new one ("outrider certs issue")');
+  if (leaf.validFromDate.getTime() > nowMs)
+    throw wrong(file, `is not valid before ${leaf.validFrom}`, 'compare the clock of this machine with the one that issued it');
+};
+
+const readRevocations = (path: string | undefined, nowMs: number): { readonly crlPem?: string; readonly revocations: RevocationLists } => {
+  if (path === undefined) return { revocations: noRevocations };
+  const file: IdentityFile = { variable: 'CRL_PATH', path };
+  const crlPem = readText(file);
+  try {
+    const lists = parseRevocationLists(crlPem);
+    // OpenSSL refuses everybody when a list has expired: better the last good one.
+    const expired = lists.find((list) => list.nextUpdateMs <= nowMs);
+    if (expired !== undefined) throw wrong(file, `has expired on ${new Date(expired.nextUpdateMs).toISOString()}`, 'publish a new list');
+    return { crlPem, revocations: combineRevocationLists(lists) };
+  } catch (error) {
+    if (error instanceof ConfigurationError) throw error;
+    throw wrong(
+      file,
+      `holds no revocation list that can be read: ${error instanceof Error ? error.message : String(error)}`,
+      'name a PEM file of lists',
+      error,
+    );
+  }
+};
+
+const clientAuthId = '1.3.6.1.5.5.7.3.2';
+const serverAuthId = '1.3.6.1.5.5.7.3.1';
+
+const warningsOf = (leaf: X509Certificate, authorities: readonly X509Certificate[]): readonly string[] => {
+  const warnings: string[] = [];
+  const usage = (leaf.keyUsage as readonly string[] | undefined) ?? [];
+  if (!usage.includes(clientAuthId)) warnings.push('our certificate lacks extended key usage clientAuth: peers will refuse our calls');
+  if (!usage.includes(serverAuthId)) warnings.push('our certificate lacks extended key usage serverAuth: peers will refuse to call us');
+  if (!authorities.some((authority) => leaf.checkIssued(authority))) {
+    warnings.push('our certificate was not issued by an authority of CA_CERT_PATH: peers of this mesh may refuse it');
+  }
+  return warnings;
 };

@@ -1,3 +1,13 @@
+export {
+  CertificateAuthority,
+  checkServiceName,
+  checkTrustDomain,
+  type IssuedCertificate,
+  type LeafRequest,
+  serviceNames,
+} from './authority.ts';
+export { type KeyType, keyTypes } from './certificate-builder.ts';
+export { type AuthorityChoice, certificatePaths, issueInto, meshClientName, openAuthority } from './certificate-folder.ts';
 export { describeHandshakeFailure, type HandshakeFailure } from './handshake-failure.ts';
 export { type Identity, type IdentityPaths, loadIdentity } from './identity.ts';
 export { IdentityFiles, type IdentityFilesOptions } from './identity-files.ts';

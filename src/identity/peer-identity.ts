@@ -1,4 +1,6 @@
 import type { X509Certificate } from 'node:crypto';
+import { readCertificateFields } from './certificate-fields.ts';
+import { hexOf } from './der.ts';
 
 /** Who is at the other end, from its verified certificate. */
 export interface PeerIdentity {
@@ -19,6 +21,21 @@ export interface PeerIdentity {
   readonly issuer: string;
 }
 
-export const peerIdentityOf = (_certificate: X509Certificate): PeerIdentity => {
-  throw new Error('not yet');
+/** Reads a certificate that OpenSSL has accepted. Throws a `DerError` where it is malformed all the same. */
+export const peerIdentityOf = (certificate: X509Certificate): PeerIdentity => {
+  const fields = readCertificateFields(certificate.raw);
+  const [uri, second] = fields.uris;
+  return {
+    uriSans: fields.uris,
+    dnsSans: fields.dnsNames,
+    ipSans: fields.ipAddresses,
+    // SPIFFE X509-SVID 2: exactly one URI SAN.
+    ...(uri !== undefined && second === undefined && uri.startsWith('spiffe://') ? { spiffeId: uri } : {}),
+    // Node prints one attribute a line, most general first; RFC 2253 wants one line, most specific first.
+    subject: certificate.subject.split('\n').reverse().join(','),
+    fingerprint256: certificate.fingerprint256.replaceAll(':', '').toLowerCase(),
+    notAfterMs: certificate.validToDate.getTime(),
+    serial: fields.serial,
+    issuer: hexOf(fields.issuerDer),
+  };
 };

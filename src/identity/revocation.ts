@@ -1,6 +1,52 @@
+import { childrenOf, DerError, DerTag, hexOf, integerHex, readDer, timeMs } from './der.ts';
+
 /** What the authorities have taken back. */
 export interface RevocationLists {
   readonly size: number;
   /** @param issuer hex of the issuer's name (DER), @param serial hex, both as in `PeerIdentity`. */
   isRevoked(issuer: string, serial: string): boolean;
 }
+
+/** Nothing is revoked. */
+export const noRevocations: RevocationLists = { size: 0, isRevoked: () => false };
+
+/** One list, read (RFC 5280 5.1). Its signature is OpenSSL's to check, in the handshake. */
+export interface RevocationList {
+  /** Hex of the issuer's name (DER). */
+  readonly issuer: string;
+  /** Wall clock; infinite where the list does not say. */
+  readonly nextUpdateMs: number;
+  readonly serials: ReadonlySet<string>;
+}
+
+/** Reads every list of a PEM text. Throws a `DerError` where one is malformed or there is none. */
+export const parseRevocationLists = (pem: string): readonly RevocationList[] => {
+  const blocks = [...pem.matchAll(/-----BEGIN X509 CRL-----([\s\S]*?)-----END X509 CRL-----/g)];
+  if (blocks.length === 0) throw new DerError('no revocation list (-----BEGIN X509 CRL-----)');
+  return blocks.map(([, base64 = '']) => parseList(Buffer.from(base64, 'base64')));
+};
+
+const isTime = (tag: number): boolean => tag === DerTag.utcTime || tag === DerTag.generalizedTime;
+
+const parseList = (der: Uint8Array): RevocationList => {
+  const [tbs] = childrenOf(der);
+  if (tbs === undefined) throw new DerError('no revocation list');
+  const fields = readDer(tbs.content);
+  if (fields[0]?.tag === DerTag.integer) fields.shift();
+  const [, issuer, thisUpdate, ...rest] = fields;
+  if (issuer === undefined || thisUpdate === undefined) throw new DerError('no revocation list');
+  const nextUpdate = rest[0] !== undefined && isTime(rest[0].tag) ? rest.shift() : undefined;
+  const entries = rest[0]?.tag === DerTag.sequence ? readDer(rest[0].content) : [];
+  const serials = new Set<string>();
+  for (const entry of entries) {
+    const [serial] = readDer(entry.content);
+    if (serial !== undefined) serials.add(integerHex(serial));
+  }
+  return { issuer: hexOf(issuer.whole), nextUpdateMs: nextUpdate === undefined ? Number.POSITIVE_INFINITY : timeMs(nextUpdate), serials };
+};
+
+/** Several lists as one question. */
+export const combineRevocationLists = (lists: readonly RevocationList[]): RevocationLists => ({
+  size: lists.reduce((sum, { serials }) => sum + serials.size, 0),
+  isRevoked: (issuer, serial) => lists.some((list) => list.issuer === issuer && list.serials.has(serial)),
+});

@@ -1,0 +1,70 @@
+import { childrenOf, DerError, DerTag, hexOf, integerHex, objectId, readDer, readExtensions } from './der.ts';
+
+/** What decides about a certificate, read from its bytes. */
+export interface CertificateFields {
+  /** Lower-case hex without leading zeros. */
+  readonly serial: string;
+  /** The names as they stand, to be compared and copied byte by byte. */
+  readonly issuerDer: Uint8Array;
+  readonly subjectDer: Uint8Array;
+  /** Dotted identifier of the algorithm that signed it. */
+  readonly signatureAlgorithm: string;
+  readonly dnsNames: readonly string[];
+  readonly uris: readonly string[];
+  /** As Node prints addresses: `10.0.0.4`, `::1`. */
+  readonly ipAddresses: readonly string[];
+  /** Hex, where the certificate has one. */
+  readonly subjectKeyId: string | undefined;
+}
+
+const subjectAltNameId = '2.5.29.17';
+const subjectKeyIdId = '2.5.29.14';
+
+/** Reads `raw` of an `X509Certificate` (RFC 5280 4.1). Throws a `DerError` where it is malformed. */
+export const readCertificateFields = (raw: Uint8Array): CertificateFields => {
+  const [tbs, algorithm] = childrenOf(raw);
+  if (tbs === undefined || algorithm === undefined) throw new DerError('no certificate');
+  const fields = readDer(tbs.content);
+  // [0] version is left out by version 1.
+  if (fields[0]?.tag === 0xa0) fields.shift();
+  const [serial, , issuer, , subject] = fields;
+  const algorithmId = readDer(algorithm.content)[0];
+  if (serial === undefined || issuer === undefined || subject === undefined || algorithmId === undefined)
+    throw new DerError('no certificate');
+  const extensionsNode = fields.find((node) => node.tag === 0xa3);
+  const extensions = extensionsNode === undefined ? undefined : readExtensions(extensionsNode.content);
+  const keyId = extensions?.get(subjectKeyIdId);
+  return {
+    serial: integerHex(serial),
+    issuerDer: issuer.whole,
+    subjectDer: subject.whole,
+    signatureAlgorithm: objectId(algorithmId),
+    subjectKeyId: keyId === undefined ? undefined : hexOf(readDer(keyId.value)[0]?.content ?? new Uint8Array()),
+    ...readAltNames(extensions?.get(subjectAltNameId)?.value),
+  };
+};
+
+const readAltNames = (der: Uint8Array | undefined) => {
+  const dnsNames: string[] = [];
+  const uris: string[] = [];
+  const ipAddresses: string[] = [];
+  for (const { tag, content } of der === undefined ? [] : childrenOf(der)) {
+    if (tag === DerTag.dnsName) pushVisible(dnsNames, content);
+    else if (tag === DerTag.uri) pushVisible(uris, content);
+    else if (tag === DerTag.ipAddress) ipAddresses.push(...ipText(content));
+  }
+  return { dnsNames, uris, ipAddresses };
+};
+
+/** A name with NUL, white space, control characters or bytes beyond ASCII names nobody: it is left out, so that it can match nothing. */
+const pushVisible = (names: string[], content: Uint8Array): void => {
+  if (content.length > 0 && content.every((byte) => byte > 0x20 && byte < 0x7f)) names.push(Buffer.from(content).toString('latin1'));
+};
+
+const ipText = (content: Uint8Array): string[] => {
+  if (content.length === 4) return [content.join('.')];
+  if (content.length !== 16) return [];
+  const groups = hexOf(content).match(/.{4}/g) ?? [];
+  // The one canonical spelling (RFC 5952) comes from the URL parser.
+  return [new URL(`http://[${groups.join(':')}]`).hostname.slice(1, -1)];
+};
