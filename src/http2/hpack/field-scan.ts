@@ -123,7 +123,15 @@ export const copyBytes = (from: Uint8Array, start: number, end: number, target: 
     target.set(from.subarray(start, end), to);
     return;
   }
-  for (let at = start, out = to; at < end; at++, out++) target[out] = from[at]!;
+  let at = start;
+  let out = to;
+  for (const last = end - 3; at < last; at += 4, out += 4) {
+    target[out] = from[at]!;
+    target[out + 1] = from[at + 1]!;
+    target[out + 2] = from[at + 2]!;
+    target[out + 3] = from[at + 3]!;
+  }
+  for (; at < end; at++, out++) target[out] = from[at]!;
 };
 
 /** Are the ranges of equal length and content? */

@@ -62,17 +62,12 @@ export const huffmanDecode = (input: Uint8Array, start: number, end: number, tar
   let bits = 0;
   for (;;) {
     if (bits < windowBits) {
-      if (at + 1 < end) {
-        held = (held << 16) | (input[at]! << 8) | input[at + 1]!;
-        at += 2;
-        bits += 16;
-      } else {
-        if (at < end) {
-          held = (held << 8) | input[at++]!;
-          bits += 8;
-        }
-        if (bits < windowBits) break;
+      while (bits <= 23 && at < end) {
+        held = (held << 8) | input[at]!;
+        at = (at + 1) | 0;
+        bits = (bits + 8) | 0;
       }
+      if (bits < windowBits) break;
     }
     const pair = pairs[(held >>> (bits - windowBits)) & windowMask]!;
     if (pair !== 0) {
@@ -106,13 +101,14 @@ export const huffmanDecode = (input: Uint8Array, start: number, end: number, tar
   return bits <= 7 && (held & padding) === padding ? out : -1;
 };
 
+const byteOrOnes = (input: Uint8Array, at: number, end: number): number => (at < end ? input[at]! : 255);
+
 /** The symbol longer than a window that begins at `bit`; -1 for EOS and for a code that the end of the input cuts off. */
 const longSymbol = (input: Uint8Array, bit: number, end: number): number => {
   const at = bit >>> 3;
   const shift = bit & 7;
-  const byte = (i: number): number => (i < end ? input[i]! : 255);
-  const first = (byte(at) << 24) | (byte(at + 1) << 16) | (byte(at + 2) << 8) | byte(at + 3);
-  const word = ((first << shift) | (byte(at + 4) >>> (8 - shift))) >>> 0;
+  const first = (byteOrOnes(input, at, end) << 24) | (byteOrOnes(input, at + 1, end) << 16) | (byteOrOnes(input, at + 2, end) << 8);
+  const word = (((first | byteOrOnes(input, at + 3, end)) << shift) | (byteOrOnes(input, at + 4, end) >>> (8 - shift))) >>> 0;
   for (let length = windowBits + 1; length <= longest; length++) {
     const code = word >>> (32 - length);
     if (code >= codeLimit[length]!) continue;
