@@ -1,9 +1,13 @@
 import type { Clock, TimerWheel } from '../core/index.ts';
 import { HeaderBlock } from './header-block.ts';
 import type { Output } from './output.ts';
+import type { ReceiveWindow } from './receive-window.ts';
 
-const slabBytes = 64 * 1024;
-const pooledSlabs = 64;
+/** Most turns write little to each of many sockets; what writes more gets large slabs, so that a body is few writes. */
+const smallSlabBytes = 16 * 1024;
+const largeSlabBytes = 64 * 1024;
+const pooledSmallSlabs = 64;
+const pooledLargeSlabs = 16;
 const pooledBlocks = 1_024;
 
 /**
@@ -17,8 +21,11 @@ export class Engine {
   bufferedBytes = 0;
   /** Above it no connection gives its peer further credit. */
   readonly maxBufferedBytes: number;
-  readonly #slabs: Buffer[] = [];
+  readonly #smallSlabs: Buffer[] = [];
+  readonly #largeSlabs: Buffer[] = [];
   readonly #blocks: HeaderBlock[] = [];
+  /** Connections whose peers get no credit because too much is buffered elsewhere. */
+  readonly #starved = new Set<ReceiveWindow>();
   #dirty: Output[] = [];
   #flushing: Output[] = [];
   #flushScheduled = false;
@@ -29,15 +36,18 @@ export class Engine {
     this.maxBufferedBytes = maxBufferedBytes;
   }
 
-  /** A buffer for output, at least `bytes` long. */
-  takeSlab(bytes: number): Buffer {
-    if (bytes > slabBytes) return Buffer.allocUnsafeSlow(bytes);
-    return this.#slabs.pop() ?? Buffer.allocUnsafeSlow(slabBytes);
+  /** A buffer for output, at least `bytes` long; `large` where more than one was needed in this turn already. */
+  takeSlab(bytes: number, large: boolean): Buffer {
+    if (!large && bytes <= smallSlabBytes) return this.#smallSlabs.pop() ?? Buffer.allocUnsafeSlow(smallSlabBytes);
+    if (bytes <= largeSlabBytes) return this.#largeSlabs.pop() ?? Buffer.allocUnsafeSlow(largeSlabBytes);
+    return Buffer.allocUnsafeSlow(bytes);
   }
 
   /** Takes back what the kernel has accepted. Whoever returns a slab must not touch it again. */
   returnSlab(slab: Buffer): void {
-    if (slab.length === slabBytes && this.#slabs.length < pooledSlabs) this.#slabs.push(slab);
+    if (slab.length === smallSlabBytes) {
+      if (this.#smallSlabs.length < pooledSmallSlabs) this.#smallSlabs.push(slab);
+    } else if (slab.length === largeSlabBytes && this.#largeSlabs.length < pooledLargeSlabs) this.#largeSlabs.push(slab);
   }
 
   /** An empty header block. Its owner returns it once, or lets it go. */
@@ -48,6 +58,24 @@ export class Engine {
   returnBlock(block: HeaderBlock): void {
     block.reset();
     if (this.#blocks.length < pooledBlocks) this.#blocks.push(block);
+  }
+
+  /** Gives `window` its credit once less is buffered: nothing on its own connection may ever ask again. */
+  waitForBuffer(window: ReceiveWindow): void {
+    this.#starved.add(window);
+  }
+
+  /** Buffered DATA has left, or is dropped. */
+  unbuffer(bytes: number): void {
+    this.bufferedBytes -= bytes;
+    if (this.#starved.size > 0 && this.bufferedBytes < this.maxBufferedBytes) this.#feedStarved();
+  }
+
+  #feedStarved(): void {
+    for (const window of this.#starved) {
+      this.#starved.delete(window);
+      window.announce();
+    }
   }
 
   /** Asks for one write of everything that `output` holds, after all input of this turn has been read. */

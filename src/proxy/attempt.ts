@@ -10,24 +10,11 @@ import { type LocalReply, localReply } from './replies.ts';
 
 type BreakerResult = 'succeed' | 'fail' | 'neutral';
 
-class HoldDeadline extends Deadline {
-  readonly #attempt: Attempt;
-
-  constructor(attempt: Attempt) {
-    super();
-    this.#attempt = attempt;
-  }
-
-  override expire(): void {
-    this.#attempt.releaseHeld();
-  }
-}
-
 const timeoutBytes = new Uint8Array(longestGrpcTimeoutBytes);
 
 /**
  * One try of one call: an endpoint, a breaker's permit, a stream. It is the handler of the upstream stream, waits in the endpoint's
- * queue, and as a `Deadline` it is the per-try timeout. However it ends, it ends in `#conclude`, once; then the call decides what follows.
+ * queue, and as a `Deadline` it is the per-try timeout, then the end of the hold. However it ends, it ends in `#conclude`, once; then the call decides what follows.
  */
 export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
   waiterQueue: WaiterQueue | undefined = undefined;
@@ -45,7 +32,6 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
   #httpStatus = 0;
   /** Response headers that wait for DATA or trailers, since a failing status in trailers can still be tried again. */
   #held: HeaderBlock | undefined = undefined;
-  #holdDeadline: HoldDeadline | undefined = undefined;
 
   constructor(call: Call) {
     super();
@@ -140,9 +126,9 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
       return;
     }
     this.#held = stream.connection.keepBlock();
-    this.#holdDeadline = new HoldDeadline(this);
+    // From here on this is the deadline of the hold: the answer has begun, so the per-try timeout is over.
     const { wheel, clock } = call.proxy.engine;
-    wheel.arm(this.#holdDeadline, clock.now() + route.retryHeadersHoldMs);
+    wheel.arm(this, clock.now() + route.retryHeadersHoldMs);
   }
 
   onData(stream: Stream, bytes: Uint8Array, start: number, end: number, endStream: boolean): void {
@@ -179,9 +165,13 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
 
   // ---- time ----
 
-  /** The per-try timeout. */
+  /** The per-try timeout, or the end of a hold. */
   override expire(): void {
     const call = this.#call;
+    if (this.#held !== undefined) {
+      this.releaseHeld();
+      return;
+    }
     if (call.finished || this.#concluded || call.downstream.headersSent) return;
     const cluster = call.cluster as Cluster;
     cluster.stats.upstreamRqPerTryTimeout++;
@@ -199,7 +189,6 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
     this.#held = undefined;
     this.#commit(held);
     this.#call.proxy.engine.returnBlock(held);
-    if (this.#holdDeadline !== undefined) this.#call.proxy.engine.wheel.cancel(this.#holdDeadline);
   }
 
   /** The call ends, or goes on without this attempt: the server learns that nobody waits. */
@@ -292,7 +281,6 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
     this.#concluded = true;
     const { wheel, clock } = this.#call.proxy.engine;
     wheel.cancel(this);
-    if (this.#holdDeadline !== undefined) wheel.cancel(this.#holdDeadline);
     this.endpoint?.end(outcome);
     this.#report(result, clock.now());
   }
