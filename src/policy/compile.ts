@@ -10,9 +10,10 @@ import {
 } from './compile-routes.ts';
 import { type PolicyText, parseDocument } from './document.ts';
 import { lintRoutes, warnOfMissingTimeouts, warnOfUnknownClusters } from './lint.ts';
+import { PathIndex } from './path-index.ts';
 import { policyShape } from './policy-schema.ts';
 import { type Place, Problems } from './problems.ts';
-import { IndexedRouteTable, indexRoutes } from './route-table.ts';
+import { IndexedRouteTable } from './route-table.ts';
 import type { Read } from './shape.ts';
 import type { ClusterPolicy, DefaultAction, Direction, PolicyFileInfo, PolicyProblem, PolicyTable, Route } from './types.ts';
 
@@ -166,7 +167,7 @@ const compileRoutes = (
   const read = written.map((route) => compileRoute(route, defaults, problems)).filter((route) => route !== undefined);
   const compiled = order === 'longest_prefix' ? read.toSorted(bySpecificity) : read;
   const routes = withUniqueIds(compiled.map(({ route }) => route));
-  const index = indexRoutes(routes);
+  const index = new PathIndex(routes);
   lintRoutes({ direction: defaults.direction, routes: compiled, index, inheritedRetry }, problems);
   return { table: new IndexedRouteTable(routes, fallbackRoute(defaults), index), compiled };
 };

@@ -2,13 +2,13 @@ import { conditionsAfterSending, RetryOn } from '../resilience/index.ts';
 import type { CompiledRetry, CompiledRoute } from './compile-routes.ts';
 import type { PathIndex } from './path-index.ts';
 import type { Place, Problems } from './problems.ts';
-import type { ClusterPolicy, Direction } from './types.ts';
+import type { ClusterPolicy, Direction, Route } from './types.ts';
 
 /** Routes of one direction, in the order of evaluation. */
 export interface LintedRoutes {
   readonly direction: Direction;
   readonly routes: readonly CompiledRoute[];
-  readonly index: PathIndex;
+  readonly index: PathIndex<Route>;
   /** What routes inherit that write no retry policy. */
   readonly inheritedRetry: CompiledRetry | undefined;
 }
@@ -96,10 +96,10 @@ const warnIfUnreachable = ({ routes, index }: LintedRoutes, route: CompiledRoute
 };
 
 /** Positions of routes whose path matcher accepts every path that `route`'s accepts, as far as that is easily known. */
-const earlierMatches = ({ route }: CompiledRoute, position: number, index: PathIndex): readonly number[] => {
+const earlierMatches = ({ route }: CompiledRoute, position: number, index: PathIndex<Route>): readonly number[] => {
   switch (route.match.kind) {
     case 'path':
-      return index.find(route.match.path);
+      return [...index.positionsOf(route.match.path), ...index.prefixesOf(route.match.path), ...index.regexesOf(route.match.path)];
     case 'prefix':
       return [...index.prefixesOf(route.match.prefix), ...index.sameRegex(position)];
     case 'regex':

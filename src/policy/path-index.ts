@@ -4,22 +4,28 @@ import type { PathMatch } from './types.ts';
 /** A route, as far as finding it by path goes. */
 export interface IndexedMatch {
   readonly match: PathMatch;
-  /** Whether it matches whatever the headers are: nothing after it is ever reached by the same path. */
-  readonly unconditional: boolean;
+  /** Where there are none, it matches whatever the headers are: nothing after it is ever reached by the same path. */
+  readonly headers: readonly unknown[];
 }
 
 /** One node of the prefix tree; its label is what leads to it from its parent. */
-class PrefixNode {
+class PrefixNode<T> {
   label: string;
-  readonly children = new Map<number, PrefixNode>();
+  readonly children = new Map<number, PrefixNode<T>>();
   /** Positions of the routes whose prefix ends here, ascending. */
   positions: number[] = [];
   /** What a path gets that ends its walk here, where no whole path and no regular expression matches; made when first asked for. */
-  found: readonly number[] | undefined = undefined;
+  found: readonly T[] | undefined = undefined;
 
   constructor(label: string) {
     this.label = label;
   }
+}
+
+interface PathEntry<T> {
+  readonly positions: number[];
+  /** As of a prefix node. */
+  found: readonly T[] | undefined;
 }
 
 /** Answers longer than this are built anew each time: kept, they could take memory by the square of the number of routes. */
@@ -31,15 +37,15 @@ const nothing: readonly number[] = Object.freeze([]);
  * characters, regular expressions combined into one automaton. Ten thousand prefixes cost what ten do; a walk through a list
  * would make the last route of a long file the slowest.
  */
-export class PathIndex {
-  readonly #matches: readonly IndexedMatch[];
-  readonly #paths = new Map<string, { readonly positions: number[]; found: readonly number[] | undefined }>();
-  readonly #root = new PrefixNode('');
+export class PathIndex<T extends IndexedMatch> {
+  readonly #matches: readonly T[];
+  readonly #paths = new Map<string, PathEntry<T>>();
+  readonly #root = new PrefixNode<T>('');
   readonly #regexes = new RE2Set(RE2Set.ANCHOR_BOTH);
   readonly #regexPositions: number[] = [];
 
   /** @param matches in the order of evaluation; regular expressions have been compiled once before, so that they are right. */
-  constructor(matches: readonly IndexedMatch[]) {
+  constructor(matches: readonly T[]) {
     this.#matches = matches;
     matches.forEach(({ match }, position) => {
       if (match.kind === 'prefix') insert(this.#root, match.prefix, position);
@@ -55,13 +61,13 @@ export class PathIndex {
     if (this.#regexPositions.length > 0) this.#regexes.compile();
   }
 
-  /** Positions of the matches that accept `path`, ascending, up to and including the first unconditional one. Not to be changed. */
-  find(path: string): readonly number[] {
+  /** Matches that accept `path`, in their order, up to and including the first unconditional one. Not to be changed. */
+  find(path: string): readonly T[] {
     const exact = this.#paths.get(path);
-    const regexes = this.#regexPositions.length === 0 ? nothing : this.#matchRegexes(path);
+    const regexes = this.regexesOf(path);
     if (regexes.length === 0 && exact?.found !== undefined) return exact.found;
 
-    const trail: PrefixNode[] = [];
+    const trail: PrefixNode<T>[] = [];
     const deepest = walk(this.#root, path, trail);
     if (regexes.length === 0 && exact === undefined && deepest?.found !== undefined) return deepest.found;
     const found = this.#merge([...trail.map((node) => node.positions), exact?.positions ?? nothing, regexes]);
@@ -72,9 +78,14 @@ export class PathIndex {
     return found;
   }
 
+  /** Positions of the whole paths equal to `path`, ascending. */
+  positionsOf(path: string): readonly number[] {
+    return this.#paths.get(path)?.positions ?? nothing;
+  }
+
   /** Positions of the prefixes that `text` begins with, ascending. */
   prefixesOf(text: string): readonly number[] {
-    const trail: PrefixNode[] = [];
+    const trail: PrefixNode<T>[] = [];
     walk(this.#root, text, trail);
     return trail.flatMap((node) => node.positions).sort((a, b) => a - b);
   }
@@ -88,24 +99,27 @@ export class PathIndex {
     });
   }
 
-  #matchRegexes(path: string): readonly number[] {
+  /** Positions of the regular expressions that match all of `path`. */
+  regexesOf(path: string): readonly number[] {
+    if (this.#regexPositions.length === 0) return nothing;
     const matched = this.#regexes.match(path);
     return matched.length === 0 ? nothing : matched.map((id) => this.#regexPositions[id] as number);
   }
 
-  #merge(lists: readonly (readonly number[])[]): readonly number[] {
+  #merge(lists: readonly (readonly number[])[]): readonly T[] {
     const positions = lists.flat().sort((a, b) => a - b);
-    const last = positions.findIndex((position) => this.#matches[position]?.unconditional === true);
-    return last === -1 ? positions : positions.slice(0, last + 1);
+    const matches = positions.map((position) => this.#matches[position] as T);
+    const last = matches.findIndex(({ headers }) => headers.length === 0);
+    return Object.freeze(last === -1 ? matches : matches.slice(0, last + 1));
   }
 }
 
 const regexOf = (match: PathMatch | undefined): string | undefined => (match?.kind === 'regex' ? match.regex : undefined);
 
 /** Collects the nodes with routes on the way of `text` into `trail`; returns the last of them. */
-const walk = (root: PrefixNode, text: string, trail: PrefixNode[]): PrefixNode | undefined => {
-  let node: PrefixNode | undefined = root;
-  let deepest: PrefixNode | undefined;
+const walk = <T>(root: PrefixNode<T>, text: string, trail: PrefixNode<T>[]): PrefixNode<T> | undefined => {
+  let node: PrefixNode<T> | undefined = root;
+  let deepest: PrefixNode<T> | undefined;
   let at = 0;
   for (;;) {
     if (node.positions.length > 0) {
@@ -119,13 +133,13 @@ const walk = (root: PrefixNode, text: string, trail: PrefixNode[]): PrefixNode |
   }
 };
 
-const insert = (root: PrefixNode, prefix: string, position: number): void => {
+const insert = <T>(root: PrefixNode<T>, prefix: string, position: number): void => {
   let node = root;
   let at = 0;
   while (at < prefix.length) {
     const child = node.children.get(prefix.charCodeAt(at));
     if (child === undefined) {
-      const leaf = new PrefixNode(prefix.slice(at));
+      const leaf = new PrefixNode<T>(prefix.slice(at));
       node.children.set(prefix.charCodeAt(at), leaf);
       node = leaf;
       break;
@@ -138,8 +152,8 @@ const insert = (root: PrefixNode, prefix: string, position: number): void => {
 };
 
 /** Puts a node between `parent` and `child` that takes the first `length` characters of the child's label. */
-const split = (parent: PrefixNode, child: PrefixNode, length: number): PrefixNode => {
-  const middle = new PrefixNode(child.label.slice(0, length));
+const split = <T>(parent: PrefixNode<T>, child: PrefixNode<T>, length: number): PrefixNode<T> => {
+  const middle = new PrefixNode<T>(child.label.slice(0, length));
   parent.children.set(middle.label.charCodeAt(0), middle);
   child.label = child.label.slice(length);
   middle.children.set(child.label.charCodeAt(0), child);

@@ -5,25 +5,16 @@ import type { Route, RouteTable } from './types.ts';
 export class IndexedRouteTable implements RouteTable {
   readonly routes: readonly Route[];
   readonly fallback: Route;
-  readonly #index: PathIndex;
-  /** The routes of the positions that the index found; it hands out the same list for the same answer. */
-  readonly #answers = new WeakMap<readonly number[], readonly Route[]>();
+  readonly #index: PathIndex<Route>;
 
-  constructor(routes: readonly Route[], fallback: Route, index = indexRoutes(routes)) {
+  /** @param index of the same routes. */
+  constructor(routes: readonly Route[], fallback: Route, index = new PathIndex(routes)) {
     this.routes = Object.freeze([...routes]);
     this.fallback = fallback;
     this.#index = index;
   }
 
   candidates(path: string): readonly Route[] {
-    const positions = this.#index.find(path);
-    const known = this.#answers.get(positions);
-    if (known !== undefined) return known;
-    const routes = Object.freeze(positions.map((position) => this.routes[position] as Route));
-    this.#answers.set(positions, routes);
-    return routes;
+    return this.#index.find(path);
   }
 }
-
-export const indexRoutes = (routes: readonly Route[]): PathIndex =>
-  new PathIndex(routes.map(({ match, headers }) => ({ match, unconditional: headers.length === 0 })));
