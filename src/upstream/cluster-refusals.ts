@@ -10,14 +10,14 @@ export const tooManyRequests = ({ limits, name }: Cluster): MeshError =>
   refusal(
     'too_many_requests',
     `cluster "${name}": ${limits.requests.max} calls are in flight already (max_requests)`,
-    'Raise max_requests of the cluster, or find out why its calls take so long',
+    'raise max_requests of the cluster, or find out why its calls take so long',
   );
 
 export const noEndpoint = ({ endpointSet, name }: Cluster): MeshError =>
   refusal(
     'no_endpoint',
     `cluster "${name}" has no endpoint: ${endpointSet.error ?? `none is known (${endpointSet.source})`}`,
-    'Check that the service runs and is registered, and the endpoints of the cluster in the policy files',
+    'check that the service runs and is registered, and the endpoints of the cluster in the policy files',
   );
 
 /** @param endpoint `undefined`: all of them. */
@@ -30,6 +30,6 @@ export const circuitOpen = ({ breakers, name }: Cluster, endpoint: Endpoint | un
   return refusal(
     'circuit_open',
     `Circuit breaker OPEN: cluster "${name}"${places[breakers.scope]}`,
-    `It lets a probe through on its own; "outrider breaker reset ${name}" closes it at once`,
+    `it lets a probe through on its own; "outrider breaker reset ${name}" closes it at once`,
   );
 };

@@ -40,19 +40,19 @@ const failure = (
 ): MeshError => new MeshError(reason, `${where(target)}: ${why}`, { source: 'upstream', unprocessed: true, remedy, cause });
 
 const tcpProblems: Readonly<Record<string, readonly [string, string]>> = {
-  ECONNREFUSED: ['connection refused', 'Check that the service is running and listens on this port'],
-  EHOSTUNREACH: ['no route to the host', 'Check the address of the endpoint and the network between here and there'],
-  ENETUNREACH: ['the network is unreachable', 'Check the address of the endpoint and the network between here and there'],
-  ETIMEDOUT: ['the host does not answer', 'Check the address of the endpoint and the firewalls between here and there'],
-  ENOTFOUND: ['the name does not resolve', 'Check the name of the endpoint and the name server'],
-  ECONNRESET: ['the peer closed the connection', 'Check that the service behind this port speaks HTTP/2'],
-  EMFILE: ['this process has no file descriptor left', 'Raise the limit of open files (ulimit -n)'],
+  ECONNREFUSED: ['connection refused', 'check that the service is running and listens on this port'],
+  EHOSTUNREACH: ['no route to the host', 'check the address of the endpoint and the network between here and there'],
+  ENETUNREACH: ['the network is unreachable', 'check the address of the endpoint and the network between here and there'],
+  ETIMEDOUT: ['the host does not answer', 'check the address of the endpoint and the firewalls between here and there'],
+  ENOTFOUND: ['the name does not resolve', 'check the name of the endpoint and the name server'],
+  ECONNRESET: ['the peer closed the connection', 'check that the service behind this port speaks HTTP/2'],
+  EMFILE: ['this process has no file descriptor left', 'raise the limit of open files (ulimit -n)'],
 };
 
 /** The TCP connection did not come about. */
 export const tcpFailure = (target: ConnectTarget, error: Error): MeshError => {
   const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
-  const [why, remedy] = tcpProblems[code] ?? [error.message, 'Check the address of the endpoint and the network between here and there'];
+  const [why, remedy] = tcpProblems[code] ?? [error.message, 'check the address of the endpoint and the network between here and there'];
   return failure('connect_failure', target, code === '' ? why : `${why} (${code})`, remedy, error);
 };
 
@@ -60,9 +60,9 @@ export const tcpFailure = (target: ConnectTarget, error: Error): MeshError => {
 export const connectTimeout = (target: ConnectTarget, phase: ConnectPhase, timeoutMs: number): MeshError => {
   const missing = { tcp: 'TCP connection', tls: 'complete TLS handshake', settings: 'HTTP/2 SETTINGS' }[phase];
   const remedy = {
-    tcp: 'Check the address of the endpoint and the firewalls between here and there, or raise connect_timeout',
-    tls: 'Check that the service behind this port speaks TLS and is not overloaded, or raise connect_timeout',
-    settings: 'Check that the service behind this port speaks HTTP/2 and is not overloaded, or raise connect_timeout',
+    tcp: 'check the address of the endpoint and the firewalls between here and there, or raise connect_timeout',
+    tls: 'check that the service behind this port speaks TLS and is not overloaded, or raise connect_timeout',
+    settings: 'check that the service behind this port speaks HTTP/2 and is not overloaded, or raise connect_timeout',
   }[phase];
   return failure('connect_failure', target, `no ${missing} within ${formatDurationMs(timeoutMs)} (connect_timeout)`, remedy);
 };
@@ -82,15 +82,27 @@ export const peerRefusal = (target: ConnectTarget, refusal: PeerRefusal, stats: 
 };
 
 /** The socket was there, and closed or spoke something else before the peer's first SETTINGS. */
-export const settingsFailure = (target: ConnectTarget, why: string, tls: boolean): MeshError =>
+export const settingsFailure = (target: ConnectTarget, why: string): MeshError =>
   failure(
     'connect_failure',
     target,
     `no HTTP/2 connection: ${why}`,
-    tls
-      ? 'Check that the service behind this port speaks HTTP/2, and whether its log says that it refused our certificate'
-      : 'Check that the service behind this port speaks HTTP/2 without TLS (h2c), else take "tls: { mode: disable }" out of the cluster',
+    'check that the service behind this port speaks HTTP/2, with TLS or without as the cluster says',
   );
+
+/**
+ * The peer completed the handshake and closed before its first SETTINGS, without a TLS alert: so does a server that looks at our certificate
+ * by itself, such as another sidecar.
+ */
+export const closedAfterHandshake = (target: ConnectTarget, stats: ClusterStats): MeshError => {
+  countHandshake(stats, 'connection_error');
+  return failure(
+    'tls_handshake_failed',
+    target,
+    'the peer closed the connection right after the TLS handshake, most likely because it refuses our certificate',
+    'look for the reason in the log of the peer, and check our certificate with "outrider certs verify"',
+  );
+};
 
 /** TLS is wanted, and this sidecar has no certificate. */
 export const noIdentity = (target: ConnectTarget): MeshError =>
@@ -98,7 +110,7 @@ export const noIdentity = (target: ConnectTarget): MeshError =>
     'tls_handshake_failed',
     target,
     'this cluster is called with TLS, and the sidecar has no certificate',
-    'Set CA_CERT_PATH, CLIENT_CERT_PATH and CLIENT_KEY_PATH, or write "tls: { mode: disable }" in the cluster',
+    'set CA_CERT_PATH, CLIENT_CERT_PATH and CLIENT_KEY_PATH, or write "tls: { mode: disable }" in the cluster',
   );
 
 /** The call waited for a connection of an endpoint that is no longer one of the cluster's. */
@@ -117,5 +129,5 @@ export const tooManyPending = (target: ConnectTarget, limit: number): MeshError 
   new MeshError('too_many_pending', `${where(target)}: ${limit} calls wait for a connection already (max_pending_requests)`, {
     source: 'local',
     unprocessed: true,
-    remedy: 'Raise max_pending_requests or max_connections of the cluster, or find out why its endpoints are slow',
+    remedy: 'raise max_pending_requests or max_connections of the cluster, or find out why its endpoints are slow',
   });

@@ -245,7 +245,7 @@ export class Endpoint implements BalancerEndpoint, UpstreamConnectionOwner {
     this.#countGone();
     // A peer that opens and closes without ever admitting a stream would be connected to again and again.
     if (this.#capacityPerConnection === 0 && this.#ready.length + this.#connecting.size === 0) {
-      this.#failWaiters(settingsFailure(this.#target, 'the peer closed it before it admitted any stream', connection.peer !== undefined));
+      this.#failWaiters(settingsFailure(this.#target, 'the peer closed it before it admitted any stream'));
     }
     this.connectIfNeeded();
     this.#owner.onConnectionGone();

@@ -16,6 +16,7 @@ import type { ClusterStats } from './cluster-stats.ts';
 import {
   type ConnectPhase,
   type ConnectTarget,
+  closedAfterHandshake,
   connectTimeout,
   handshakeFailure,
   noIdentity,
@@ -274,15 +275,10 @@ export class UpstreamConnection implements ConnectionHandler {
 
   onClose(_connection: Connection, cause: ConnectionCloseCause): void {
     this.#keepalive?.stop();
-    const { stats, target } = this.#options;
+    const { stats } = this.#options;
     if (this.#state === 'connecting') {
       if (cause.kind === 'protocol') stats.upstreamCxProtocolError++;
-      const tlsRefusal = this.peer !== undefined && isTlsError(this.#socketError);
-      this.#fail(
-        tlsRefusal
-          ? handshakeFailure(target, this.#socketError as Error, stats)
-          : settingsFailure(target, cause.message, this.peer !== undefined),
-      );
+      this.#fail(this.#failureBeforeSettings(cause));
       return;
     }
     if (this.#state === 'closed') return;
@@ -292,6 +288,13 @@ export class UpstreamConnection implements ConnectionHandler {
     if (this.#closedHere || cause.kind === 'local') stats.upstreamCxDestroyLocal++;
     else stats.upstreamCxDestroyRemote++;
     this.#owner.onClosed(this);
+  }
+
+  #failureBeforeSettings(cause: ConnectionCloseCause): MeshError {
+    const { stats, target } = this.#options;
+    if (this.peer === undefined || (cause.kind !== 'peer' && cause.kind !== 'error')) return settingsFailure(target, cause.message);
+    // With TLS 1.3 this is where the refusal of our certificate arrives.
+    return isTlsError(this.#socketError) ? handshakeFailure(target, this.#socketError, stats) : closedAfterHandshake(target, stats);
   }
 
   #onSilence(): void {

@@ -118,7 +118,10 @@ export class TestWaiter extends StreamWaiter {
 }
 
 /** How a call ended. */
-export type Ending = { readonly kind: 'answered' } | { readonly kind: 'reset'; readonly code: number; readonly unprocessed: boolean };
+export type Ending =
+  | { readonly kind: 'answered' }
+  | { readonly kind: 'reset'; readonly code: number; readonly unprocessed: boolean }
+  | { readonly kind: 'unavailable'; readonly why: string };
 
 export class TestCall implements StreamHandler {
   stream: Stream | undefined;
@@ -137,7 +140,10 @@ export class TestCall implements StreamHandler {
       };
     });
     this.waiter = new TestWaiter((connection) => this.#open(connection));
-    this.started = this.waiter.settled;
+    this.started = this.waiter.settled.then(() => {
+      const { error } = this.waiter;
+      if (error !== undefined) this.#end({ kind: 'unavailable', why: error.message });
+    });
     const connection = endpoint.acquire(this.waiter);
     if (connection !== undefined) this.waiter.onConnection(connection);
   }
