@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import type {
   AdminViews,
   BreakerActionResult,
@@ -84,12 +83,3 @@ export const certificatesView = (
   authorities: { path: paths.caCertPath, pem: identity.caPem },
   chain: { path: paths.clientCertPath, pem: identity.certPem },
 });
-
-/** Version of the package, from the `package.json` beside `src` or `dist`. */
-export const packageVersion = (): string => {
-  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
-  const parsed: unknown = JSON.parse(text);
-  return typeof parsed === 'object' && parsed !== null && 'version' in parsed && typeof parsed.version === 'string'
-    ? parsed.version
-    : '0.0.0';
-};

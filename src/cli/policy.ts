@@ -1,6 +1,6 @@
 import { Command, CommanderError, Option } from 'commander';
 import { formatProblem, loadPolicies, type PolicyCompilation, policyJsonSchema } from '../policy/index.ts';
-import { ExitCode } from './program.ts';
+import { ExitCode } from './exit-code.ts';
 
 interface CheckOptions {
   readonly path: string;

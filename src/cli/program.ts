@@ -1,24 +1,17 @@
-import { readFileSync } from 'node:fs';
 import { Command, CommanderError, Option } from 'commander';
 import { ConfigurationError } from '../core/index.ts';
 import type { BreakerAction } from './admin-commands.ts';
 import { type CommandContext, CommandFailure } from './console.ts';
+import { ExitCode } from './exit-code.ts';
+import { packageVersion } from './package-version.ts';
 import { settingNames, settings } from './settings.ts';
-
-/** Exit codes of every command: 0 done, 1 failed, 2 wrong usage or configuration. */
-export const ExitCode = { done: 0, failed: 1, wrongUsage: 2 } as const;
-
-const readVersion = (): string => {
-  const manifest: unknown = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
-  return typeof manifest === 'object' && manifest !== null && 'version' in manifest ? String(manifest.version) : 'unknown';
-};
 
 /** Groups of commands that bring their own tree; loaded only when asked for, since forge and the policy parser cost start-up time. */
 const families = [
   {
     name: 'certs',
     description: 'make, renew and check the certificates of a mesh',
-    load: async () => (await import('./certs.ts')).certsCommand(),
+    load: async (context: CommandContext, finish: (code: number) => void) => (await import('./certs.ts')).certsCommand(context, finish),
   },
   {
     name: 'policy',
@@ -48,7 +41,7 @@ const variablesHelp = (): string => {
 const buildProgram = async (argv: readonly string[], context: CommandContext, finish: (code: number) => void): Promise<Command> => {
   const program = new Command('outrider')
     .description('A service-mesh sidecar for gRPC: mTLS, deadlines, retries, circuit breakers and a reason for every failed call.')
-    .version(readVersion(), '-V, --version', 'print the version')
+    .version(packageVersion(), '-V, --version', 'print the version')
     .helpOption('-h, --help', 'show help; "outrider help <command>" for one command')
     .showHelpAfterError('"outrider --help" lists the commands');
 
@@ -88,7 +81,7 @@ const buildProgram = async (argv: readonly string[], context: CommandContext, fi
   program.commandsGroup('Preparing:');
   for (const { name, description, load } of families) {
     const asked = argv.slice(0, 2).includes(name);
-    program.addCommand(asked ? (await load()).description(description) : new Command(name).description(description));
+    program.addCommand(asked ? (await load(context, finish)).description(description) : new Command(name).description(description));
   }
 
   program.commandsGroup('Looking into a running sidecar:');

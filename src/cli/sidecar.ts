@@ -7,8 +7,9 @@ import { type Identity, IdentityFiles } from '../identity/index.ts';
 import { emptyPolicyTable, PolicyFiles, type PolicyTable } from '../policy/index.ts';
 import { SidecarProxy } from '../proxy/index.ts';
 import { CallMetrics, ProcessStats, PrometheusExposition, StatRegistry } from '../telemetry/index.ts';
-import { actOnBreakers, certificatesView, clusterViews, packageVersion } from './admin-views.ts';
+import { actOnBreakers, certificatesView, clusterViews } from './admin-views.ts';
 import { type Environment, readSidecarConfiguration, type SidecarConfiguration } from './configuration.ts';
+import { packageVersion } from './package-version.ts';
 import { settingNames, settings } from './settings.ts';
 import { awaitStartupFiles } from './startup-wait.ts';
 

@@ -3,8 +3,9 @@ import { GrpcStatus, isGrpcContentType, longestGrpcTimeoutBytes, writeGrpcTimeou
 import { type Connection, ErrorCode, type HeaderBlock, type Stream, type StreamHandler, statusOf, Token } from '../http2/index.ts';
 import type { AttemptOutcome, Breaker } from '../resilience/index.ts';
 import type { Cluster, Endpoint, EndpointOutcome, StreamWaiter, WaiterQueue } from '../upstream/index.ts';
+import { replyToMissingStatus, replyToReset, statusIn } from './answers.ts';
 import type { BoundRoute } from './bound-table.ts';
-import { type Call, replyToMissingStatus, replyToReset, statusIn } from './call.ts';
+import type { Call } from './call.ts';
 import { sanitizeResponse } from './headers.ts';
 import { type LocalReply, localReply } from './replies.ts';
 

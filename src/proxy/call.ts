@@ -1,6 +1,6 @@
 import { Deadline, type Fate, type MeshError } from '../core/index.ts';
-import { GrpcStatus, parseGrpcStatus, statusFromHttp, statusFromReset, statusName } from '../grpc/index.ts';
-import { errorCodeName, type HeaderBlock, type Stream, type StreamHandler, Token } from '../http2/index.ts';
+import { GrpcStatus } from '../grpc/index.ts';
+import { type HeaderBlock, type Stream, type StreamHandler, Token } from '../http2/index.ts';
 import { type AttemptOutcome, type DeadlineReason, type GiveUpReason, RetryMachine } from '../resilience/index.ts';
 import type { Admission, Cluster, Endpoint } from '../upstream/index.ts';
 import { Attempt } from './attempt.ts';
@@ -353,34 +353,3 @@ export class Call extends Deadline implements StreamHandler {
 
 /** The caller's own timer and ours start at different moments: a cancellation so close to the deadline is the deadline. */
 const deadlineRaceMs = 5;
-
-/** What an attempt that was reset means, and what the caller is told if nothing more is tried. */
-export const replyToReset = (cluster: string, endpoint: string, stream: Stream, code: number): LocalReply => {
-  if (stream.connectionLost) {
-    return localReply(
-      'connection_lost',
-      `cluster ${cluster}: the connection to ${endpoint} was lost before the answer was complete (${stream.problem ?? 'closed'})`,
-    );
-  }
-  const why = stream.problem === undefined ? `reset the stream with ${errorCodeName(code)}` : `broke HTTP/2: ${stream.problem}`;
-  const status = stream.problem === undefined ? statusFromReset(code) : GrpcStatus.INTERNAL;
-  return localReply('upstream_reset', `cluster ${cluster}: ${endpoint} ${why}`, status);
-};
-
-/** Reads `grpc-status` of trailers or of a Trailers-Only answer: -1 where it is missing, UNKNOWN where it is no number. */
-export const statusIn = (block: HeaderBlock): number => {
-  const at = block.indexOf(Token.grpcStatus);
-  if (at < 0) return -1;
-  const status = parseGrpcStatus(block.bytes, block.valueStart[at] as number, block.valueEnd[at] as number);
-  return status < 0 ? GrpcStatus.UNKNOWN : status;
-};
-
-/** An answer without `grpc-status` (gRPC http-grpc-status-mapping). */
-export const replyToMissingStatus = (cluster: string, endpoint: string, httpStatus: number): LocalReply => {
-  const status = statusFromHttp(httpStatus);
-  return localReply(
-    'missing_status',
-    `cluster ${cluster}: ${endpoint} answered HTTP ${httpStatus} without grpc-status (taken as ${statusName(status)})`,
-    status,
-  );
-};
