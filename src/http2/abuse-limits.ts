@@ -34,8 +34,7 @@ export class FrameBudgets {
   dataFramesSent = 0;
   streamsOpened = 0;
   consecutiveEmptyFrames = 0;
-  /** PING and SETTINGS acknowledgements and resets since the socket was last empty. */
-  queuedControlFrames = 0;
+  consecutiveInformational = 0;
 
   /** WINDOW_UPDATE frames beyond what any reader of our DATA could have reason to send. */
   get tooManyWindowUpdates(): boolean {

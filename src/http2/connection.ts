@@ -10,6 +10,7 @@ import { FrameWriter } from './frame-writer.ts';
 import {
   clientPreface,
   defaultFrameBytes,
+  defaultTableBytes,
   defaultWindowBytes,
   ErrorCode,
   errorCodeName,
@@ -53,7 +54,10 @@ export interface ConnectionHandler {
 const pingBytes = 8;
 /** Our own pings by the first byte of their payload: each kind has at most one in flight. */
 const PingKind = { owner: 1, bandwidth: 2, drain: 3 } as const;
-const rememberedResets = 256;
+const fewestRememberedResets = 256;
+const mostRememberedResets = 16_384;
+/** Informational responses in a row, over all streams. */
+const mostInformational = 16;
 const closeGraceMs = 1_000;
 const drainRoundTripMs = 2_000;
 /** A stream younger than this that its peer resets looks like Rapid Reset; an older one like somebody who gave up. */
@@ -110,14 +114,20 @@ export class Connection {
   readonly #ownResets: TokenBucket;
   readonly #phaseDeadline = new PhaseDeadline(this);
   readonly #streams = new Map<number, Stream>();
-  readonly #resetIds = new Int32Array(rememberedResets);
+  /** Streams that we reset, of which the peer may not have heard. Made with the first one: most connections reset none. */
+  #resetIds: Int32Array | undefined;
   #resetCount = 0;
   #phase: Phase = 'preface';
   #prefaceBytes = 0;
+  #prefaceSent = false;
+  /** The peer has acknowledged our first SETTINGS: until then it may go by the defaults of RFC 9113. */
+  #settingsKnown = false;
   #block: HeaderBlock;
 
   #nextStreamId = 1;
   #lastPeerStreamId = 0;
+  #drainBegun = false;
+  #drainDebugData = '';
   #finalGoAway = false;
   #peerInitialWindow = defaultWindowBytes;
   #closeCause: ConnectionCloseCause | undefined;
@@ -156,7 +166,7 @@ export class Connection {
     this.#receiving = new ReceiveWindow(engine, options, this.#writer, this);
     this.#sender = new DataSender(this.#output, this, options.socketHighWaterBytes);
     this.#reader = new FrameReader(this, defaultFrameBytes);
-    this.#decoder = new HpackDecoder(options.headerTableBytes);
+    this.#decoder = new HpackDecoder(Math.max(options.headerTableBytes, defaultTableBytes));
     const nowMs = engine.clock.now();
     this.#peerResets = new TokenBucket(options.resetBurst, options.resetsPerSecond, nowMs);
     this.#ownResets = new TokenBucket(options.resetBurst, options.resetsPerSecond, nowMs);
@@ -164,7 +174,7 @@ export class Connection {
     if (role === 'client') this.#prefaceBytes = clientPreface.length;
     counters.connectionsTotal++;
     counters.connectionsActive++;
-    this.#sendPreface();
+    if (role === 'client') this.#sendPreface();
     engine.wheel.arm(this.#phaseDeadline, nowMs + options.prefaceTimeoutMs);
     socket.on('data', this.receive);
     socket.on('error', this.#onSocketError);
@@ -203,6 +213,7 @@ export class Connection {
   open(handler: StreamHandler, block: HeaderBlock, endStream: boolean): Stream {
     const stream = this.#addStream(this.#nextStreamId, handler);
     this.#nextStreamId += 2;
+    this.#budgets.streamsOpened++;
     this.sendHeaders(stream, block, endStream);
     return stream;
   }
@@ -226,7 +237,8 @@ export class Connection {
    * the real last id, then the end once all streams are done (RFC 9113 6.8). A client only stops opening streams.
    */
   drain(debugData: string): void {
-    if (this.closed || this.goingAway) return;
+    if (this.closed || this.#drainBegun) return;
+    this.#drainBegun = true;
     this.goingAway = true;
     if (this.role === 'client') {
       this.#sendGoAway(0, ErrorCode.noError, debugData);
@@ -239,8 +251,6 @@ export class Connection {
     this.#sendPing(PingKind.drain, 0);
     this.engine.wheel.arm(this.#phaseDeadline, this.engine.clock.now() + drainRoundTripMs);
   }
-
-  #drainDebugData = '';
 
   /** Ends the connection at once: GOAWAY, what is written goes out, streams hear `onReset`. */
   goAway(code: number, debugData: string): void {
@@ -256,7 +266,7 @@ export class Connection {
 
   sendHeaders(stream: Stream, block: HeaderBlock, endStream: boolean): void {
     stream.headersSent = true;
-    this.#writer.headers(stream.id, block, endStream);
+    this.#writeHeaders(stream, block, endStream);
     if (endStream) this.#localEnd(stream);
   }
 
@@ -270,7 +280,7 @@ export class Connection {
   sendTrailers(stream: Stream, block: HeaderBlock): void {
     stream.localEnded = true;
     if (stream.queuedBytes === 0) {
-      this.#writer.headers(stream.id, block, true);
+      this.#writeHeaders(stream, block, true);
       this.#localEnd(stream);
       return;
     }
@@ -284,16 +294,22 @@ export class Connection {
     const trailers = stream.pendingTrailers;
     if (trailers !== undefined) {
       stream.pendingTrailers = undefined;
-      this.#writer.headers(stream.id, trailers, true);
+      this.#writeHeaders(stream, trailers, true);
       this.engine.returnBlock(trailers);
     }
     if (stream.localEnded) this.#localEnd(stream);
   }
 
+  #writeHeaders(stream: Stream, block: HeaderBlock, endStream: boolean): void {
+    this.#writer.headers(stream.id, block, endStream);
+    this.#output.headerBlocks++;
+  }
+
   resetStream(stream: Stream, code: number): void {
-    this.#sendReset(stream.id, code);
     this.#receiving.release(stream);
-    this.#closeStream(stream);
+    this.#dropStream(stream);
+    this.#sendReset(stream.id, code);
+    this.#settle();
   }
 
   consume(stream: Stream, bytes: number): void {
@@ -305,8 +321,13 @@ export class Connection {
   /** Bytes from the socket. They are valid during the call only, so a reader may reuse its buffer. */
   readonly receive = (bytes: Uint8Array): void => {
     if (this.closed) return;
-    const at = this.#prefaceBytes < clientPreface.length ? this.#readPreface(bytes) : 0;
-    if (at >= 0) this.#reader.read(bytes, at, bytes.length);
+    let at = 0;
+    if (this.#prefaceBytes < clientPreface.length) {
+      at = this.#readPreface(bytes);
+      if (at < 0) return;
+      this.#sendPreface();
+    }
+    this.#reader.read(bytes, at, bytes.length);
   };
 
   onFramingError(code: number, message: string): void {
@@ -401,7 +422,7 @@ export class Connection {
       }
     }
     // Padding is never forwarded, so its credit goes back at once.
-    if (padding > 0) stream.unannouncedBytes += padding;
+    if (padding > 0) this.#receiving.refund(stream, padding);
     this.#dataStream = stream;
     this.#dataEndsStream = endStream;
   }
@@ -421,10 +442,11 @@ export class Connection {
   // ---- frames ----
 
   #readPreface(bytes: Uint8Array): number {
+    const earlier = this.#prefaceBytes;
     let at = 0;
     while (at < bytes.length && this.#prefaceBytes < clientPreface.length) {
       if (bytes[at] !== clientPreface[this.#prefaceBytes]) {
-        this.#answerForeignProtocol(bytes);
+        this.#answerForeignProtocol(earlier === 0 ? bytes : noBytes);
         return -1;
       }
       at++;
@@ -435,7 +457,7 @@ export class Connection {
 
   #answerForeignProtocol(bytes: Uint8Array): void {
     const beginning = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.length, 64)).toString('latin1');
-    if (this.#prefaceBytes === 0 && /^[A-Z]{3,10} /.test(beginning)) {
+    if (/^[A-Z]{3,10} /.test(beginning)) {
       // Said in the peer's own language, so that whoever points a browser or an HTTP/1.1 client here learns what is wrong.
       const text = 'This port speaks gRPC over HTTP/2 only. Use a gRPC client with prior knowledge of HTTP/2 (h2c) or TLS with ALPN h2.\n';
       this.#output.close();
@@ -500,6 +522,7 @@ export class Connection {
 
   #onBlock(streamId: number, bytes: Uint8Array, start: number, end: number, endStream: boolean, selfDependent: boolean): void {
     const { maxHeaderFields, maxHeaderListBytes } = this.options;
+    this.#budgets.consecutiveEmptyFrames = 0;
     const block = this.#block;
     block.reset();
     const problem = this.#decoder.decode(bytes, start, end, block, maxHeaderFields, maxHeaderListBytes);
@@ -534,8 +557,13 @@ export class Connection {
   }
 
   #onNewRequest(streamId: number, block: HeaderBlock, endStream: boolean, selfDependent: boolean): void {
-    // Beyond our final GOAWAY: the peer knows that it was not processed.
-    if (this.#finalGoAway) return;
+    if (this.#isBeyondGoAway(streamId)) return;
+    // A client has no more answers unread than streams open, two header blocks each; one that never reads must not fill the memory.
+    if (this.#output.headerBlocksInFlight > 4 * this.options.maxConcurrentStreams) {
+      this.counters.outboundFlood++;
+      this.#protocolError(ErrorCode.enhanceYourCalm, 'too many answers wait for a client that does not read');
+      return;
+    }
     this.#lastPeerStreamId = streamId;
     this.#budgets.streamsOpened++;
     if (this.#phase === 'first-request') {
@@ -576,12 +604,13 @@ export class Connection {
     if (status < 200) {
       // 1xx: consumed here; gRPC has no use for them (RFC 9113 8.1). 101 does not exist in HTTP/2.
       if (endStream || status === 101) this.#streamError(stream, ErrorCode.protocolError, 'an informational response that ends the stream');
-      else if (++this.#budgets.consecutiveEmptyFrames > 16) {
+      else if (++this.#budgets.consecutiveInformational > mostInformational) {
         this.counters.inboundEmptyFramesFlood++;
         this.#protocolError(ErrorCode.enhanceYourCalm, 'too many informational responses');
       }
       return;
     }
+    this.#budgets.consecutiveInformational = 0;
     stream.headersReceived = true;
     stream.expectedBytes = contentLengthOf(block);
     if (endStream && stream.expectedBytes > 0) {
@@ -635,13 +664,19 @@ export class Connection {
     const hasty = stream !== undefined && nowMs - stream.openedAtMs < Math.min(stream.patienceMs, hastyResetMs);
     if (stream !== undefined) {
       this.#receiving.release(stream);
-      this.#closeStream(stream);
-      if (!(stream.remoteEnded && code === ErrorCode.noError)) stream.handler.onReset(stream, code, code === ErrorCode.refusedStream);
+      this.#dropStream(stream);
+      // A server that has answered in full may reset what is left of the request: that is no failure of the answer (RFC 9113 8.1).
+      const answered = this.role === 'client' && stream.remoteEnded && code === ErrorCode.noError;
+      if (!answered) stream.handler.onReset(stream, code, code === ErrorCode.refusedStream);
+    } else if (this.#isBeyondGoAway(streamId) || this.#wasReset(streamId)) {
+      // Many clients reset a stream whose answer came before their request was complete: that is our doing.
+      return;
     }
     if (this.role === 'server' && !this.#peerResets.take(hasty ? 1 : 0.25, nowMs)) {
       this.counters.rapidReset++;
       this.#protocolError(ErrorCode.enhanceYourCalm, 'too many streams were reset (rapid reset)');
     }
+    if (stream !== undefined) this.#settle();
   }
 
   #onSettings(flags: number, streamId: number, bytes: Uint8Array, start: number, end: number): void {
@@ -652,6 +687,7 @@ export class Connection {
     }
     if ((flags & Flag.ack) !== 0) {
       if (length !== 0) this.#protocolError(ErrorCode.frameSizeError, 'SETTINGS acknowledgement with a payload (RFC 9113 6.5)');
+      else this.#onSettingsAck();
       return;
     }
     if (length % 6 !== 0) {
@@ -663,19 +699,36 @@ export class Connection {
       this.#protocolError(ErrorCode.enhanceYourCalm, `more than ${this.options.maxSettingsEntries} SETTINGS entries`);
       return;
     }
+    const initialWindow = this.#peerInitialWindow;
     for (let at = start; at < end && !this.closed; at += 6) {
       this.#applySetting(((bytes[at] as number) << 8) | (bytes[at + 1] as number), readUint32(bytes, at + 2));
     }
-    if (this.closed) return;
-    if (this.#admitControlFrame()) this.#writer.settingsAck();
+    if (this.closed || !this.#admitControlFrame()) return;
+    // Before anything that relies on them: the peer goes by its new values from the acknowledgement on.
+    this.#writer.settingsAck();
     if (!this.ready) {
       this.ready = true;
-      this.#phase = this.role === 'server' ? 'first-request' : 'open';
-      if (this.role === 'server') this.engine.wheel.arm(this.#phaseDeadline, this.engine.clock.now() + this.options.firstRequestTimeoutMs);
-      else this.engine.wheel.cancel(this.#phaseDeadline);
+      this.#onFirstSettings();
       this.#handler.onReady(this);
     } else if (this.role === 'client') this.#handler.onCapacity(this);
+    if (this.#peerInitialWindow > initialWindow) {
+      for (const stream of [...this.#streams.values()]) this.#sender.onStreamCredit(stream);
+    }
     this.#sender.pump();
+  }
+
+  /** A drain that has begun meanwhile keeps its own deadline. */
+  #onFirstSettings(): void {
+    if (this.#phase !== 'preface') return;
+    this.#phase = this.role === 'server' ? 'first-request' : 'open';
+    if (this.role === 'server') this.engine.wheel.arm(this.#phaseDeadline, this.engine.clock.now() + this.options.firstRequestTimeoutMs);
+    else this.engine.wheel.cancel(this.#phaseDeadline);
+  }
+
+  #onSettingsAck(): void {
+    if (this.#settingsKnown) return;
+    this.#settingsKnown = true;
+    this.#decoder.setMaxTableBytes(this.options.headerTableBytes);
   }
 
   #applySetting(id: number, value: number): void {
@@ -724,7 +777,6 @@ export class Connection {
       }
       stream.sendWindow += delta;
     }
-    if (delta > 0) for (const stream of [...this.#streams.values()]) this.#sender.onStreamCredit(stream);
   }
 
   #onPing(flags: number, streamId: number, bytes: Uint8Array, start: number, end: number): void {
@@ -769,9 +821,9 @@ export class Connection {
     this.#handler.onGoAway(this, lastStreamId, code, debugData);
     if (this.role === 'client') {
       for (const stream of [...this.#streams.values()]) {
-        if (stream.id <= lastStreamId) continue;
+        if (stream.id <= lastStreamId || stream.closed) continue;
         this.#receiving.release(stream);
-        this.#closeStream(stream);
+        this.#dropStream(stream);
         stream.handler.onReset(stream, ErrorCode.refusedStream, true);
       }
     }
@@ -816,7 +868,9 @@ export class Connection {
   // ---- streams ----
 
   #addStream(id: number, handler: StreamHandler): Stream {
-    const stream = new Stream(this, id, handler, this.#peerInitialWindow, this.#receiving.streamWindowBytes, this.engine.clock.now());
+    const { streamWindowBytes } = this.#receiving;
+    const receiveWindow = this.#settingsKnown ? streamWindowBytes : Math.max(streamWindowBytes, defaultWindowBytes);
+    const stream = new Stream(this, id, handler, this.#peerInitialWindow, receiveWindow, this.engine.clock.now());
     this.#streams.set(id, stream);
     this.counters.streamsTotal++;
     this.counters.streamsActive++;
@@ -828,21 +882,28 @@ export class Connection {
     stream.localEnded = true;
     stream.endSent = true;
     if (stream.remoteEnded) this.#closeStream(stream);
-    else if (this.role === 'server') {
-      // RFC 9113 8.1: an answer that is complete before its request. NO_ERROR keeps the client from taking it for a failure.
-      this.#sendReset(stream.id, ErrorCode.noError);
-      this.#receiving.release(stream);
-      this.#closeStream(stream);
-    }
+    // RFC 9113 8.1: an answer that is complete before its request. NO_ERROR keeps the client from taking it for a failure.
+    else if (this.role === 'server' && !stream.closed) this.resetStream(stream, ErrorCode.noError);
   }
 
   #remoteEnd(stream: Stream): void {
     if (stream.endSent) this.#closeStream(stream);
   }
 
-  /** The one place where a stream becomes closed. */
   #closeStream(stream: Stream): void {
     if (stream.closed) return;
+    this.#dropStream(stream);
+    this.#settle();
+  }
+
+  /** What follows when a stream has gone, after its owner has heard of it: the connection's owner hears of the end of it last. */
+  #settle(): void {
+    if (this.goingAway) this.#closeWhenIdle();
+    else if (this.role === 'client' && !this.closed) this.#handler.onCapacity(this);
+  }
+
+  /** The one place where a stream becomes closed. `#settle` follows. */
+  #dropStream(stream: Stream): void {
     stream.closed = true;
     this.#streams.delete(stream.id);
     this.counters.streamsActive--;
@@ -851,8 +912,6 @@ export class Connection {
       this.engine.returnBlock(stream.pendingTrailers);
       stream.pendingTrailers = undefined;
     }
-    if (this.goingAway) this.#closeWhenIdle();
-    else if (this.role === 'client' && !this.closed) this.#handler.onCapacity(this);
   }
 
   /** The peer broke a rule of one stream. */
@@ -860,9 +919,10 @@ export class Connection {
     this.counters.rxMessagingError++;
     stream.problem = message;
     this.#receiving.release(stream);
-    this.#closeStream(stream);
-    this.#refuse(stream.id, code);
+    this.#dropStream(stream);
     stream.handler.onReset(stream, code, false);
+    this.#refuse(stream.id, code);
+    this.#settle();
   }
 
   #streamErrorById(streamId: number, code: number, message: string): void {
@@ -874,7 +934,9 @@ export class Connection {
 
   #onFrameForClosedStream(streamId: number, frame: string): void {
     if (this.#isIdle(streamId)) this.#protocolError(ErrorCode.protocolError, `${frame} on an idle stream (RFC 9113 5.1)`);
-    else if (this.role === 'server' && !this.#wasReset(streamId)) this.#refuse(streamId, ErrorCode.streamClosed);
+    else if (this.role === 'server' && !this.#isBeyondGoAway(streamId) && !this.#wasReset(streamId)) {
+      this.#refuse(streamId, ErrorCode.streamClosed);
+    }
   }
 
   /** A reset that the peer made us send: it has a budget of its own, since it costs as much as the peer's own resets. */
@@ -889,17 +951,38 @@ export class Connection {
   #isIdle(streamId: number): boolean {
     if (streamId === 0) return true;
     return this.role === 'server'
-      ? (streamId & 1) === 0 || streamId > this.#lastPeerStreamId
+      ? (streamId & 1) === 0 || (streamId > this.#lastPeerStreamId && !this.#finalGoAway)
       : (streamId & 1) === 0 || streamId >= this.#nextStreamId;
   }
 
+  /**
+   * A peer may send on a stream until it has read our reset. It counts a stream as open until then, so no more of them than it may have
+   * open can be unread at once: that many are remembered, and an honest peer is never taken for one that sends on closed streams.
+   */
+  #rememberReset(streamId: number): void {
+    const limit = this.role === 'server' ? this.options.maxConcurrentStreams : 0;
+    this.#resetIds ??= new Int32Array(Math.min(Math.max(limit, fewestRememberedResets), mostRememberedResets));
+    this.#resetIds[this.#resetCount++ % this.#resetIds.length] = streamId;
+  }
+
   #wasReset(streamId: number): boolean {
-    return this.#resetIds.includes(streamId);
+    return this.#resetIds?.includes(streamId) ?? false;
+  }
+
+  /** A stream that the peer opened beyond our final GOAWAY: the peer knows that it was not processed (RFC 9113 6.8). */
+  #isBeyondGoAway(streamId: number): boolean {
+    return this.#finalGoAway && (streamId & 1) === 1 && streamId > this.#lastPeerStreamId;
   }
 
   // ---- output ----
 
+  /**
+   * Ours (RFC 9113 3.4). A server waits with it for the client's first bytes, which come unasked, so that a client of another protocol
+   * can be answered in its own.
+   */
   #sendPreface(): void {
+    if (this.#prefaceSent) return;
+    this.#prefaceSent = true;
     const { options } = this;
     const settings: [number, number][] = [
       [SettingId.headerTableSize, options.headerTableBytes],
@@ -915,27 +998,27 @@ export class Connection {
 
   #sendReset(streamId: number, code: number): void {
     this.counters.txReset++;
-    this.#resetIds[this.#resetCount++ % rememberedResets] = streamId;
+    this.#rememberReset(streamId);
     if (this.#admitControlFrame()) this.#writer.rstStream(streamId, code);
   }
 
   /** Acknowledgements and resets queue up while the peer does not read: beyond a bound it is an attack (CVE-2019-9512, -9515). */
   #admitControlFrame(): boolean {
     if (this.closed) return false;
-    if (this.#output.inFlightBytes === 0) this.#budgets.queuedControlFrames = 0;
-    if (++this.#budgets.queuedControlFrames <= this.options.maxQueuedControlFrames) return true;
-    // One turn may bring many at once from an honest peer: only what a socket does not take counts.
-    if (this.#output.inFlightBytes === 0) return true;
+    this.#output.controlFrames++;
+    if (this.#output.controlFramesInFlight <= this.options.maxQueuedControlFrames) return true;
     this.counters.outboundControlFlood++;
     this.#protocolError(ErrorCode.enhanceYourCalm, 'too many control frames wait for a peer that does not read');
     return false;
   }
 
   #sendPing(kind: number, sequence: number): void {
+    this.#sendPreface();
     this.#writer.ping(kind << 24, sequence);
   }
 
   #sendGoAway(lastStreamId: number, code: number, debugData: string): void {
+    this.#sendPreface();
     this.counters.goAwaySent++;
     this.#writer.goAway(lastStreamId, code, debugData);
   }
@@ -1026,8 +1109,10 @@ export class Connection {
     this.counters.connectionsActive--;
     this.#ownerPing = undefined;
     for (const stream of [...this.#streams.values()]) {
+      // Its owner may have ended it on hearing of another one.
+      if (stream.closed) continue;
       this.#receiving.release(stream);
-      this.#closeStream(stream);
+      this.#dropStream(stream);
       stream.connectionLost = true;
       stream.problem = cause.message;
       stream.handler.onReset(stream, cause.code, false);
@@ -1049,6 +1134,8 @@ export class Connection {
     this.#finish({ kind: 'peer', code: ErrorCode.cancel, message });
   };
 }
+
+const noBytes = Buffer.alloc(0);
 
 /** A stream between its birth and the moment when the owner's `onRequest` has given it a handler. */
 const unowned: StreamHandler = { onHeaders() {}, onData() {}, onTrailers() {}, onReset() {}, onSent() {} };

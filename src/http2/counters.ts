@@ -12,6 +12,7 @@ export class Http2Counters {
   inboundPriorityFramesFlood = 0;
   inboundWindowUpdateFramesFlood = 0;
   outboundControlFlood = 0;
+  outboundFlood = 0;
   rapidReset = 0;
   continuationFlood = 0;
   settingsFlood = 0;
@@ -31,6 +32,7 @@ export class Http2Counters {
     emit('inbound_priority_frames_flood', this.inboundPriorityFramesFlood, false);
     emit('inbound_window_update_frames_flood', this.inboundWindowUpdateFramesFlood, false);
     emit('outbound_control_flood', this.outboundControlFlood, false);
+    emit('outbound_flood', this.outboundFlood, false);
     emit('rapid_reset', this.rapidReset, false);
     emit('continuation_flood', this.continuationFlood, false);
     emit('settings_flood', this.settingsFlood, false);

@@ -130,7 +130,8 @@ export class DataSender {
     this.pendingBytes -= count;
     if (!last && stream.sendWindow > 0) this.#enqueue(stream);
     stream.handler.onSent(stream, count);
-    if (last && !stream.closed) this.#owner.onDataSent(stream);
+    // Its owner may have ended it in `onSent`, or sent more that waits again.
+    if (last && !stream.closed && stream.queuedBytes === 0) this.#owner.onDataSent(stream);
   }
 
   #write(stream: Stream, bytes: Uint8Array, start: number, end: number, endStream: boolean): void {

@@ -77,6 +77,7 @@ export class FrameReader {
       this.#dataLeft = length - padding;
       this.#paddingLeft = padded ? padding - 1 : 0;
       this.#sink.onDataFrame(readUint31(bytes, at + 5), flags, length, padding);
+      if (this.#sink.closed) return end;
       return this.#readData(bytes, padded ? payload + 1 : payload, end);
     }
     if (end - payload < length) return -1;

@@ -65,6 +65,7 @@ export const errorCodeName = (code: number): string => errorNames[code] ?? `0x${
 export const frameHeaderBytes = 9;
 export const defaultWindowBytes = 65_535;
 export const defaultFrameBytes = 16_384;
+export const defaultTableBytes = 4_096;
 export const largestWindowBytes = 0x7fff_ffff;
 export const largestStreamId = 0x7fff_ffff;
 

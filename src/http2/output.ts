@@ -1,6 +1,13 @@
 import type { Duplex } from 'node:stream';
 import type { Engine } from './engine.ts';
 
+interface SlabInFlight {
+  readonly slab: Buffer;
+  readonly length: number;
+  readonly controlFrames: number;
+  readonly headerBlocks: number;
+}
+
 /**
  * Bytes on their way to one socket. Frames are written behind each other into one slab, and the slab goes out in one write at
  * the end of the turn: fewer system calls and TLS records are the larger part of what makes the engine cheap.
@@ -16,8 +23,13 @@ export class Output {
   readonly #engine: Engine;
   readonly #socket: Duplex;
   readonly #onWritten: () => void;
-  readonly #inFlight: Buffer[] = [];
-  readonly #inFlightLengths: number[] = [];
+  /** Acknowledgements and resets, and header blocks, since the last write. Whoever writes one counts it here. */
+  controlFrames = 0;
+  headerBlocks = 0;
+  /** The same for what the socket was given and the kernel has not accepted: flow control bounds none of them. */
+  controlFramesInFlight = 0;
+  headerBlocksInFlight = 0;
+  readonly #inFlight: SlabInFlight[] = [];
   #dirty = false;
   #closed = false;
 
@@ -32,10 +44,11 @@ export class Output {
   /** Makes room for `bytes` more. What does not fit behind the earlier frames starts a new slab. */
   reserve(bytes: number): void {
     if (this.length + bytes > this.bytes.length) {
+      const full = this.length > 0;
       this.#write();
       if (this.bytes.length < bytes) {
         if (this.bytes.length > 0) this.#engine.returnSlab(this.bytes);
-        this.bytes = this.#engine.takeSlab(bytes);
+        this.bytes = this.#engine.takeSlab(bytes, full);
       }
     }
     if (!this.#dirty) {
@@ -75,21 +88,26 @@ export class Output {
     const length = this.length;
     this.bytes = noBytes;
     this.length = 0;
+    const { controlFrames, headerBlocks } = this;
+    this.controlFrames = 0;
+    this.headerBlocks = 0;
     this.inFlightBytes += length;
-    this.#inFlight.push(slab);
-    this.#inFlightLengths.push(length);
+    this.controlFramesInFlight += controlFrames;
+    this.headerBlocksInFlight += headerBlocks;
+    this.#inFlight.push({ slab, length, controlFrames, headerBlocks });
     this.#socket.write(slab.length === length ? slab : slab.subarray(0, length), this.#onSlabWritten);
   }
 
   // Callbacks come in the order of the writes, so one function serves them all.
   readonly #onSlabWritten = (error?: Error | null): void => {
-    const slab = this.#inFlight.shift();
-    const length = this.#inFlightLengths.shift();
-    if (slab === undefined || length === undefined) return;
-    this.inFlightBytes -= length;
+    const written = this.#inFlight.shift();
+    if (written === undefined) return;
+    this.inFlightBytes -= written.length;
+    this.controlFramesInFlight -= written.controlFrames;
+    this.headerBlocksInFlight -= written.headerBlocks;
     // After an error the socket may still hold on to the memory: let the collector decide.
     if (error === undefined || error === null) {
-      this.#engine.returnSlab(slab);
+      this.#engine.returnSlab(written.slab);
       this.#onWritten();
     }
   };

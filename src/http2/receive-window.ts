@@ -67,15 +67,27 @@ export class ReceiveWindow {
     this.#announceIfLow();
   }
 
+  /** Bytes of a stream that are forwarded to nobody: their credit goes back at once. */
+  refund(stream: Stream, bytes: number): void {
+    stream.unannouncedBytes += bytes;
+    if (stream.unannouncedBytes * 2 >= this.streamWindowBytes) this.#announceStream(stream);
+  }
+
   /** The stream is gone, and so is what it held. */
   release(stream: Stream): void {
+    if (stream.heldBytes === 0) return;
     this.#unhold(stream, stream.heldBytes);
+    this.#announceIfLow();
   }
 
   /** Gives the connection's credit, where enough has come together to be worth a frame. */
   announce(): void {
     const { connectionWindowBytes, maxConnectionBufferBytes } = this.#options;
-    if (this.#owner.closed || this.#engine.bufferedBytes >= this.#engine.maxBufferedBytes) return;
+    if (this.#owner.closed) return;
+    if (this.#engine.bufferedBytes >= this.#engine.maxBufferedBytes) {
+      this.#engine.waitForBuffer(this);
+      return;
+    }
     const target = Math.min(connectionWindowBytes, maxConnectionBufferBytes - this.heldBytes);
     const increment = target - this.#windowBytes;
     if (increment < Math.min(connectionWindowBytes / 4, defaultWindowBytes)) return;
@@ -114,6 +126,6 @@ export class ReceiveWindow {
   #unhold(stream: Stream, bytes: number): void {
     stream.heldBytes -= bytes;
     this.heldBytes -= bytes;
-    this.#engine.bufferedBytes -= bytes;
+    this.#engine.unbuffer(bytes);
   }
 }

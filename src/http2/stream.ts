@@ -25,7 +25,7 @@ export interface StreamHandler {
 
 /**
  * One HTTP/2 stream, of either role. States are RFC 9113 5.1 told by two booleans: each side has ended its half or not; `closed`
- * is entered once, in `Connection.closeStream`.
+ * is entered once, in `Connection.#dropStream`.
  *
  * The public methods are the owner's; the fields below them belong to the connection.
  */
