@@ -71,6 +71,11 @@ export class CertificateAuthority {
     };
   }
 
+  /** The trust domain of a root that `create` made; of another authority nothing is known. */
+  get trustDomain(): string | undefined {
+    return /^O=(.+)\nCN=\1 root$/.exec(this.certificate.subject)?.[1];
+  }
+
   /** Makes a root that is valid for ten years and signs leaves only (path length 0). */
   static async create(options: { readonly trustDomain: string; readonly keyType: KeyType; readonly nowMs: number }): Promise<{
     readonly authority: CertificateAuthority;

@@ -15,10 +15,13 @@ export interface CertificateFields {
   readonly ipAddresses: readonly string[];
   /** Hex, where the certificate has one. */
   readonly subjectKeyId: string | undefined;
+  /** How many authorities may stand between this one and a leaf; `undefined` where nothing limits them. */
+  readonly pathLength: number | undefined;
 }
 
 const subjectAltNameId = '2.5.29.17';
 const subjectKeyIdId = '2.5.29.14';
+const basicConstraintsId = '2.5.29.19';
 
 /** Reads `raw` of an `X509Certificate` (RFC 5280 4.1). Throws a `DerError` where it is malformed. */
 export const readCertificateFields = (raw: Uint8Array): CertificateFields => {
@@ -40,8 +43,14 @@ export const readCertificateFields = (raw: Uint8Array): CertificateFields => {
     subjectDer: subject.whole,
     signatureAlgorithm: objectId(algorithmId),
     subjectKeyId: keyId === undefined ? undefined : hexOf(readDer(keyId.value)[0]?.content ?? new Uint8Array()),
+    pathLength: readPathLength(extensions?.get(basicConstraintsId)?.value),
     ...readAltNames(extensions?.get(subjectAltNameId)?.value),
   };
+};
+
+const readPathLength = (der: Uint8Array | undefined): number | undefined => {
+  const node = der === undefined ? undefined : childrenOf(der).find(({ tag }) => tag === DerTag.integer);
+  return node === undefined ? undefined : Number.parseInt(integerHex(node), 16);
 };
 
 const readAltNames = (der: Uint8Array | undefined) => {

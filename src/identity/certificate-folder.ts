@@ -8,9 +8,11 @@ import type { KeyType } from './certificate-builder.ts';
 /** The name of the certificate for clients that are no service: scripts, load generators, people with grpcurl. */
 export const meshClientName = 'mesh-client';
 
+const authorityName = 'ca';
+
 /** Where things lie in a folder of certificates: `ca/ca.crt`, `services/<name>.crt`, `mesh-client.crt`, each with its `-key.pem`. */
 export const certificatePaths = (folder: string, name: string): { readonly cert: string; readonly key: string } => {
-  if (name === 'ca') return { cert: join(folder, 'ca', 'ca.crt'), key: join(folder, 'ca', 'ca-key.pem') };
+  if (name === authorityName) return { cert: join(folder, 'ca', 'ca.crt'), key: join(folder, 'ca', 'ca-key.pem') };
   const base = name === meshClientName ? folder : join(folder, 'services');
   return { cert: join(base, `${name}.crt`), key: join(base, `${name}-key.pem`) };
 };
@@ -19,6 +21,8 @@ export interface AuthorityChoice {
   readonly trustDomain: string;
   readonly keyType: KeyType;
   readonly nowMs: number;
+  /** False: where there is no authority, that is an error. True by default. */
+  readonly mayCreate?: boolean;
 }
 
 /**
@@ -29,7 +33,7 @@ export const openAuthority = async (
   folder: string,
   options: AuthorityChoice,
 ): Promise<{ readonly authority: CertificateAuthority; readonly created: boolean }> => {
-  const { cert, key } = certificatePaths(folder, 'ca');
+  const { cert, key } = certificatePaths(folder, authorityName);
   const [hasCert, hasKey] = [existsSync(cert), existsSync(key)];
   if (hasCert && hasKey)
     return { authority: CertificateAuthority.load(read(cert), read(key), options.nowMs, { cert, key }), created: false };
@@ -37,6 +41,11 @@ export const openAuthority = async (
     const [there, missing] = hasCert ? [cert, key] : [key, cert];
     throw new ConfigurationError(`${there} is there, but ${missing} is missing: half an authority cannot sign`, {
       remedy: `bring ${missing} back from your backup, or choose another --output-dir so that a new authority is made`,
+    });
+  }
+  if (options.mayCreate === false) {
+    throw new ConfigurationError(`${folder} has no authority that could sign (${cert})`, {
+      remedy: `make one with "outrider certs init --output-dir ${folder}", or name another folder with --output-dir`,
     });
   }
   const { authority, issued } = await CertificateAuthority.create(options);
@@ -51,10 +60,20 @@ export const issueInto = async (
   request: LeafRequest,
 ): Promise<{ readonly cert: string; readonly key: string; readonly notAfterMs: number }> => {
   checkServiceName(request.name);
+  checkFileName(request.name);
   const paths = certificatePaths(folder, request.name);
   const issued = await authority.issue(request);
   writePair(paths, issued);
   return { ...paths, notAfterMs: issued.notAfterMs };
+};
+
+/** `ca` stands for the authority in a folder: a certificate of that name would take its place. Throws a `ConfigurationError`. */
+export const checkFileName = (name: string): void => {
+  if (name === authorityName) {
+    throw new ConfigurationError(`"${name}" is the name of the authority and cannot be that of a service`, {
+      remedy: 'choose another name',
+    });
+  }
 };
 
 const writePair = (paths: { readonly cert: string; readonly key: string }, issued: IssuedCertificate): void => {

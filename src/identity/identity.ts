@@ -2,6 +2,7 @@ import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { type Clock, ConfigurationError } from '../core/index.ts';
 import { readCertificateFields } from './certificate-fields.ts';
+import { certificateBlocks } from './pem.ts';
 import { combineRevocationLists, noRevocations, parseRevocationLists, type RevocationLists } from './revocation.ts';
 
 /** Where the identity of this sidecar is read from. */
@@ -105,7 +106,7 @@ const readText = (file: IdentityFile): string => {
 };
 
 const parseCertificates = (file: IdentityFile, pem: string): readonly X509Certificate[] => {
-  const blocks = pem.match(/-----BEGIN (?:TRUSTED )?CERTIFICATE-----[\s\S]*?-----END (?:TRUSTED )?CERTIFICATE-----/g) ?? [];
+  const blocks = certificateBlocks(pem);
   if (blocks.length === 0)
     throw wrong(
       file,

@@ -7,7 +7,13 @@ export {
   serviceNames,
 } from './authority.ts';
 export { type KeyType, keyTypes } from './certificate-builder.ts';
-export { type AuthorityChoice, certificatePaths, issueInto, meshClientName, openAuthority } from './certificate-folder.ts';
+export {
+  type CertificateCheck,
+  type CertificateFinding,
+  type CertificateQuestion,
+  checkCertificate,
+} from './certificate-check.ts';
+export { type AuthorityChoice, certificatePaths, checkFileName, issueInto, meshClientName, openAuthority } from './certificate-folder.ts';
 export { describeHandshakeFailure, type HandshakeFailure } from './handshake-failure.ts';
 export { type Identity, type IdentityPaths, loadIdentity } from './identity.ts';
 export { IdentityFiles, type IdentityFilesOptions } from './identity-files.ts';
