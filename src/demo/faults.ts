@@ -34,7 +34,7 @@ export const faultTitles: Readonly<Record<FaultKind, string>> = {
 const slowExpectation: Readonly<Record<DemoServiceName, string>> = {
   'auth-svc': 'its calls take 3 s and still succeed: their route allows 5 s',
   'learner-svc': 'its calls take 3 s and still succeed: their route allows 10 s',
-  'event-collector-svc': 'its calls end with route_timeout after 2 s, then circuit_open at once',
+  'event-collector-svc': 'its calls end after the 2 s that their route allows, with DEADLINE_EXCEEDED',
 };
 
 /** What one should see while a fault is on. */

@@ -97,6 +97,36 @@ test('wrong usage says what was meant on stderr and ends with 2', async () => {
   }
 });
 
+test('a sidecar that is configured wrongly says everything that is wrong, and ends with 2', async () => {
+  const { code, out, error } = await outrider(['sidecar'], {
+    SERVICE_NAME: 'auth-svc',
+    INBOUND_TLS: 'off',
+    GRPC_PORT: 'http',
+    DRAIN_TIMEOUT: '30',
+  });
+  assert.equal(code, 2);
+  assert.equal(out, '');
+  assert.equal(
+    error,
+    `error: the configuration has 2 problems:
+  GRPC_PORT: "http" is not allowed: expected a port from 0 to 65535 (0: the system chooses); write GRPC_PORT=50051
+  DRAIN_TIMEOUT: "30" is not allowed: expected a duration with its unit, 0s to 24h (units: ms, s, m, h); write DRAIN_TIMEOUT=30s
+"outrider sidecar --help" lists every variable
+`,
+  );
+});
+
+test('a sidecar whose files are missing names them, and ends with 2', async () => {
+  const { code, error } = await outrider(['sidecar'], {
+    SERVICE_NAME: 'auth-svc',
+    INBOUND_TLS: 'off',
+    POLICY_PATH: '/nowhere',
+    STARTUP_WAIT: '300ms',
+  });
+  assert.equal(code, 2);
+  assert.match(error, /missing after 300ms:\n {2}POLICY_PATH: \/nowhere: no such file or folder\n/);
+});
+
 test('commands that find no sidecar say where they looked and how to name another, and end with 1', async () => {
   const port = await freePort();
   const { code, error } = await outrider(['clusters'], { ADMIN_PORT: String(port), ADMIN_ADDRESS: '0.0.0.0' });
