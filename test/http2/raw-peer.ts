@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict';
 import type { Duplex } from 'node:stream';
+import type { TestContext } from 'node:test';
+import { VirtualClock } from '../../src/core/index.ts';
 import { HeaderBlock } from '../../src/http2/header-block.ts';
 import { HpackDecoder, HpackProblem } from '../../src/http2/hpack/decoder.ts';
-import { type Fields, requestFields, until } from './http2-bench.ts';
+import type { Http2Options } from '../../src/http2/index.ts';
+import { type Cut, type Fields, Party, quiesce, requestFields, until, wire } from './http2-bench.ts';
 
 /** RFC 9113 in numbers of our own: a wrong constant in the engine must not be wrong here too. */
 export const Type = {
@@ -78,11 +81,12 @@ export class RawPeer {
   #blockParts: Buffer[] = [];
   #blockFrame: RawFrame | undefined;
 
-  constructor(socket: Duplex, plainText = false) {
+  /** `skip` takes off what comes before the first frame. */
+  constructor(socket: Duplex, plainText = false, skip = (bytes: Buffer) => bytes) {
     this.socket = socket;
     socket.on('data', (bytes: Buffer) => {
       if (plainText) this.text = Buffer.concat([this.text, bytes]);
-      else this.#read(bytes);
+      else this.#read(skip(bytes));
     });
     socket.on('error', () => {});
     socket.on('close', () => {
@@ -217,3 +221,58 @@ export class RawPeer {
     this.#blocks.set(this.#blockFrame as RawFrame, block.toPairs());
   }
 }
+
+export interface RawOptions {
+  readonly options?: Partial<Http2Options>;
+  readonly cut?: Cut;
+  readonly clock?: VirtualClock;
+  /** The peer's first SETTINGS. */
+  readonly settings?: readonly (readonly [id: number, value: number])[];
+}
+
+const party = (t: TestContext, role: 'client' | 'server', { options, cut, clock = new VirtualClock() }: RawOptions) => {
+  const [peerEnd, engineEnd] = wire(cut);
+  const engine = new Party(engineEnd, role, clock, options);
+  t.after(async () => {
+    engine.connection.destroy();
+    peerEnd.destroy();
+    await quiesce(5);
+    assert.equal(engine.connection.heldBytes, 0, 'bytes held');
+    assert.equal(engine.engine.bufferedBytes, 0, 'bytes buffered');
+    assert.equal(engine.wheel.armed, 0, 'deadlines');
+    assert.equal(engine.owner.causes.length, 1, 'closed once');
+  });
+  return { peerEnd, engineEnd, engine, clock };
+};
+
+/** A server of the engine, and a raw client before its preface. */
+export const rawClientBeforePreface = (t: TestContext, raw: RawOptions = {}) => {
+  const { peerEnd, engineEnd, engine, clock } = party(t, 'server', raw);
+  return { peer: new RawPeer(peerEnd), server: engine, clock, peerEnd, engineEnd };
+};
+
+/** A server of the engine, and a raw client that has said its preface. */
+export const rawClient = async (t: TestContext, raw: RawOptions = {}) => {
+  const both = rawClientBeforePreface(t, raw);
+  both.peer.preface(raw.settings);
+  await both.peer.next(Type.SETTINGS);
+  both.peer.send(Type.SETTINGS, ACK, 0);
+  await until(() => both.server.connection.ready, 'the first SETTINGS');
+  return both;
+};
+
+/** A client of the engine, and a raw server that has said its SETTINGS. */
+export const rawServer = async (t: TestContext, raw: RawOptions = {}) => {
+  const { peerEnd, engineEnd, engine, clock } = party(t, 'client', raw);
+  // The preface is no frame: cut off before the frames are read.
+  let skipped = 0;
+  const peer = new RawPeer(peerEnd, false, (bytes) => {
+    const skip = Math.min(24 - skipped, bytes.length);
+    skipped += skip;
+    return bytes.subarray(skip);
+  });
+  peer.settings(raw.settings ?? []);
+  await until(() => engine.connection.ready, 'the first SETTINGS');
+  peer.send(Type.SETTINGS, ACK, 0);
+  return { peer, client: engine, clock, peerEnd, engineEnd };
+};
