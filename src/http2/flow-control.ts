@@ -54,7 +54,7 @@ export class DataSender {
       }
       if (at === end) return end - start;
     }
-    stream.pending ??= new PendingData();
+    stream.pending ??= new PendingData(stream.connection.engine);
     stream.pending.append(bytes, at, end);
     this.pendingBytes += end - at;
     if (endStream) stream.pendingEnd = true;

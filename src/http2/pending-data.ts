@@ -1,11 +1,14 @@
+import type { Engine } from './engine.ts';
+
 interface Chunk {
   readonly buffer: Buffer;
   start: number;
   end: number;
 }
 
-const smallestChunkBytes = 4 * 1024;
-const largestChunkBytes = 64 * 1024;
+/** Below this a chunk is made to measure; above, it is one of the engine's slabs. */
+const madeToMeasureBytes = 2 * 1024;
+const smallestChunkBytes = 256;
 
 /**
  * DATA of one stream that waits for its window. Small pieces share a chunk, so that a stream of one-byte messages costs about
@@ -15,6 +18,11 @@ export class PendingData {
   /** Bytes that wait. */
   length = 0;
   readonly #chunks: Chunk[] = [];
+  readonly #engine: Engine;
+
+  constructor(engine: Engine) {
+    this.#engine = engine;
+  }
 
   append(bytes: Uint8Array, start: number, end: number): void {
     this.length += end - start;
@@ -27,9 +35,10 @@ export class PendingData {
       from += room;
     }
     while (from < end) {
-      const size = Math.min(Math.max(end - from, smallestChunkBytes), largestChunkBytes);
-      const taken = Math.min(size, end - from);
-      const buffer = Buffer.allocUnsafeSlow(size);
+      const left = end - from;
+      const buffer =
+        left <= madeToMeasureBytes ? Buffer.allocUnsafeSlow(Math.max(left, smallestChunkBytes)) : this.#engine.takeSlab(0, false);
+      const taken = Math.min(left, buffer.length);
       buffer.set(bytes.subarray(from, from + taken));
       this.#chunks.push({ buffer, start: 0, end: taken });
       from += taken;
@@ -47,12 +56,16 @@ export class PendingData {
       first.start += taken;
       to += taken;
       left -= taken;
-      if (first.start === first.end) this.#chunks.shift();
+      if (first.start === first.end) {
+        this.#chunks.shift();
+        this.#engine.returnSlab(first.buffer);
+      }
     }
     this.length -= count;
   }
 
   clear(): void {
+    for (const { buffer } of this.#chunks) this.#engine.returnSlab(buffer);
     this.#chunks.length = 0;
     this.length = 0;
   }

@@ -74,7 +74,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
     if (call.finished) return;
     const { request, replay } = call;
     if (call.endsAtMs !== Number.POSITIVE_INFINITY && !this.#writeTimeout(request, call.endsAtMs)) {
-      call.expire();
+      call.endByDeadline();
       return;
     }
     const previous = call.machine?.previousAttempts ?? 0;

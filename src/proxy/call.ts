@@ -1,6 +1,6 @@
 import { Deadline, type Fate, type MeshError } from '../core/index.ts';
 import { GrpcStatus } from '../grpc/index.ts';
-import { type HeaderBlock, type Stream, type StreamHandler, Token } from '../http2/index.ts';
+import { type HeaderBlock, readUint32, type Stream, type StreamHandler, Token } from '../http2/index.ts';
 import { type AttemptOutcome, type DeadlineReason, type GiveUpReason, RetryMachine } from '../resilience/index.ts';
 import type { Admission, Cluster, Endpoint } from '../upstream/index.ts';
 import { Attempt } from './attempt.ts';
@@ -60,7 +60,6 @@ export class Call extends Deadline implements StreamHandler {
   #attempt: Attempt | undefined;
   #creditedBytes = 0;
   #retryTimer: CallTimer | undefined;
-  #idleTimer: CallTimer | undefined;
   #idleMs = 0;
   #lastActivityMs = 0;
 
@@ -79,16 +78,14 @@ export class Call extends Deadline implements StreamHandler {
 
   // ---- stages.ts drives these ----
 
-  armDeadline(): void {
-    if (this.endsAtMs !== Number.POSITIVE_INFINITY) this.proxy.engine.wheel.arm(this, this.endsAtMs);
-  }
-
-  armIdle(idleMs: number): void {
+  /** Arms the one timer of the call: for its deadline, and where `idleMs` is above 0 for its silence. */
+  armDeadline(idleMs: number): void {
     const { wheel, clock } = this.proxy.engine;
     this.#idleMs = idleMs;
-    this.#lastActivityMs = clock.now();
-    this.#idleTimer = new CallTimer(() => this.#onIdle());
-    wheel.arm(this.#idleTimer, this.#lastActivityMs + idleMs);
+    if (idleMs > 0) {
+      this.#lastActivityMs = clock.now();
+      wheel.arm(this, Math.min(this.endsAtMs, this.#lastActivityMs + idleMs));
+    } else if (this.endsAtMs !== Number.POSITIVE_INFINITY) wheel.arm(this, this.endsAtMs);
   }
 
   /** Begins the next attempt. Anything may have happened when this returns. */
@@ -152,6 +149,21 @@ export class Call extends Deadline implements StreamHandler {
 
   override expire(): void {
     if (this.finished) return;
+    if (this.#idleMs > 0) {
+      const { wheel, clock } = this.proxy.engine;
+      const nowMs = clock.now();
+      if (nowMs < this.endsAtMs) {
+        const idleDueMs = this.#lastActivityMs + this.#idleMs;
+        if (nowMs >= idleDueMs) this.#endIdle();
+        else wheel.arm(this, Math.min(this.endsAtMs, idleDueMs));
+        return;
+      }
+    }
+    this.endByDeadline();
+  }
+
+  /** The caller's deadline or the route's timeout has passed. */
+  endByDeadline(): void {
     const reason = this.deadlineReason;
     const cluster = this.cluster as Cluster;
     cluster.stats.upstreamRqTimeout++;
@@ -172,14 +184,7 @@ export class Call extends Deadline implements StreamHandler {
     this.#lastActivityMs = this.proxy.engine.clock.now();
   }
 
-  #onIdle(): void {
-    if (this.finished) return;
-    const { wheel, clock } = this.proxy.engine;
-    const dueMs = this.#lastActivityMs + this.#idleMs;
-    if (clock.now() < dueMs) {
-      wheel.arm(this.#idleTimer as CallTimer, dueMs);
-      return;
-    }
+  #endIdle(): void {
     this.#abandon('neutral');
     this.reply(localReply('idle_timeout', `nothing was sent or received for ${this.#idleMs} ms; raise idle_timeout of ${this.#rule}`));
   }
@@ -264,7 +269,6 @@ export class Call extends Deadline implements StreamHandler {
     const { wheel } = proxy.engine;
     wheel.cancel(this);
     if (this.#retryTimer !== undefined) wheel.cancel(this.#retryTimer);
-    if (this.#idleTimer !== undefined) wheel.cancel(this.#idleTimer);
     if (this.machine !== undefined) {
       this.machine.finish();
       if (fate === 'ok' && this.machine.previousAttempts > 0) (this.cluster as Cluster).stats.upstreamRqRetrySuccess++;
@@ -328,6 +332,11 @@ export class Call extends Deadline implements StreamHandler {
   #keep(bytes: Uint8Array, start: number, end: number, limitBytes: number): void {
     if (start === end) return;
     const { replayBuffers } = this.proxy;
+    // The first message says how long it is: what will not fit is not copied to be thrown away.
+    if (this.replay?.length === 0 && messageBytes(bytes, start, end) > limitBytes) {
+      this.dropReplay();
+      return;
+    }
     if (this.replay !== undefined && replayBuffers.append(this.replay, bytes, start, end, limitBytes)) return;
     if (this.#attempt?.stream !== undefined) this.dropReplay();
     else {
@@ -353,3 +362,6 @@ export class Call extends Deadline implements StreamHandler {
 
 /** The caller's own timer and ours start at different moments: a cancellation so close to the deadline is the deadline. */
 const deadlineRaceMs = 5;
+
+/** Length of the gRPC message that begins at `start`, its five-byte prefix included; 0 where the prefix is not whole. */
+const messageBytes = (bytes: Uint8Array, start: number, end: number): number => (end - start < 5 ? 0 : 5 + readUint32(bytes, start + 1));

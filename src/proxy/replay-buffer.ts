@@ -1,6 +1,9 @@
 const smallestBytes = 1_024;
-const pooledBytes = 16 * 1_024;
-const pooledBuffers = 256;
+const smallPooledBytes = 16 * 1_024;
+const smallPooledBuffers = 256;
+/** A few large ones wait as well: a busy route with large messages would otherwise allocate one for each. */
+const largePooledBytes = 128 * 1_024;
+const largePooledBuffers = 16;
 
 /** What one call has sent so far, so that another attempt can send it again. Comes from `ReplayBuffers`. */
 export class ReplayBuffer {
@@ -13,7 +16,8 @@ export class ReplayBuffer {
 /** All replay buffers of a process: pooled, and bounded together, so that retries can never eat the memory. */
 export class ReplayBuffers {
   readonly #maxBytes: number;
-  readonly #pool: ReplayBuffer[] = [];
+  readonly #small: ReplayBuffer[] = [];
+  readonly #large: ReplayBuffer[] = [];
   #usedBytes = 0;
 
   /** @param maxBytes of request bodies kept at once, over all calls. */
@@ -22,7 +26,7 @@ export class ReplayBuffers {
   }
 
   take(): ReplayBuffer {
-    return this.#pool.pop() ?? new ReplayBuffer();
+    return this.#small.pop() ?? new ReplayBuffer();
   }
 
   /** Appends, or returns false where the call's `limitBytes` or the process's bound would be exceeded: then nothing was appended. */
@@ -30,9 +34,7 @@ export class ReplayBuffers {
     const needed = buffer.length + end - start;
     if (needed > limitBytes || this.#usedBytes + end - start > this.#maxBytes) return false;
     if (needed > buffer.bytes.length) {
-      const grown = Buffer.allocUnsafeSlow(Math.max(needed, Math.min(buffer.bytes.length * 4, limitBytes)));
-      buffer.bytes.copy(grown, 0, 0, buffer.length);
-      buffer.bytes = grown;
+      this.#grow(buffer, needed, limitBytes);
     }
     buffer.bytes.set(start === 0 && end === bytes.length ? bytes : bytes.subarray(start, end), buffer.length);
     buffer.length = needed;
@@ -45,7 +47,18 @@ export class ReplayBuffers {
     this.#usedBytes -= buffer.length;
     buffer.length = 0;
     buffer.ended = false;
-    if (buffer.bytes.length <= pooledBytes && this.#pool.length < pooledBuffers) this.#pool.push(buffer);
+    const { length } = buffer.bytes;
+    if (length <= smallPooledBytes) {
+      if (this.#small.length < smallPooledBuffers) this.#small.push(buffer);
+    } else if (length <= largePooledBytes && this.#large.length < largePooledBuffers) this.#large.push(buffer);
+  }
+
+  #grow(buffer: ReplayBuffer, needed: number, limitBytes: number): void {
+    const waiting = needed > smallPooledBytes ? this.#large.pop() : undefined;
+    const size = Math.max(needed, Math.min(buffer.bytes.length * 4, limitBytes));
+    const grown = waiting !== undefined && waiting.bytes.length >= needed ? waiting.bytes : Buffer.allocUnsafeSlow(size);
+    buffer.bytes.copy(grown, 0, 0, buffer.length);
+    buffer.bytes = grown;
   }
 
   /** Bytes kept now: zero when nothing is in flight. */

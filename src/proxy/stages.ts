@@ -99,8 +99,7 @@ const deadline = (call: Call): boolean => {
   }
   call.endsAtMs = callDueMs(call.startMs, callerMs, route.timeoutMs);
   call.deadlineReason = deadlineReason(callerMs, route.timeoutMs);
-  call.armDeadline();
-  if (route.idleTimeoutMs > 0) call.armIdle(route.idleTimeoutMs);
+  call.armDeadline(route.idleTimeoutMs);
   return true;
 };
 
