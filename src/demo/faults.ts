@@ -86,12 +86,12 @@ const aftermathMs = demoRecoverySeconds * 1_000 + 5_000;
  * asked for.
  */
 export class Faults {
-  readonly #mesh: Pick<DemoMesh, 'killService' | 'startService' | 'order' | 'restartSidecar'>;
+  readonly #mesh: Pick<DemoMesh, 'killService' | 'startService' | 'order' | 'replaceByStranger' | 'removeStranger'>;
   readonly #now: () => number;
   readonly #episodes: Episode[] = [];
   #queue: Promise<void> = Promise.resolve();
 
-  constructor(mesh: Pick<DemoMesh, 'killService' | 'startService' | 'order' | 'restartSidecar'>, now: () => number) {
+  constructor(mesh: Pick<DemoMesh, 'killService' | 'startService' | 'order' | 'replaceByStranger' | 'removeStranger'>, now: () => number) {
     this.#mesh = mesh;
     this.#now = now;
   }
@@ -112,7 +112,7 @@ export class Faults {
 
   /**
    * Switches a fault on or off; harmless where it is so already. Resolves when it has taken effect, rejects where it could not.
-   * Switching is one thing at a time: a restart must not overtake the kill before it.
+   * Switching is one thing at a time: what comes back must not overtake its own going away.
    */
   switch(kind: FaultKind, service: DemoServiceName, on: boolean): Promise<void> {
     const current = this.#current(kind, service);
@@ -153,7 +153,7 @@ export class Faults {
         this.#mesh.order(service, { order: 'fail_every', calls: on ? 3 : 0 });
         return;
       case 'foreign':
-        await this.#mesh.restartSidecar(service, on ? 'stranger' : 'own');
+        await (on ? this.#mesh.replaceByStranger(service) : this.#mesh.removeStranger(service));
         return;
     }
   }

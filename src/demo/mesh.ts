@@ -56,9 +56,7 @@ export class DemoMesh {
   readonly #sidecars = new Map<MeshMember, Sidecar>();
   #identities: Readonly<Record<MeshMember, IdentityPaths>> | undefined;
   #strangers: Readonly<Record<MeshMember, IdentityPaths>> | undefined;
-  // What sidecars that a fault replaced had counted, and the CPU they had used.
-  #formerRetries = 0;
-  #formerCpuMs = 0;
+  readonly #strangerSidecars = new Map<DemoServiceName, Child>();
   #starting: Promise<void> | undefined;
   #stopped = false;
 
@@ -80,10 +78,10 @@ export class DemoMesh {
     this.#identities = await makeIdentities(join(this.#folder, 'certs'), meshMembers, clock);
     this.#strangers = await makeIdentities(join(this.#folder, 'certs-of-another-mesh'), meshMembers, clock);
     await Promise.all(demoServices.map((name) => this.startService(name)));
-    await Promise.all(meshMembers.map((name) => this.#startSidecar(name, 'own')));
+    await Promise.all(meshMembers.map((name) => this.#startSidecar(name)));
     for (const name of demoServices) this.#connectService(name);
     // The inbound ports are known only now. The sidecars watch the folder and take the policies up by themselves.
-    this.#writePolicies();
+    this.#writePolicies({});
     await this.#untilPoliciesArrive();
     for (const sidecar of this.#sidecars.values()) sidecar.cpuStartMs = cpuOf(sidecar);
   }
@@ -120,18 +118,22 @@ export class DemoMesh {
     await this.#services.get(name)?.child.kill();
   }
 
-  /** Restarts the sidecar of `name`, on the ports it had, with its own identity or with one of another mesh. */
-  async restartSidecar(name: DemoServiceName, identity: 'own' | 'stranger'): Promise<void> {
-    const former = this.#sidecarOf(name);
-    await this.#refresh(former).catch(() => {});
-    this.#formerCpuMs += cpuOf(former) - former.cpuStartMs;
-    this.#formerRetries += retriesOf(former.reading);
-    former.reading = new Map();
-    former.cpuStartMs = 0;
-    await former.child.stop(stopWithinMs);
-    await this.#startSidecar(name, identity, former.ports);
-    const started = this.#sidecarOf(name);
-    started.cpuStartMs = cpuOf(started);
+  /**
+   * Puts a sidecar with a certificate of another mesh in front of `name`, and points everybody's policies to it: whoever takes
+   * over an address has the place, but not the identity. The true sidecar stays where it is.
+   */
+  async replaceByStranger(name: DemoServiceName): Promise<void> {
+    const child = this.#spawnSidecar(`foreign sidecar of ${name}`, name, this.#strangers);
+    this.#strangerSidecars.set(name, child);
+    const { inbound } = portsOf(name, await child.ready());
+    this.#writePolicies({ [name]: inbound });
+  }
+
+  /** Points the policies back to the true sidecar, and ends the other. */
+  async removeStranger(name: DemoServiceName): Promise<void> {
+    this.#writePolicies({});
+    await this.#strangerSidecars.get(name)?.stop(stopWithinMs);
+    this.#strangerSidecars.delete(name);
   }
 
   /** Asks every sidecar for its state; one that does not answer just now keeps its last. */
@@ -142,14 +144,14 @@ export class DemoMesh {
 
   /** Attempts beyond the first, of all sidecars since the start. */
   get retries(): number {
-    let retries = this.#formerRetries;
+    let retries = 0;
     for (const { reading } of this.#sidecars.values()) retries += retriesOf(reading);
     return retries;
   }
 
   /** CPU of all sidecars since the mesh was ready; `undefined` where the system does not tell. */
   get cpuMs(): number | undefined {
-    let cpuMs = this.#formerCpuMs;
+    let cpuMs = 0;
     for (const sidecar of this.#sidecars.values()) {
       if (sidecar.child.pid === undefined) continue;
       if (readCpuMs(sidecar.child.pid) === undefined) return undefined;
@@ -160,17 +162,22 @@ export class DemoMesh {
 
   async stop(): Promise<void> {
     this.#stopped = true;
-    await Promise.all([...this.#sidecars.values()].map(({ child }) => child.stop(stopWithinMs)));
-    await Promise.all([...this.#services.values()].map(({ child }) => child.stop(stopWithinMs)));
+    const stop = (children: readonly Child[]): Promise<unknown> => Promise.all(children.map((child) => child.stop(stopWithinMs)));
+    await stop(this.#allSidecars);
+    await stop(Array.from(this.#services.values(), ({ child }) => child));
     // Certificates may still be written by a start that was interrupted.
     await this.#starting?.catch(() => {});
     rmSync(this.#folder, { recursive: true, force: true });
   }
 
+  get #allSidecars(): readonly Child[] {
+    return [...Array.from(this.#sidecars.values(), ({ child }) => child), ...this.#strangerSidecars.values()];
+  }
+
   /** For a process that ends by an error of its own and has no turn left to wait in. */
   abandon(): void {
     this.#stopped = true;
-    for (const { child } of [...this.#sidecars.values(), ...this.#services.values()]) child.abandon();
+    for (const child of [...this.#allSidecars, ...Array.from(this.#services.values(), ({ child }) => child)]) child.abandon();
     rmSync(this.#folder, { recursive: true, force: true });
   }
 
@@ -187,16 +194,23 @@ export class DemoMesh {
     });
   }
 
-  async #startSidecar(name: MeshMember, identity: 'own' | 'stranger', ports: Ports = { inbound: 0, outbound: 0, admin: 0 }): Promise<void> {
-    const paths = (identity === 'own' ? this.#identities : this.#strangers)?.[name];
+  async #startSidecar(name: MeshMember): Promise<void> {
+    const child = this.#spawnSidecar(`sidecar of ${name}`, name, this.#identities);
+    // Known before it is ready, so that `stop` also ends one that never became so.
+    this.#sidecars.set(name, { child, ports: { inbound: 0, outbound: 0, admin: 0 }, cpuStartMs: 0, reading: new Map() });
+    this.#sidecars.set(name, { child, ports: portsOf(name, await child.ready()), cpuStartMs: 0, reading: new Map() });
+  }
+
+  #spawnSidecar(label: string, name: MeshMember, identities: Readonly<Record<MeshMember, IdentityPaths>> | undefined): Child {
+    const paths = identities?.[name];
     if (paths === undefined) throw new Error(`no certificates were made for ${name}`);
     // The client's sidecar has no service behind it; port 9 (discard) is where nobody listens.
     const localPort = name === clientName ? 9 : (this.#services.get(name)?.port ?? 0);
-    const child = this.#spawn(`sidecar of ${name}`, ['sidecar'], {
+    return this.#spawn(label, ['sidecar'], {
       SERVICE_NAME: name,
-      GRPC_PORT: String(ports.inbound),
-      OUTBOUND_PORT: String(ports.outbound),
-      ADMIN_PORT: String(ports.admin),
+      GRPC_PORT: '0',
+      OUTBOUND_PORT: '0',
+      ADMIN_PORT: '0',
       LOCAL_SERVICE_PORT: String(localPort),
       CA_CERT_PATH: paths.caCertPath,
       CLIENT_CERT_PATH: paths.clientCertPath,
@@ -205,9 +219,6 @@ export class DemoMesh {
       POLICY_PATH: this.#policies,
       DRAIN_TIMEOUT: '2s',
     });
-    // Known before it is ready, so that `stop` also ends one that never became so.
-    this.#sidecars.set(name, { child, ports, cpuStartMs: 0, reading: new Map() });
-    this.#sidecars.set(name, { child, ports: portsOf(name, await child.ready()), cpuStartMs: 0, reading: new Map() });
   }
 
   #sidecarOf(name: MeshMember): Sidecar {
@@ -220,11 +231,10 @@ export class DemoMesh {
     this.order(name, { order: 'connect', address: `127.0.0.1:${this.#sidecarOf(name).ports.outbound}` });
   }
 
-  #writePolicies(): void {
-    const inbound = Object.fromEntries(demoServices.map((name) => [name, this.#sidecarOf(name).ports.inbound])) as Record<
-      DemoServiceName,
-      number
-    >;
+  /** Writes the policies with the inbound ports of the sidecars, or with those that take their place. */
+  #writePolicies(instead: Partial<Record<DemoServiceName, number>>): void {
+    const portOf = (name: DemoServiceName): number => instead[name] ?? this.#sidecarOf(name).ports.inbound;
+    const inbound = Object.fromEntries(demoServices.map((name) => [name, portOf(name)])) as Record<DemoServiceName, number>;
     const unfinished = join(this.#folder, 'mesh.yaml');
     writeFileSync(unfinished, policyText(inbound));
     renameSync(unfinished, join(this.#policies, 'mesh.yaml'));

@@ -5,7 +5,7 @@ import { Faults, parseFault } from '../../src/demo/faults.ts';
 /** A mesh that writes down what is done to it. */
 const recordedMesh = () => {
   const done: string[] = [];
-  const gate = { restart: Promise.resolve() };
+  const gate = { start: Promise.resolve() };
   return {
     done,
     gate,
@@ -13,10 +13,11 @@ const recordedMesh = () => {
       killService: async (name: string) => void done.push(`kill ${name}`),
       startService: async (name: string) => void done.push(`start ${name}`),
       order: (name: string, order: object) => void done.push(`${name} ${JSON.stringify(order)}`),
-      restartSidecar: async (name: string, identity: string) => {
-        await gate.restart;
-        done.push(`restart ${name} ${identity}`);
+      replaceByStranger: async (name: string) => {
+        await gate.start;
+        done.push(`replace ${name}`);
       },
+      removeStranger: async (name: string) => void done.push(`bring back ${name}`),
     },
   };
 };
@@ -62,23 +63,23 @@ test('each fault does what its name says, and undoes it', async () => {
     'learner-svc {"order":"delay","ms":0}',
     'learner-svc {"order":"fail_every","calls":3}',
     'learner-svc {"order":"fail_every","calls":0}',
-    'restart learner-svc stranger',
-    'restart learner-svc own',
+    'replace learner-svc',
+    'bring back learner-svc',
   ]);
 });
 
 test('switching twice is once, and a switch waits for the one before it', async () => {
   const { mesh, done, gate } = recordedMesh();
-  const restart = Promise.withResolvers<void>();
-  gate.restart = restart.promise;
+  const start = Promise.withResolvers<void>();
+  gate.start = start.promise;
   const faults = new Faults(mesh, () => 0);
   const first = faults.switch('foreign', 'auth-svc', true);
   await faults.switch('foreign', 'auth-svc', true);
   const second = faults.switch('kill', 'auth-svc', true);
   assert.deepEqual(done, []);
-  restart.resolve();
+  start.resolve();
   await Promise.all([first, second]);
-  assert.deepEqual(done, ['restart auth-svc stranger', 'kill auth-svc']);
+  assert.deepEqual(done, ['replace auth-svc', 'kill auth-svc']);
   assert.equal(faults.active.length, 2);
 });
 
