@@ -1,6 +1,6 @@
 import { suggest } from '../core/index.ts';
 import { defaultBackOff, parseRetryOn, type RetryPolicyOptions, retryOnWords } from '../resilience/index.ts';
-import { type CompiledHeaderMatcher, compileHeaderMatcher, compileRegex, regexText } from './header-matcher.ts';
+import { type CompiledHeaderMatcher, compileHeaderMatcher, compileRegex } from './header-matcher.ts';
 import type { Place, Problems } from './problems.ts';
 import type { inboundRouteShape, outboundRouteShape, retryPolicyShape } from './route-schema.ts';
 import type { Read } from './shape.ts';
@@ -173,7 +173,7 @@ const compileMatch = (written: NonNullable<RouteGroup['values']['match']>, probl
     warnOfSlash(values.path, written.placeOf('path'), problems);
     return { kind: 'path', path: values.path };
   }
-  return values.safe_regex === undefined || regex === undefined ? undefined : { kind: 'regex', regex: regexText(values.safe_regex) ?? '' };
+  return regex === undefined ? undefined : { kind: 'regex', regex: regex.pattern() };
 };
 
 const warnOfSlash = (text: string, place: Place, problems: Problems): void => {

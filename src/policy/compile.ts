@@ -107,6 +107,10 @@ const compileGroups = (groups: readonly PolicyGroup[], problems: Problems) => {
   };
 };
 
+/** Whether anything is said about endpoints, right or wrong. */
+const saysWhere = (written: { wrote(key: 'endpoints' | 'load_assignment' | 'dns' | 'consul' | 'http'): boolean }): boolean =>
+  (['endpoints', 'load_assignment', 'dns', 'consul', 'http'] as const).some((key) => written.wrote(key));
+
 /** What may be said once in all files together. */
 const singleOf = <T>(
   groups: readonly PolicyGroup[],
@@ -142,9 +146,8 @@ const compileClusters = (
     }
     places.set(name, place);
     clusters.set(name, policy);
-    const { endpoints } = policy;
-    const none = endpoints.kind === 'unwritten' || (endpoints.kind === 'static' ? endpoints.endpoints : endpoints.names).length === 0;
-    if (none) problems.warning(place, `cluster "${name}" has no endpoints: its calls end with no_endpoint`, 'add endpoints: ["host:port"]');
+    if (!saysWhere(listed ? written : written.value))
+      problems.warning(place, `cluster "${name}" has no endpoints: its calls end with no_endpoint`, 'add endpoints: ["host:port"]');
   }
   return clusters;
 };

@@ -194,9 +194,8 @@ class TreeBuilder {
       first.set(key, location);
       const value = this.build(pair.value as Node | null, here, depth + 1);
       if (value === undefined) continue;
-      // A key without a value has no place of its own.
-      const placed = pair.value === null || pair.value === undefined ? { ...value, location } : value;
-      entries.push({ key, location, value: placed });
+      // An explicit key without a value (`? key`) has no place of its own.
+      entries.push({ key, location, value: pair.value === null ? { ...value, location } : value });
     }
     return entries;
   }

@@ -31,7 +31,7 @@ export const readHostPort = (written: Placed<string>, problems: Problems): HostP
     return undefined;
   };
   if (isIP(value) === 6) return refuse(`"${value}" is an IPv6 address without brackets`, `write "[${value}]:port"`);
-  const parts = /^(?:\[([^\]]*)\]|([^:[\]]*))(?::(.*))?$/.exec(value);
+  const parts = /^(?:\[([^\]]*)\]|([^:[\]]*))(?::([^/]*))?$/.exec(value);
   if (parts === null) return refuse(`${JSON.stringify(value)} is not host:port`, 'write "host:port", without scheme and path');
   const [, bracketed, plain = '', portText] = parts;
   if (portText === undefined) return refuse(`"${value}" has no port`, `write "${value}:port"`);

@@ -1,7 +1,7 @@
 import { RE2JS, RE2JSException } from 're2js';
 import type { Problems } from './problems.ts';
 import type { headerMatchShape, regexShape } from './route-schema.ts';
-import type { Read } from './shape.ts';
+import type { Placed, Read } from './shape.ts';
 import type { HeaderMatcher } from './types.ts';
 
 type HeaderMatchGroup = Read<typeof headerMatchShape>;
@@ -16,13 +16,13 @@ export interface CompiledHeaderMatcher {
 }
 
 /** The text of a `safe_regex`, written short or long. */
-export const regexText = ({ value }: RegexValue): string | undefined => (typeof value === 'string' ? value : value.values.regex);
+export const regexText = (written: RegexValue): Placed<string> | undefined => ('values' in written ? written.values.regex : written);
 
 /** @returns `undefined` where it is none; why is then among `problems`. */
 export const compileRegex = (written: RegexValue, problems: Problems): RE2JS | undefined => {
-  const regex = regexText(written);
-  if (regex === undefined) return undefined;
-  const place = typeof written.value === 'string' ? written.place : { ...written.value.placeOf('regex'), location: written.place.location };
+  const text = regexText(written);
+  if (text === undefined) return undefined;
+  const { value: regex, place } = text;
   if (regex.length > longestRegex) {
     problems.error(place, `is longer than ${longestRegex} characters`, 'write several routes');
     return undefined;

@@ -2,7 +2,7 @@
  * Where a key belongs that was written elsewhere: pasted snippets often lose their surroundings. Only keys of one home that
  * people do misplace.
  */
-const homes: Readonly<Record<string, string>> = {
+export const homes: Readonly<Record<string, string>> = {
   timeout: 'routes[].route',
   idle_timeout: 'routes[].route',
   idempotent: 'routes[].route',

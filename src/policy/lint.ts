@@ -55,7 +55,8 @@ export const warnOfUnknownClusters = (
   problems: Problems,
 ): void => {
   for (const { cluster, place } of references) {
-    if (!clusters.has(cluster))
+    // One that is missing has been told.
+    if (cluster !== '' && !clusters.has(cluster))
       problems.warning(place, `cluster "${cluster}" is not defined: its calls end with no_cluster`, `define it under clusters:`);
   }
 };

@@ -2,24 +2,22 @@ import { field, group, later, refused, required } from './group.ts';
 import { homeOf } from './homes.ts';
 import { count, duration, either, flag, list, number, placed, text, word } from './shape.ts';
 
-const regexText = text('a regular expression (RE2) such as /acme\\.Billing/.*');
+const regexText = placed(text('a regular expression (RE2) such as /acme\\.Billing/.*'));
 const emptyGroup = (name: string, expected: string) => group(name, expected, {}, homeOf);
 /** Names travel in headers, statistics and log lines. */
 export const nameText = text('a name of visible characters without blanks', { pattern: /^[\x21-\x7e]{1,255}$/ });
 
-export const regexShape = placed(
-  either(
-    'scalar',
-    regexText,
-    group(
-      'safe_regex',
-      'a group with "regex:"',
-      {
-        regex: required(regexText, 'Regular expression in RE2 syntax; it must match the whole value'),
-        google_re2: field(emptyGroup('google_re2', '{}'), 'The only engine there is'),
-      },
-      homeOf,
-    ),
+export const regexShape = either(
+  'scalar',
+  regexText,
+  group(
+    'safe_regex',
+    'a group with "regex:"',
+    {
+      regex: required(regexText, 'Regular expression in RE2 syntax; it must match the whole value'),
+      google_re2: field(emptyGroup('google_re2', '{}'), 'The only engine there is'),
+    },
+    homeOf,
   ),
 );
 
