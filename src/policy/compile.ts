@@ -38,7 +38,7 @@ const defaultMaxConcurrentStreams = 1_000;
  * texts make the same table. Never throws for what is written in them.
  */
 export const compilePolicies = (texts: readonly PolicyText[]): PolicyCompilation => {
-  const problems = new Problems();
+  const problems = new Problems(texts.map(({ path }) => path));
   const files = texts.map(({ path, bytes }) => ({ path, sha256: sha256(bytes) }));
   const groups = texts
     .map((text) => parseDocument(text, problems))

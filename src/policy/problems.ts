@@ -11,14 +11,21 @@ const mostProblems = 200;
 
 /** Collects everything that is wrong, so that one run tells all of it. */
 export class Problems {
+  readonly #files: readonly string[];
   readonly #list: PolicyProblem[] = [];
   readonly #seen = new Set<string>();
   #errors = 0;
   #dropped = 0;
 
+  /** @param files in the order in which they are read. */
+  constructor(files: readonly string[]) {
+    this.#files = files;
+  }
+
   /** @param message what is wrong. @param remedy what to write instead. Both without a full stop. */
   error(place: Place, message: string, remedy: string): void {
-    if (this.#add({ severity: 'error', location: place.location, path: place.path, message, remedy })) this.#errors++;
+    this.#errors++;
+    this.#add({ severity: 'error', location: place.location, path: place.path, message, remedy });
   }
 
   warning(place: Place, message: string, remedy: string): void {
@@ -31,10 +38,9 @@ export class Problems {
 
   /** In the order of files, lines and columns. */
   list(): readonly PolicyProblem[] {
-    const files = [...new Set(this.#list.map((problem) => problem.location.file))];
     const sorted = this.#list.toSorted(
       (a, b) =>
-        files.indexOf(a.location.file) - files.indexOf(b.location.file) ||
+        this.#files.indexOf(a.location.file) - this.#files.indexOf(b.location.file) ||
         a.location.line - b.location.line ||
         a.location.column - b.location.column,
     );
@@ -44,15 +50,14 @@ export class Problems {
     return [...sorted, { severity: last.severity, location: last.location, path: '', message, remedy: 'mend the ones above first' }];
   }
 
-  #add(problem: PolicyProblem): boolean {
+  #add(problem: PolicyProblem): void {
     // What is reached through several aliases is written once, and told once.
     const { file, line, column } = problem.location;
     const key = `${problem.severity}\0${file}\0${line}\0${column}\0${problem.message}`;
-    if (this.#seen.has(key)) return true;
+    if (this.#seen.has(key)) return;
     this.#seen.add(key);
     if (this.#list.length < mostProblems) this.#list.push(problem);
     else this.#dropped++;
-    return true;
   }
 }
 

@@ -175,3 +175,11 @@ test('a file of another kind is told in at most two hundred lines', () => {
   assert.equal(lines.length, 201);
   assert.match(lines.at(-1) ?? '', /4800 more problems/);
 });
+
+test('problems come in the order of files and lines, whichever stage found them', () => {
+  const lines = problemsOf('routes: [{ match: { path: /a }, route: { cluster: nobody } }]\nmatch_order: fil\n', 'a: [\n');
+  assert.deepEqual(
+    lines.map((line) => line.split(':').slice(0, 3).join(':')),
+    ['p.yaml:1:40', 'p.yaml:1:42', 'p.yaml:2:14', 'q.yaml:2:1'],
+  );
+});
