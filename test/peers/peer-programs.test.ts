@@ -14,6 +14,8 @@ const answers: Readonly<Record<string, { readonly args: readonly string[]; reado
   grpcurl: { args: ['-version'], says: /grpcurl/ },
   h2spec: { args: ['--version'], says: /Version: 2\./ },
   ghz: { args: ['--version'], says: /\S/ },
+  curl: { args: ['--version'], says: /^curl / },
+  openssl: { args: ['version'], says: /^OpenSSL / },
   h2load: { args: ['--version'], says: /nghttp2/ },
   nghttp: { args: ['--version'], says: /nghttp2/ },
   nghttpd: { args: ['--version'], says: /nghttp2/ },

