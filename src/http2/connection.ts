@@ -321,6 +321,7 @@ export class Connection {
   /** Bytes from the socket. They are valid during the call only, so a reader may reuse its buffer. */
   readonly receive = (bytes: Uint8Array): void => {
     if (this.closed) return;
+    this.engine.tick();
     let at = 0;
     if (this.#prefaceBytes < clientPreface.length) {
       at = this.#readPreface(bytes);
@@ -870,7 +871,7 @@ export class Connection {
   #addStream(id: number, handler: StreamHandler): Stream {
     const { streamWindowBytes } = this.#receiving;
     const receiveWindow = this.#settingsKnown ? streamWindowBytes : Math.max(streamWindowBytes, defaultWindowBytes);
-    const stream = new Stream(this, id, handler, this.#peerInitialWindow, receiveWindow, this.engine.clock.now());
+    const stream = new Stream(this, id, handler, this.#peerInitialWindow, receiveWindow, this.engine.nowMs);
     this.#streams.set(id, stream);
     this.counters.streamsTotal++;
     this.counters.streamsActive++;
@@ -1024,7 +1025,9 @@ export class Connection {
   }
 
   readonly #onWritten = (): void => {
-    if (!this.closed && this.#sender.pendingBytes > 0) this.#sender.pump();
+    if (this.closed || this.#sender.pendingBytes === 0) return;
+    this.engine.tick();
+    this.#sender.pump();
   };
 
   /** ReceiveWindow: times one round trip. */
@@ -1126,10 +1129,12 @@ export class Connection {
   }
 
   readonly #onSocketError = (error: Error): void => {
+    this.engine.tick();
     this.#finish({ kind: 'error', code: ErrorCode.connectError, message: error.message });
   };
 
   readonly #onSocketEnd = (): void => {
+    this.engine.tick();
     const message = this.ready ? 'the peer closed the connection' : 'the peer closed the connection before it said anything';
     this.#finish({ kind: 'peer', code: ErrorCode.cancel, message });
   };

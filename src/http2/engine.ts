@@ -17,6 +17,11 @@ const pooledBlocks = 1_024;
 export class Engine {
   readonly clock: Clock;
   readonly wheel: TimerWheel;
+  /**
+   * The time of the event that is being handled (monotonic ms): of the input, the timer or the loss of a connection. Reading the
+   * clock for each use of it would cost a call more than its balancing and its breaker together. Whoever begins an event calls `tick`.
+   */
+  nowMs: number;
   /** Received DATA that waits for its way out, over all connections. */
   bufferedBytes = 0;
   /** Above it no connection gives its peer further credit. */
@@ -33,7 +38,14 @@ export class Engine {
   constructor(clock: Clock, wheel: TimerWheel, maxBufferedBytes = 64 * 1024 * 1024) {
     this.clock = clock;
     this.wheel = wheel;
+    this.nowMs = clock.now();
     this.maxBufferedBytes = maxBufferedBytes;
+  }
+
+  /** A new event begins: reads the clock. */
+  tick(): number {
+    this.nowMs = this.clock.now();
+    return this.nowMs;
   }
 
   /** A buffer for output, at least `bytes` long; `large` where more than one was needed in this turn already. */

@@ -51,7 +51,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
       return;
     }
     const { engine } = call.proxy;
-    const nowMs = engine.clock.now();
+    const { nowMs } = engine;
     const method = call.methodPath;
     const breaker = cluster.breakerFor(endpoint, method);
     const permit = breaker.tryEnter(nowMs);
@@ -94,6 +94,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
 
   onUnavailable(error: MeshError): void {
     const call = this.#call;
+    call.proxy.engine.tick();
     if (call.finished || this.#concluded) return;
     if (error.reason === 'too_many_pending') {
       this.#conclude('neutral', 'cancelled');
@@ -128,8 +129,8 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
     }
     this.#held = stream.connection.keepBlock();
     // From here on this is the deadline of the hold: the answer has begun, so the per-try timeout is over.
-    const { wheel, clock } = call.proxy.engine;
-    wheel.arm(this, clock.now() + route.retryHeadersHoldMs);
+    const { wheel, nowMs } = call.proxy.engine;
+    wheel.arm(this, nowMs + route.retryHeadersHoldMs);
   }
 
   onData(stream: Stream, bytes: Uint8Array, start: number, end: number, endStream: boolean): void {
@@ -169,6 +170,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
   /** The per-try timeout, or the end of a hold. */
   override expire(): void {
     const call = this.#call;
+    call.proxy.engine.tick();
     if (this.#held !== undefined) {
       this.releaseHeld();
       return;
@@ -280,10 +282,10 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
   #conclude(result: BreakerResult, outcome: EndpointOutcome): void {
     if (this.#concluded) return;
     this.#concluded = true;
-    const { wheel, clock } = this.#call.proxy.engine;
+    const { wheel, nowMs } = this.#call.proxy.engine;
     wheel.cancel(this);
     this.endpoint?.end(outcome);
-    this.#report(result, clock.now());
+    this.#report(result, nowMs);
   }
 
   #report(result: BreakerResult, nowMs: number): void {
@@ -304,7 +306,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
     const { engine } = call.proxy;
     // A per-try timeout ends with the answer's beginning; a stream's probe has succeeded with it.
     engine.wheel.cancel(this);
-    if ((this.#permit & 1) === 1) this.#report('succeed', engine.clock.now());
+    if ((this.#permit & 1) === 1) this.#report('succeed', engine.nowMs);
   }
 
   #dropHeld(): void {
@@ -315,7 +317,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
 
   /** Writes what remains of the deadline; false where nothing does. */
   #writeTimeout(request: HeaderBlock, dueMs: number): boolean {
-    const remainingMs = dueMs - this.#call.proxy.engine.clock.now();
+    const remainingMs = dueMs - this.#call.proxy.engine.nowMs;
     if (remainingMs <= 0) return false;
     const length = writeGrpcTimeout(remainingMs, timeoutBytes, 0);
     request.removeToken(Token.grpcTimeout);

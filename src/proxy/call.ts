@@ -80,10 +80,10 @@ export class Call extends Deadline implements StreamHandler {
 
   /** Arms the one timer of the call: for its deadline, and where `idleMs` is above 0 for its silence. */
   armDeadline(idleMs: number): void {
-    const { wheel, clock } = this.proxy.engine;
+    const { wheel } = this.proxy.engine;
     this.#idleMs = idleMs;
     if (idleMs > 0) {
-      this.#lastActivityMs = clock.now();
+      this.#lastActivityMs = this.startMs;
       wheel.arm(this, Math.min(this.endsAtMs, this.#lastActivityMs + idleMs));
     } else if (this.endsAtMs !== Number.POSITIVE_INFINITY) wheel.arm(this, this.endsAtMs);
   }
@@ -128,7 +128,7 @@ export class Call extends Deadline implements StreamHandler {
       this.#attempt?.stream?.release();
       return;
     }
-    const nowMs = this.proxy.engine.clock.now();
+    const { nowMs } = this.proxy.engine;
     // A caller whose deadline has passed cancels: what it sees is its deadline, and so is the fate.
     const late = this.deadlineReason === 'caller_deadline' && nowMs >= this.endsAtMs - deadlineRaceMs;
     this.#abandon('neutral');
@@ -149,9 +149,9 @@ export class Call extends Deadline implements StreamHandler {
 
   override expire(): void {
     if (this.finished) return;
+    this.proxy.engine.tick();
     if (this.#idleMs > 0) {
-      const { wheel, clock } = this.proxy.engine;
-      const nowMs = clock.now();
+      const { wheel, nowMs } = this.proxy.engine;
       if (nowMs < this.endsAtMs) {
         const idleDueMs = this.#lastActivityMs + this.#idleMs;
         if (nowMs >= idleDueMs) this.#endIdle();
@@ -181,7 +181,7 @@ export class Call extends Deadline implements StreamHandler {
   }
 
   touch(): void {
-    this.#lastActivityMs = this.proxy.engine.clock.now();
+    this.#lastActivityMs = this.proxy.engine.nowMs;
   }
 
   #endIdle(): void {
@@ -210,7 +210,7 @@ export class Call extends Deadline implements StreamHandler {
     if (this.finished) return false;
     const cluster = this.cluster as Cluster;
     const { route } = this.route as BoundRoute;
-    const nowMs = this.proxy.engine.clock.now();
+    const { nowMs } = this.proxy.engine;
     if (attempt.endpoint !== undefined) {
       this.tried ??= [];
       this.tried.push(attempt.endpoint);
@@ -257,6 +257,7 @@ export class Call extends Deadline implements StreamHandler {
   /** Ends the call because the process does. */
   endByDrain(): void {
     if (this.finished) return;
+    this.proxy.engine.tick();
     this.#abandon('neutral');
     this.reply(localReply('draining', 'the sidecar is shutting down and DRAIN_TIMEOUT has passed; call again, or raise DRAIN_TIMEOUT'));
   }
@@ -276,7 +277,7 @@ export class Call extends Deadline implements StreamHandler {
     this.admission?.release();
     this.dropReplay();
     proxy.engine.returnBlock(this.request);
-    const durationMs = proxy.engine.clock.now() - this.startMs;
+    const durationMs = proxy.engine.nowMs - this.startMs;
     (this.route?.metrics ?? proxy.unroutedMetrics).record(status, durationMs);
     proxy.countFate(fate);
     // What the caller still sends is read and dropped by the engine, which has reset the stream.
@@ -350,7 +351,10 @@ export class Call extends Deadline implements StreamHandler {
       this.startAttempt();
       return;
     }
-    this.#retryTimer ??= new CallTimer(() => this.startAttempt());
+    this.#retryTimer ??= new CallTimer(() => {
+      this.proxy.engine.tick();
+      this.startAttempt();
+    });
     this.proxy.engine.wheel.arm(this.#retryTimer, nowMs + delayMs);
   }
 
