@@ -458,7 +458,7 @@ export class Connection {
 
   #answerForeignProtocol(bytes: Uint8Array): void {
     const beginning = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.length, 64)).toString('latin1');
-    if (/^[A-Z]{3,10} ([/*]|http)/.test(beginning)) {
+    if (/^(?!PRI )[A-Z]{3,10} ([/*]|http)/.test(beginning)) {
       // Said in the peer's own language, so that whoever points a browser or an HTTP/1.1 client here learns what is wrong.
       const text = 'This port speaks gRPC over HTTP/2 only. Use a gRPC client with prior knowledge of HTTP/2 (h2c) or TLS with ALPN h2.\n';
       this.#output.close();

@@ -105,17 +105,24 @@ export const wire = (cut: Cut = () => 65_536): readonly [WireEnd, WireEnd] => {
   return [left, right];
 };
 
-/** An engine that knows how many slabs are out. */
+/** An engine that knows which slabs are out. */
 export class CountingEngine extends Engine {
-  slabsOut = 0;
+  readonly #lent = new Set<Buffer>();
 
-  override takeSlab(bytes: number, large: boolean): Buffer {
-    this.slabsOut++;
-    return super.takeSlab(bytes, large);
+  get slabsOut(): number {
+    return this.#lent.size;
   }
 
+  override takeSlab(bytes: number, large: boolean): Buffer {
+    const slab = super.takeSlab(bytes, large);
+    assert.ok(!this.#lent.has(slab), 'a slab has one owner');
+    this.#lent.add(slab);
+    return slab;
+  }
+
+  /** Chunks that were made to measure come back, too, but were never lent. */
   override returnSlab(slab: Buffer): void {
-    this.slabsOut--;
+    assert.ok(this.#lent.delete(slab) || slab.length < 16 * 1024, 'a slab comes back once');
     super.returnSlab(slab);
   }
 }
@@ -257,17 +264,22 @@ export class Party {
     return call;
   }
 
-  /** Nothing is held, armed or lent any more, and the accounts say so. */
+  /** Nothing is held or lent any more, and the accounts say so. */
   assertQuiet(): void {
+    this.#assertIdle();
+    assert.equal(this.engine.slabsOut, 0, 'slabs');
+  }
+
+  #assertIdle(): void {
     assert.equal(this.connection.activeStreams, 0, 'streams');
     assert.equal(this.connection.heldBytes, 0, 'bytes held for the connection');
     assert.equal(this.engine.bufferedBytes, 0, 'bytes held for the engine');
     assert.equal(this.counters.streamsActive, 0, 'streams counted');
-    assert.equal(this.engine.slabsOut, 0, 'slabs');
   }
 
+  /** Slabs of writes that the end of the socket has cut off are left to the collector. */
   assertClosed(): void {
-    this.assertQuiet();
+    this.#assertIdle();
     assert.ok(this.connection.closed);
     assert.equal(this.owner.causes.length, 1, 'closed once');
     assert.equal(this.counters.connectionsActive, 0);
@@ -315,6 +327,9 @@ export const quiesce = async (turns = 60): Promise<void> => {
 
 /** Ends both sides in order, and asserts that nothing is left of them. */
 export const finish = async (client: Party, server: Party): Promise<void> => {
+  await quiesce();
+  client.assertQuiet();
+  server.assertQuiet();
   client.connection.drain('the test is over');
   await until(() => client.connection.closed && server.connection.closed, 'the end of both connections');
   await until(() => client.connection.socket.destroyed && server.connection.socket.destroyed, 'the end of both sockets');
