@@ -1,5 +1,6 @@
 import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
 import { type CertificateFields, readCertificateFields } from './certificate-fields.ts';
+import { describeKey, weaknessOf } from './certificate-strength.ts';
 import { DerError } from './der.ts';
 import { certificateBlocks } from './pem.ts';
 
@@ -34,16 +35,7 @@ const purposes = [
 ] as const;
 
 const dayMs = 86_400_000;
-const leastRsaBits = 2_048;
-const curves = ['prime256v1', 'secp384r1', 'secp521r1'];
-const weakSignatures: Readonly<Record<string, string>> = {
-  '1.2.840.113549.1.1.4': 'MD5',
-  '1.2.840.113549.1.1.5': 'SHA-1',
-  '1.3.14.3.2.29': 'SHA-1',
-  '1.2.840.10040.4.3': 'SHA-1',
-  '1.2.840.10045.4.1': 'SHA-1',
-};
-
+const strongRemedy = 'issue it with P-256, or RSA of 2048 bits or more, and SHA-256';
 /**
  * What a peer will make of a certificate, without a handshake: every check that a sidecar does, all of them, so that one look shows all that
  * is wrong. Never throws for what the texts hold.
@@ -66,7 +58,7 @@ export const checkCertificate = (question: CertificateQuestion): readonly Certif
     checkChain(certificate, intermediates, question),
     checkDates(certificate, question.nowMs),
     checkKey(certificate, question.keyPem),
-    checkStrength(certificate, fields),
+    checkStrength(certificate),
   ];
   return certificate.ca ? findings : [...findings, checkNames(fields, question.name), checkPurposes(certificate)];
 };
@@ -75,7 +67,13 @@ const good = (check: CertificateCheck, detail: string): CertificateFinding => ({
 const wrong = (check: CertificateCheck, detail: string, remedy: string): CertificateFinding => ({ check, result: 'wrong', detail, remedy });
 
 /** People know an authority by its common name. */
-const nameOf = ({ subject }: X509Certificate): string => /^CN=(.*)$/m.exec(subject)?.[1] ?? (subject.replaceAll('\n', ', ') || 'no name');
+const nameOf = (authority: X509Certificate): string => {
+  const subject = oneLine(authority.subject);
+  return /^(?:.*, )?CN=(.*)$/.exec(subject)?.[1] ?? subject;
+};
+
+/** Node has `undefined` for an empty name, whatever its types say. */
+const oneLine = (name: string | undefined): string => name?.replaceAll('\n', ', ') ?? 'an authority without a name';
 
 const compareAuthorities = 'compare the CA_CERT_PATH of both sides, or issue it with the authority of this mesh';
 
@@ -112,7 +110,7 @@ const noIssuer = (current: X509Certificate, authorities: readonly X509Certificat
   if (current.issuer === current.subject) return wrong('chain', 'is signed by itself', 'issue it with the authority of this mesh');
   const namesake = authorities.find((authority) => authority.subject === current.issuer);
   if (namesake !== undefined) return wrong('chain', `was signed by another authority of the name ${nameOf(namesake)}`, compareAuthorities);
-  return wrong('chain', `comes from another authority (${current.issuer.replaceAll('\n', ', ')})`, compareAuthorities);
+  return wrong('chain', `comes from another authority (${oneLine(current.issuer)})`, compareAuthorities);
 };
 
 /** @param between certificates between the issuer and the leaf */
@@ -124,15 +122,22 @@ const issuerProblem = (
 ): CertificateFinding | undefined => {
   const name = nameOf(issuer);
   if (!issuer.ca)
-    return wrong('chain', `was signed by ${name}, which is no authority (CA:TRUE is missing)`, 'issue it with the authority of this mesh');
+    return wrong(
+      'chain',
+      `was signed by ${name}, which is no authority (CA:TRUE or keyCertSign is missing)`,
+      'issue it with the authority of this mesh',
+    );
   if (!issued.checkIssued(issuer))
     return wrong(
       'chain',
-      `was signed by ${name}, which may not sign certificates (key usage, key identifier)`,
+      `was signed by ${name}, whose key identifier is another than it names`,
       'issue it with the authority of this mesh',
     );
   if (issuer.validToDate.getTime() <= nowMs)
     return wrong('chain', `its authority ${name} expired on ${day(issuer.validToDate)}`, 'make a new authority ("outrider certs init")');
+  const weakness = weaknessOf(issuer);
+  if (weakness !== undefined)
+    return wrong('chain', `its authority ${name} is too weak: ${weakness}`, 'make a new authority ("outrider certs init")');
   const { pathLength } = readCertificateFields(issuer.raw);
   if (pathLength !== undefined && between > pathLength)
     return wrong('chain', `is longer than ${name} allows (path length ${pathLength})`, 'issue it with the authority itself');
@@ -171,20 +176,10 @@ const checkKey = (certificate: X509Certificate, keyPem: string | undefined): Cer
   return wrong('key', 'belongs to another certificate', 'bring the pair back together, or issue a new one ("outrider certs issue")');
 };
 
-const checkStrength = ({ publicKey }: X509Certificate, fields: CertificateFields): CertificateFinding => {
-  const { asymmetricKeyType: type, asymmetricKeyDetails: details } = publicKey;
-  const remedy = 'issue it with P-256, or RSA of 2048 bits or more, and SHA-256';
-  const weak = weakSignatures[fields.signatureAlgorithm];
-  if (weak !== undefined) return wrong('strength', `signed with ${weak}`, remedy);
-  if (type === 'rsa' || type === 'rsa-pss') {
-    const bits = details?.modulusLength ?? 0;
-    return bits < leastRsaBits ? wrong('strength', `RSA of ${bits} bits`, remedy) : good('strength', `RSA of ${bits} bits`);
-  }
-  if (type === 'ed25519') return good('strength', 'Ed25519');
-  const curve = details?.namedCurve ?? 'unknown';
-  if (type !== 'ec' || !curves.includes(curve))
-    return wrong('strength', `key of type ${type === 'ec' ? curve : type}, which TLS 1.3 lacks`, remedy);
-  return good('strength', curve === 'prime256v1' ? 'P-256' : curve);
+const checkStrength = (certificate: X509Certificate): CertificateFinding => {
+  const weakness = weaknessOf(certificate);
+  if (weakness !== undefined) return wrong('strength', weakness, strongRemedy);
+  return good('strength', describeKey(certificate));
 };
 
 const checkNames = ({ dnsNames, uris, ipAddresses }: CertificateFields, name: string | undefined): CertificateFinding => {

@@ -74,6 +74,10 @@ const ipText = (content: Uint8Array): string[] => {
   if (content.length === 4) return [content.join('.')];
   if (content.length !== 16) return [];
   const groups = hexOf(content).match(/.{4}/g) ?? [];
-  // The one canonical spelling (RFC 5952) comes from the URL parser.
-  return [new URL(`http://[${groups.join(':')}]`).hostname.slice(1, -1)];
+  return [canonicalAddress(groups.join(':'))];
 };
+
+/** The one spelling of an address that compares as text (RFC 5952). */
+export const canonicalAddress = (address: string): string =>
+  // An address with a zone (fe80::1%eth0) is none that a certificate could hold.
+  address.includes(':') && !address.includes('%') ? new URL(`http://[${address}]`).hostname.slice(1, -1) : address;

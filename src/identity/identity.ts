@@ -1,9 +1,14 @@
 import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { createSecureContext } from 'node:tls';
 import { type Clock, ConfigurationError } from '../core/index.ts';
+import { checkCertificate } from './certificate-check.ts';
 import { readCertificateFields } from './certificate-fields.ts';
+import { weaknessOf } from './certificate-strength.ts';
+import { hexOf } from './der.ts';
 import { certificateBlocks } from './pem.ts';
-import { combineRevocationLists, noRevocations, parseRevocationLists, type RevocationLists } from './revocation.ts';
+import { combineRevocationLists, noRevocations, parseRevocationLists, type RevocationList, type RevocationLists } from './revocation.ts';
+import { contextOptions } from './tls-options.ts';
 
 /** Where the identity of this sidecar is read from. */
 export interface IdentityPaths {
@@ -60,20 +65,29 @@ export const loadIdentity = (paths: IdentityPaths, clock: Clock): Identity => {
   checkDates(certFile, leaf, nowMs);
   const usable = authorities.filter((authority) => authority.validToDate.getTime() > nowMs);
   if (usable.length === 0) throw wrong(caFile, 'holds only authorities that have expired', 'make a new authority ("outrider certs init")');
+  const weakness = weaknessOf(leaf);
+  if (weakness !== undefined)
+    throw wrong(certFile, `would be refused by every peer: ${weakness}`, 'issue it with P-256, or RSA of 2048 bits or more, and SHA-256');
+  const revocations = readRevocations(paths.crlPath, authorities, nowMs);
+  try {
+    createSecureContext(contextOptions({ certPem, keyPem, caPem, ...revocations }, 'TLSv1.3'));
+  } catch (error) {
+    throw wrong(certFile, `is not accepted by OpenSSL: ${error instanceof Error ? error.message : String(error)}`, makeThem, error);
+  }
   const fields = readCertificateFields(leaf.raw);
   const [uri, second] = fields.uris;
   return {
     certPem,
     keyPem,
     caPem,
-    ...readRevocations(paths.crlPath, nowMs),
+    ...revocations,
     leaf,
     notAfterMs: leaf.validToDate.getTime(),
     fingerprint: leaf.fingerprint256.replaceAll(':', '').toLowerCase(),
     ...(uri !== undefined && second === undefined && uri.startsWith('spiffe://') ? { spiffeId: uri } : {}),
     dnsNames: fields.dnsNames,
     authorities,
-    warnings: warningsOf(leaf, authorities),
+    warnings: warningsOf(certPem, authorities, nowMs),
   };
 };
 
@@ -138,37 +152,55 @@ const checkDates = (file: IdentityFile, leaf: X509Certificate, nowMs: number): v
     throw wrong(file, `is not valid before ${leaf.validFrom}`, 'compare the clock of this machine with the one that issued it');
 };
 
-const readRevocations = (path: string | undefined, nowMs: number): { readonly crlPem?: string; readonly revocations: RevocationLists } => {
+interface OwnRevocations {
+  readonly crlPem?: string;
+  readonly revocations: RevocationLists;
+}
+
+const readRevocations = (path: string | undefined, authorities: readonly X509Certificate[], nowMs: number): OwnRevocations => {
   if (path === undefined) return { revocations: noRevocations };
   const file: IdentityFile = { variable: 'CRL_PATH', path };
   const crlPem = readText(file);
+  let lists: readonly RevocationList[];
   try {
-    const lists = parseRevocationLists(crlPem);
-    // OpenSSL refuses everybody when a list has expired: better the last good one.
-    const expired = lists.find((list) => list.nextUpdateMs <= nowMs);
-    if (expired !== undefined) throw wrong(file, `has expired on ${new Date(expired.nextUpdateMs).toISOString()}`, 'publish a new list');
-    return { crlPem, revocations: combineRevocationLists(lists) };
+    lists = parseRevocationLists(crlPem);
   } catch (error) {
-    if (error instanceof ConfigurationError) throw error;
-    throw wrong(
-      file,
-      `holds no revocation list that can be read: ${error instanceof Error ? error.message : String(error)}`,
-      'name a PEM file of lists',
-      error,
-    );
+    const why = error instanceof Error ? error.message : String(error);
+    throw wrong(file, `holds no revocation list that can be read: ${why}`, 'name a PEM file of lists', error);
   }
+  // OpenSSL refuses everybody where a list is out of date, of somebody else or missing: better the last good one.
+  for (const list of lists) {
+    if (list.nextUpdateMs <= nowMs) throw wrong(file, `has expired on ${new Date(list.nextUpdateMs).toISOString()}`, 'publish a new list');
+    if (list.thisUpdateMs > nowMs)
+      throw wrong(
+        file,
+        `is not valid before ${new Date(list.thisUpdateMs).toISOString()}`,
+        'compare the clock of this machine with the one that issued it',
+      );
+  }
+  for (const authority of authorities) {
+    const name = hexOf(readCertificateFields(authority.raw).subjectDer);
+    if (!lists.some((list) => list.issuer === name && list.isSignedBy(authority.publicKey))) {
+      throw wrong(
+        file,
+        `holds no list that ${describeName(authority.subject)} signed: every peer with a certificate of that authority would be refused`,
+        'publish a list of each authority of CA_CERT_PATH, an empty one where it has revoked nothing',
+      );
+    }
+  }
+  return { crlPem, revocations: combineRevocationLists(lists) };
 };
 
-const clientAuthId = '1.3.6.1.5.5.7.3.2';
-const serverAuthId = '1.3.6.1.5.5.7.3.1';
+/** Node has `undefined` for an empty name, whatever its types say. */
+const describeName = (name: string | undefined): string => name?.replaceAll('\n', ', ') ?? 'the authority without a name';
 
-const warningsOf = (leaf: X509Certificate, authorities: readonly X509Certificate[]): readonly string[] => {
-  const warnings: string[] = [];
-  const usage = (leaf.keyUsage as readonly string[] | undefined) ?? [];
-  if (!usage.includes(clientAuthId)) warnings.push('our certificate lacks extended key usage clientAuth: peers will refuse our calls');
-  if (!usage.includes(serverAuthId)) warnings.push('our certificate lacks extended key usage serverAuth: peers will refuse to call us');
-  if (!authorities.some((authority) => leaf.checkIssued(authority))) {
-    warnings.push('our certificate was not issued by an authority of CA_CERT_PATH: peers of this mesh may refuse it');
+/** What a peer will refuse or stumble over, though we ourselves can work with it. */
+const warningsOf = (certPem: string, authorities: readonly X509Certificate[], nowMs: number): readonly string[] => {
+  const findings = checkCertificate({ certPem, keyPem: undefined, authorities, name: undefined, nowMs });
+  const warnings = findings.filter(({ result }) => result === 'wrong').map(({ detail }) => `our certificate ${detail}`);
+  for (const authority of authorities) {
+    const weakness = weaknessOf(authority);
+    if (weakness !== undefined) warnings.push(`every certificate of ${describeName(authority.subject)} will be refused: ${weakness}`);
   }
   return warnings;
 };

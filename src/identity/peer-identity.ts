@@ -31,8 +31,9 @@ export const peerIdentityOf = (certificate: X509Certificate): PeerIdentity => {
     ipSans: fields.ipAddresses,
     // SPIFFE X509-SVID 2: exactly one URI SAN.
     ...(uri !== undefined && second === undefined && uri.startsWith('spiffe://') ? { spiffeId: uri } : {}),
-    // Node prints one attribute a line, most general first; RFC 2253 wants one line, most specific first.
-    subject: certificate.subject.split('\n').reverse().join(','),
+    // Node prints one attribute a line, most general first, and nothing at all for an empty name (SPIFFE certificates have one), whatever its
+    // types say; RFC 2253 wants one line, most specific first.
+    subject: ((certificate.subject as string | undefined) ?? '').split('\n').reverse().join(','),
     fingerprint256: certificate.fingerprint256.replaceAll(':', '').toLowerCase(),
     notAfterMs: certificate.validToDate.getTime(),
     serial: fields.serial,

@@ -1,4 +1,5 @@
-import { childrenOf, DerError, DerTag, hexOf, integerHex, readDer, timeMs } from './der.ts';
+import { type KeyObject, verify } from 'node:crypto';
+import { childrenOf, DerError, DerTag, hexOf, integerHex, objectId, readDer, timeMs } from './der.ts';
 
 /** What the authorities have taken back. */
 export interface RevocationLists {
@@ -10,13 +11,17 @@ export interface RevocationLists {
 /** Nothing is revoked. */
 export const noRevocations: RevocationLists = { size: 0, isRevoked: () => false };
 
-/** One list, read (RFC 5280 5.1). Its signature is OpenSSL's to check, in the handshake. */
+/** One list, read (RFC 5280 5.1). OpenSSL checks all of it once more in each handshake, and refuses every peer where something is wrong. */
 export interface RevocationList {
   /** Hex of the issuer's name (DER). */
   readonly issuer: string;
+  /** Wall clock: when the list begins to count. */
+  readonly thisUpdateMs: number;
   /** Wall clock; infinite where the list does not say. */
   readonly nextUpdateMs: number;
   readonly serials: ReadonlySet<string>;
+  /** Whether the owner of this key signed the list. */
+  isSignedBy(key: KeyObject): boolean;
 }
 
 /** Reads every list of a PEM text. Throws a `DerError` where one is malformed or there is none. */
@@ -29,8 +34,8 @@ export const parseRevocationLists = (pem: string): readonly RevocationList[] => 
 const isTime = (tag: number): boolean => tag === DerTag.utcTime || tag === DerTag.generalizedTime;
 
 const parseList = (der: Uint8Array): RevocationList => {
-  const [tbs] = childrenOf(der);
-  if (tbs === undefined) throw new DerError('no revocation list');
+  const [tbs, algorithm, signature] = childrenOf(der);
+  if (tbs === undefined || algorithm === undefined || signature === undefined) throw new DerError('no revocation list');
   const fields = readDer(tbs.content);
   if (fields[0]?.tag === DerTag.integer) fields.shift();
   const [, issuer, thisUpdate, ...rest] = fields;
@@ -42,7 +47,27 @@ const parseList = (der: Uint8Array): RevocationList => {
     const [serial] = readDer(entry.content);
     if (serial !== undefined) serials.add(integerHex(serial));
   }
-  return { issuer: hexOf(issuer.whole), nextUpdateMs: nextUpdate === undefined ? Number.POSITIVE_INFINITY : timeMs(nextUpdate), serials };
+  const [algorithmId] = readDer(algorithm.content);
+  const digest = algorithmId === undefined ? undefined : digests[objectId(algorithmId)];
+  return {
+    issuer: hexOf(issuer.whole),
+    thisUpdateMs: timeMs(thisUpdate),
+    nextUpdateMs: nextUpdate === undefined ? Number.POSITIVE_INFINITY : timeMs(nextUpdate),
+    serials,
+    // Of a kind that is not known here OpenSSL alone is the judge. The first byte of a BIT STRING counts its unused bits.
+    isSignedBy: (key) => digest === undefined || verify(digest, tbs.whole, key, signature.content.subarray(1)),
+  };
+};
+
+/** Digest of each signature algorithm; `null` where it has its own. */
+const digests: Readonly<Record<string, string | null>> = {
+  '1.2.840.113549.1.1.11': 'sha256',
+  '1.2.840.113549.1.1.12': 'sha384',
+  '1.2.840.113549.1.1.13': 'sha512',
+  '1.2.840.10045.4.3.2': 'sha256',
+  '1.2.840.10045.4.3.3': 'sha384',
+  '1.2.840.10045.4.3.4': 'sha512',
+  '1.3.101.112': null,
 };
 
 /** Several lists as one question. */

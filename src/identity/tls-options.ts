@@ -11,7 +11,11 @@ const ciphers = [
   '@SECLEVEL=2',
 ].join(':');
 
-const contextOptions = (identity: Identity, minVersion: TlsVersion): SecureContextOptions => ({
+/** What both roles have in common. */
+export const contextOptions = (
+  identity: Pick<Identity, 'certPem' | 'keyPem' | 'caPem' | 'crlPem'>,
+  minVersion: TlsVersion,
+): SecureContextOptions => ({
   cert: identity.certPem,
   key: identity.keyPem,
   ca: identity.caPem,

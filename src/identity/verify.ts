@@ -1,5 +1,8 @@
 import { createHash, type X509Certificate } from 'node:crypto';
+import { isIP } from 'node:net';
 import type { TLSSocket } from 'node:tls';
+import { canonicalAddress } from './certificate-fields.ts';
+import { weaknessOf } from './certificate-strength.ts';
 import { DerError } from './der.ts';
 import { describeVerification } from './handshake-failure.ts';
 import { type PeerIdentity, peerIdentityOf } from './peer-identity.ts';
@@ -89,7 +92,7 @@ const judge = (socket: TLSSocket, expected: ClientExpectation, purpose: string):
   if (!socket.authorized) {
     const problem: unknown = socket.authorizationError;
     const code = problem instanceof Error ? ('code' in problem ? String(problem.code) : problem.message) : String(problem);
-    return refusal('fail_verify_error', ...describeVerification(code));
+    return refusal('fail_verify_error', ...(describeWeakLink(code, certificate) ?? describeVerification(code)));
   }
   // Node accepts a certificate without any extended key usage (RFC 5280 4.2.1.12 leaves that to us).
   if (!(certificate.keyUsage as readonly string[] | undefined)?.includes(purpose)) {
@@ -115,6 +118,35 @@ const judge = (socket: TLSSocket, expected: ClientExpectation, purpose: string):
   return { ok: true, peer };
 };
 
+const longestChain = 10;
+
+/** OpenSSL has more reasons than Node has codes; the certificates themselves tell which of the others it was. */
+const describeWeakLink = (code: string, certificate: X509Certificate): readonly [why: string, remedy: string] | undefined => {
+  if (code !== 'UNSPECIFIED') return undefined;
+  let current = certificate;
+  for (let i = 0; i < longestChain; i++) {
+    const weakness = weaknessIn(current);
+    if (weakness !== undefined) {
+      const whose = i === 0 ? 'its certificate is too weak' : 'a certificate of its chain is too weak';
+      return [`${whose}: ${weakness}`, 'issue it with P-256, or RSA of 2048 bits or more, and SHA-256'];
+    }
+    const issuer = current.issuerCertificate;
+    if (issuer === undefined) return undefined;
+    if (!issuer.ca) return describeVerification('INVALID_CA');
+    current = issuer;
+  }
+  return undefined;
+};
+
+const weaknessIn = (certificate: X509Certificate): string | undefined => {
+  try {
+    return weaknessOf(certificate);
+  } catch (error) {
+    if (error instanceof DerError) return `it is malformed (${error.message})`;
+    throw error;
+  }
+};
+
 /** The name that the certificate must carry: an alternative name, never the common name (RFC 9525 2). */
 const judgeName = (peer: PeerIdentity, expected: ServerExpectation): PeerRefusal | undefined => {
   const wanted =
@@ -132,7 +164,8 @@ const judgeName = (peer: PeerIdentity, expected: ServerExpectation): PeerRefusal
 
 const carries = (peer: PeerIdentity, name: string): boolean => {
   if (name.includes('://')) return peer.uriSans.includes(name);
-  if (peer.ipSans.includes(name)) return true;
+  // An address that stands among the DNS names is no name (RFC 9525 6.2).
+  if (isIP(name) !== 0) return peer.ipSans.includes(canonicalAddress(name));
   const lower = name.toLowerCase();
   return peer.dnsSans.some((san) => dnsNameMatches(san.toLowerCase(), lower));
 };
