@@ -59,9 +59,15 @@ export class SidecarProcess implements AsyncDisposable {
     return lines.filter((line) => line.startsWith('{')).map((line) => JSON.parse(line) as Record<string, unknown>);
   }
 
-  /** The next line of the log that matches, or one that was said already. */
-  async waitForLog(pattern: RegExp): Promise<void> {
-    await this.#program.waitFor(pattern);
+  /** Lines with this `msg`, once there are `count` of them: what a process has written arrives a little later. */
+  async logged(msg: string, count: number, patienceMs = 10_000): Promise<readonly Readonly<Record<string, unknown>>[]> {
+    const deadline = performance.now() + patienceMs;
+    for (;;) {
+      const lines = this.log.filter((line) => line['msg'] === msg);
+      if (lines.length >= count) return lines;
+      assert.ok(performance.now() < deadline, `no ${count} lines "${msg}" after ${patienceMs} ms: ${this.#program.stderr.slice(-2000)}`);
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
   }
 
   /** All counters and gauges, as `/stats` prints them. */
