@@ -4,7 +4,7 @@ import { type Clock, constantWatch, JsonLogger, type Logger, SystemClock, TimerW
 import { createEndpointSource } from '../discovery/index.ts';
 import { Engine } from '../http2/index.ts';
 import { type Identity, IdentityFiles } from '../identity/index.ts';
-import { emptyPolicyTable, PolicyFiles, type PolicyTable } from '../policy/index.ts';
+import { emptyPolicyTable, formatProblem, PolicyFiles, type PolicyProblem, type PolicyTable } from '../policy/index.ts';
 import { SidecarProxy } from '../proxy/index.ts';
 import { CallMetrics, ProcessStats, PrometheusExposition, StatRegistry } from '../telemetry/index.ts';
 import { actOnBreakers, certificatesView, clusterViews } from './admin-views.ts';
@@ -126,14 +126,12 @@ export class Sidecar {
   /** POST /reload and SIGHUP. */
   reload(): readonly ReloadPart[] {
     const parts: ReloadPart[] = [];
-    const { history } = this.#policyFiles ?? {};
     if (this.#policyFiles !== undefined) {
       const ok = this.#policyFiles.reload();
-      const problems = history?.[history.length - 1]?.problems.filter(({ severity }) => severity === 'error') ?? [];
       parts.push({
         name: 'policies',
         ok,
-        ...(ok ? {} : { error: problems.map((problem) => `${problem.path}: ${problem.message}; ${problem.remedy}`).join('\n') }),
+        ...(ok ? {} : { error: this.#lastProblems().map(formatProblem).join('\n') }),
       });
     }
     if (this.#identity !== undefined) {
@@ -148,6 +146,11 @@ export class Sidecar {
   }
 
   #adminPort = 0;
+
+  #lastProblems(): readonly PolicyProblem[] {
+    const { problems } = this.#policyFiles?.history.at(-1) ?? { problems: [] };
+    return problems.filter(({ severity }) => severity === 'error');
+  }
 
   async #drain(): Promise<void> {
     this.#state = 'DRAINING';

@@ -223,11 +223,18 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
       this.#onMissingStatus(stream);
       return;
     }
+    const call = this.#call;
+    if (status === GrpcStatus.DEADLINE_EXCEEDED && call.deadlineIsDue) {
+      // The server's timer for the deadline that we forwarded was a little faster than ours for the same one.
+      this.#conclude(call.deadlineReason === 'route_timeout' ? 'fail' : 'neutral', 'timeout');
+      this.#dropHeld();
+      call.endByDeadline();
+      return;
+    }
     const ok = status === GrpcStatus.OK;
     this.#conclude(status === GrpcStatus.UNAVAILABLE ? 'fail' : 'succeed', ok ? 'success' : 'error');
     // The request may still be on its way: the server has said all that it will say (RFC 9113 8.1).
     if (!stream.localEnded) stream.reset(ErrorCode.noError);
-    const call = this.#call;
     if (!ok && (call.route as BoundRoute).route.retry !== undefined && !call.downstream.headersSent) {
       const at = block.indexOf(Token.grpcRetryPushbackMs);
       const pushback = at < 0 ? undefined : block.value(at);

@@ -128,9 +128,8 @@ export class Call extends Deadline implements StreamHandler {
       this.#attempt?.stream?.release();
       return;
     }
-    const { nowMs } = this.proxy.engine;
     // A caller whose deadline has passed cancels: what it sees is its deadline, and so is the fate.
-    const late = this.deadlineReason === 'caller_deadline' && nowMs >= this.endsAtMs - deadlineRaceMs;
+    const late = this.deadlineReason === 'caller_deadline' && this.deadlineIsDue;
     this.#abandon('neutral');
     if (late) this.finish('caller_deadline', GrpcStatus.DEADLINE_EXCEEDED);
     else {
@@ -160,6 +159,11 @@ export class Call extends Deadline implements StreamHandler {
       }
     }
     this.endByDeadline();
+  }
+
+  /** The deadline has passed, or is about to: timers of three processes for one instant do not fire in order. */
+  get deadlineIsDue(): boolean {
+    return this.proxy.engine.nowMs >= this.endsAtMs - deadlineRaceMs;
   }
 
   /** The caller's deadline or the route's timeout has passed. */
