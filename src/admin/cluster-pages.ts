@@ -1,4 +1,5 @@
 import { isoTime } from './durations.ts';
+import { protoUint32 } from './proto-number.ts';
 import type { BreakerView, ClusterView, HostView } from './views.ts';
 
 const worstFirst = ['OPEN', 'HALF_OPEN', 'CLOSED'] as const;
@@ -90,9 +91,9 @@ export const clustersText = (clusters: readonly ClusterView[]): string => {
     const add = (...parts: readonly (string | number)[]): void => void lines.push([name, ...parts].join('::'));
     const { maxConnections, maxPendingRequests, maxRequests, maxRetries } = policy.thresholds;
     add('observability_name', name);
-    add('default_priority', 'max_connections', maxConnections);
-    add('default_priority', 'max_pending_requests', maxPendingRequests);
-    add('default_priority', 'max_requests', maxRequests);
+    add('default_priority', 'max_connections', protoUint32(maxConnections));
+    add('default_priority', 'max_pending_requests', protoUint32(maxPendingRequests));
+    add('default_priority', 'max_requests', protoUint32(maxRequests));
     if (Number.isFinite(maxRetries)) add('default_priority', 'max_retries', maxRetries);
     add('added_via_api', 'false');
     add('circuit_breaker', 'scope', policy.breaker.scope);

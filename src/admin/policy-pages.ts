@@ -11,6 +11,7 @@ import type {
 } from '../policy/index.ts';
 import { type RetryPolicyOptions, retryOnWords } from '../resilience/index.ts';
 import { isoTime, protoDuration } from './durations.ts';
+import { protoUint32 } from './proto-number.ts';
 
 const matchJson = (match: PathMatch) => {
   switch (match.kind) {
@@ -137,9 +138,9 @@ export const clusterConfigJson = ({
     thresholds: [
       {
         priority: 'DEFAULT',
-        max_connections: thresholds.maxConnections,
-        max_pending_requests: thresholds.maxPendingRequests,
-        max_requests: thresholds.maxRequests,
+        max_connections: protoUint32(thresholds.maxConnections),
+        max_pending_requests: protoUint32(thresholds.maxPendingRequests),
+        max_requests: protoUint32(thresholds.maxRequests),
         ...(Number.isFinite(thresholds.maxRetries) && { max_retries: thresholds.maxRetries }),
         ...(thresholds.retryBudget !== undefined && {
           retry_budget: {
@@ -150,7 +151,7 @@ export const clusterConfigJson = ({
         track_remaining: thresholds.trackRemaining ?? false,
       },
     ],
-    consecutive_failures: breaker.consecutiveFailures,
+    consecutive_failures: protoUint32(breaker.consecutiveFailures),
     recovery_timeout: protoDuration(breaker.recoveryTimeoutMs),
     scope: breaker.scope,
   },
