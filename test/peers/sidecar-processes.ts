@@ -10,7 +10,7 @@ import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { freePort, isListening, untilAnswering } from '../harness/ports.ts';
-import { outriderPath, type Program, runProgram, spawnProgram } from '../harness/program.ts';
+import { outriderPath, type Program, type ProgramExit, runProgram, spawnProgram } from '../harness/program.ts';
 import { temporaryFolder } from '../harness/temporary-folder.ts';
 
 /** Files of one identity, as `outrider certs init` lays them out. */
@@ -107,14 +107,21 @@ export class SidecarProcess implements AsyncDisposable {
 
   /** SIGTERM; it drains and ends with 0. */
   async stop(): Promise<void> {
-    const { code, signal, stderr } = await this.#program.stop();
-    assert.deepEqual({ code, signal }, { code: 0, signal: null }, stderr.slice(-4000));
+    assertEndedWell(await this.#program.stop());
+  }
+
+  /** It ends by itself with 0, as after POST /drain. */
+  async ended(): Promise<void> {
+    assertEndedWell(await this.#program.end());
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#program[Symbol.asyncDispose]();
   }
 }
+
+const assertEndedWell = ({ code, signal, stderr }: ProgramExit): void =>
+  assert.deepEqual({ code, signal }, { code: 0, signal: null }, stderr.slice(-4000));
 
 const parseStat = (line: string): readonly [string, number] => {
   const colon = line.lastIndexOf(': ');
