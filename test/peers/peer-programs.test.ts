@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { checkLeaks } from '../harness/leak-check.ts';
 import { runProgram } from '../harness/program.ts';
 import { temporaryFolder } from '../harness/temporary-folder.ts';
-import { type PeerName, peerProgram } from './peer-programs.ts';
+import { type PeerName, type PeerProgram, peerProgram } from './peer-programs.ts';
 
 checkLeaks();
 
@@ -16,13 +16,18 @@ const answers: Readonly<Record<string, { readonly args: readonly string[]; reado
   ghz: { args: ['--version'], says: /\S/ },
   curl: { args: ['--version'], says: /^curl / },
   openssl: { args: ['version'], says: /^OpenSSL / },
+  'python-grpc': { args: ['-c', 'import grpc; print(grpc.__version__)'], says: /^1\./ },
   h2load: { args: ['--version'], says: /nghttp2/ },
   nghttp: { args: ['--version'], says: /nghttp2/ },
   nghttpd: { args: ['--version'], says: /nghttp2/ },
 };
 
-for (const [name, { args, says }] of Object.entries(answers)) {
-  const program = await peerProgram(name as PeerName);
+// All of them before the first test: while one is built, those that were registered would come to an end, and with them the file.
+const programs = new Map<string, PeerProgram>();
+for (const name of Object.keys(answers)) programs.set(name, await peerProgram(name as PeerName));
+
+for (const [name, program] of programs) {
+  const { args, says } = answers[name] as { readonly args: readonly string[]; readonly says: RegExp };
   test(`${name} is at hand and runs`, { skip: program.skip }, async () => {
     const { stdout, stderr } = await runProgram(program.path, args);
     assert.match(stdout + stderr, says);
@@ -41,6 +46,11 @@ const askWithout = async (name: PeerName, env: Readonly<Record<string, string>>)
 test('without Go, a program in Go is skipped in a line that says how to get it', async () => {
   const { stdout } = await askWithout('grpcurl', {});
   assert.match(stdout, /grpcurl is missing: install Go .*test\/peers\/go\/grpcurl.*GRPCURL_BIN/);
+});
+
+test('without Python, its packages are skipped likewise', async () => {
+  const { stdout } = await askWithout('python-grpc', {});
+  assert.match(stdout, /python-grpc is missing: install Python 3 .*test\/peers\/python\/grpc.*PYTHON_GRPC_BIN/);
 });
 
 test('a missing program of Debian names its package', async () => {

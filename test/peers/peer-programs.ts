@@ -1,6 +1,7 @@
 /**
  * Finds the programs that nobody here wrote and that Outrider is tested against. In this order: the environment's `<NAME>_BIN`, PATH, and
- * for programs in Go a build of our own, from the go.mod that is pinned beside this file, once, into `$XDG_CACHE_HOME/outrider`.
+ * for programs in Go a build of our own, from the go.mod that is pinned beside this file, once, into `$XDG_CACHE_HOME/outrider`. For Python
+ * it is likewise an environment with the pinned packages; its program is the `python` in it.
  *
  *     const h2load = await peerProgram('h2load');
  *     test('h2load is served', { skip: h2load.skip }, async () => { spawn(h2load.path, ...) });
@@ -15,9 +16,10 @@ import { homedir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** Where a program comes from: a Go package of a module under `go/`, a Debian package, or a package of PyPI. */
+/** Where a program comes from: a Go package of a module under `go/`, packages of Python under `python/`, a Debian package, or a package of PyPI. */
 type Origin =
   | { readonly kind: 'go'; readonly module: string; readonly package: string }
+  | { readonly kind: 'python'; readonly module: string }
   | { readonly kind: 'debian'; readonly package: string }
   | { readonly kind: 'pypi'; readonly package: string };
 
@@ -27,6 +29,7 @@ const origins = {
   grpcurl: { kind: 'go', module: 'grpcurl', package: 'github.com/fullstorydev/grpcurl/cmd/grpcurl' },
   h2spec: { kind: 'go', module: 'h2spec', package: 'github.com/summerwind/h2spec/cmd/h2spec' },
   ghz: { kind: 'go', module: 'ghz', package: 'github.com/bojand/ghz/cmd/ghz' },
+  'python-grpc': { kind: 'python', module: 'grpc' },
   h2load: { kind: 'debian', package: 'nghttp2-client' },
   nghttp: { kind: 'debian', package: 'nghttp2-client' },
   nghttpd: { kind: 'debian', package: 'nghttp2-server' },
@@ -66,11 +69,18 @@ const onPath = (name: string): string | undefined =>
 
 const cacheFolder = () => join(process.env['XDG_CACHE_HOME'] || join(homedir(), '.cache'), 'outrider');
 
+/** What we build ourselves. */
+type BuiltOrigin = Extract<Origin, { kind: 'go' | 'python' }>;
+const isBuilt = (origin: Origin): origin is BuiltOrigin => origin.kind === 'go' || origin.kind === 'python';
+const sourceFolder = ({ kind, module }: BuiltOrigin): string => join(import.meta.dirname, kind, module);
+
 /** A changed pin is another folder: nothing has to be invalidated. */
-const builtPath = (name: PeerName, module: string): string => {
-  const pins = readFileSync(join(import.meta.dirname, 'go', module, 'go.mod'));
+const builtPath = (name: PeerName, origin: BuiltOrigin): string => {
+  const pins = readFileSync(join(sourceFolder(origin), origin.kind === 'go' ? 'go.mod' : 'requirements.txt'));
   const key = createHash('sha256').update(pins).digest('hex').slice(0, 12);
-  return join(cacheFolder(), `${module}-${key}`, name);
+  return origin.kind === 'go'
+    ? join(cacheFolder(), `${origin.module}-${key}`, name)
+    : join(cacheFolder(), `python-${origin.module}-${key}`, 'bin', 'python');
 };
 
 /** The program where it already is, without building anything. */
@@ -83,8 +93,8 @@ const findProgram = (name: PeerName): string | undefined => {
   const found = onPath(name);
   if (found !== undefined) return found;
   const origin: Origin = origins[name];
-  if (origin.kind !== 'go') return undefined;
-  const built = builtPath(name, origin.module);
+  if (!isBuilt(origin)) return undefined;
+  const built = builtPath(name, origin);
   return isExecutable(built) ? built : undefined;
 };
 
@@ -128,38 +138,71 @@ const readFileOr = (path: string, otherwise: string): string => {
   }
 };
 
-const runGo = (go: string, args: readonly string[], cwd: string): Promise<{ readonly ok: boolean; readonly output: string }> =>
+interface BuildStep {
+  readonly command: string;
+  readonly args: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** Undefined when it worked, else the end of what it said. */
+const runStep = ({ command, args, env = {} }: BuildStep, cwd: string): Promise<string | undefined> =>
   new Promise((resolve) => {
-    // GOFLAGS of the machine may ask for a vendor folder or stamp a version; the build is ours.
-    const child = spawn(go, args, { cwd, env: { ...process.env, GOFLAGS: '', GOWORK: 'off', CGO_ENABLED: '0' } });
+    const child = spawn(command, args, { cwd, env: { ...process.env, ...env } });
     let output = '';
     const keep = (chunk: Buffer) => {
       output = (output + chunk.toString()).slice(-4000);
     };
     child.stdout.on('data', keep);
     child.stderr.on('data', keep);
-    child.on('error', (error) => resolve({ ok: false, output: error.message }));
-    child.on('close', (code) => resolve({ ok: code === 0, output }));
+    child.on('error', (error) => resolve(error.message));
+    child.on('close', (code) => resolve(code === 0 ? undefined : output.trim().split('\n').slice(-3).join(' | ')));
   });
 
+/** How to build it into the folder `target`. */
+const stepsOf = (name: PeerName, origin: BuiltOrigin, tool: string, target: string): readonly BuildStep[] => {
+  if (origin.kind === 'go') {
+    // GOFLAGS of the machine may ask for a vendor folder or stamp a version; the build is ours.
+    const env = { GOFLAGS: '', GOWORK: 'off', CGO_ENABLED: '0' };
+    return [{ command: tool, args: ['build', '-trimpath', '-ldflags', '-s -w', '-o', join(target, name), origin.package], env }];
+  }
+  const python = join(target, 'bin', 'python');
+  const quiet = ['--quiet', '--disable-pip-version-check'];
+  return [
+    { command: tool, args: ['-m', 'venv', target] },
+    // Only what is built already: a package in C takes a compiler and many minutes.
+    { command: python, args: ['-m', 'pip', 'install', ...quiet, '--only-binary', ':all:', '-r', 'requirements.txt'] },
+  ];
+};
+
 /** Undefined when it worked, else why not. */
-const buildProgram = async (name: PeerName, origin: Extract<Origin, { kind: 'go' }>, go: string): Promise<string | undefined> =>
+const buildProgram = async (name: PeerName, origin: BuiltOrigin, tool: string): Promise<string | undefined> =>
   withBuildLock(async () => {
-    const target = builtPath(name, origin.module);
-    if (isExecutable(target)) return undefined;
+    const program = builtPath(name, origin);
+    if (isExecutable(program)) return undefined;
     const unfinished = mkdtempSync(join(cacheFolder(), 'build-'));
     try {
-      const output = join(unfinished, name);
-      const args = ['build', '-trimpath', '-ldflags', '-s -w', '-o', output, origin.package];
-      const result = await runGo(go, args, join(import.meta.dirname, 'go', origin.module));
-      if (!result.ok) return result.output.trim().split('\n').slice(-3).join(' | ');
-      mkdirSync(join(target, '..'), { recursive: true });
-      renameSync(output, target);
+      for (const step of stepsOf(name, origin, tool, unfinished)) {
+        const problem = await runStep(step, sourceFolder(origin));
+        if (problem !== undefined) return problem;
+      }
+      installBuilt(name, origin, unfinished, program);
       return undefined;
     } finally {
       rmSync(unfinished, { recursive: true, force: true });
     }
   });
+
+/** In one step, so that nobody ever finds half of it. Several programs of Go share a folder; an environment of Python is one. */
+const installBuilt = (name: PeerName, { kind }: BuiltOrigin, unfinished: string, program: string): void => {
+  const folder = join(program, kind === 'go' ? '..' : '../..');
+  if (kind === 'go') {
+    mkdirSync(folder, { recursive: true });
+    renameSync(join(unfinished, name), program);
+  } else {
+    rmSync(folder, { recursive: true, force: true });
+    renameSync(unfinished, folder);
+  }
+};
 
 const remedyOf = (name: PeerName): string => {
   const origin: Origin = origins[name];
@@ -167,6 +210,8 @@ const remedyOf = (name: PeerName): string => {
   switch (origin.kind) {
     case 'go':
       return `install Go (it is then built once from test/peers/go/${origin.module}), ${place}`;
+    case 'python':
+      return `install Python 3 with venv (apt-get install python3-venv; its packages are then installed once from test/peers/python/${origin.module}), ${place}`;
     case 'debian':
       return `apt-get install ${origin.package}, ${place}`;
     case 'pypi':
@@ -184,22 +229,25 @@ const missing = (why: string): PeerProgram => {
   };
 };
 
-/** Looks for the program, and builds it if it is one of Go's and not there yet (minutes, once). Never rejects because a program is missing. */
+const builders = { go: 'go', python: 'python3' } as const;
+
+/** Looks for the program, and builds it if it is one of Go's or Python's and not there yet (minutes, once). Never rejects because a program is missing. */
 export const peerProgram = async (name: PeerName): Promise<PeerProgram> => {
   const found = findProgram(name);
   if (found !== undefined) return { path: found, skip: false };
   const origin: Origin = origins[name];
-  const go = origin.kind === 'go' ? onPath('go') : undefined;
-  if (origin.kind !== 'go' || go === undefined) return missing(`${name} is missing: ${remedyOf(name)}`);
-  const problem = await buildProgram(name, origin, go);
+  const tool = isBuilt(origin) ? onPath(builders[origin.kind]) : undefined;
+  if (!isBuilt(origin) || tool === undefined) return missing(`${name} is missing: ${remedyOf(name)}`);
+  const problem = await buildProgram(name, origin, tool);
   if (problem !== undefined) return missing(`${name} could not be built (${problem}): ${remedyOf(name)}`);
-  return { path: builtPath(name, origin.module), skip: false };
+  return { path: builtPath(name, origin), skip: false };
 };
 
 /** Builds what is still missing, one after the other, and says so: a cold cache takes minutes. */
 export const buildPeerPrograms = async (say: (line: string) => void): Promise<void> => {
   for (const name of peerNames) {
-    if (origins[name].kind !== 'go' || findProgram(name) !== undefined || onPath('go') === undefined) continue;
+    const origin: Origin = origins[name];
+    if (!isBuilt(origin) || findProgram(name) !== undefined || onPath(builders[origin.kind]) === undefined) continue;
     say(`building ${name}, a foreign program that the tests talk to (once)...`);
     const { skip } = await peerProgram(name);
     if (skip !== false) say(skip);
