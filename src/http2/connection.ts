@@ -97,7 +97,7 @@ export class Connection {
   closed = false;
   /** Streams that the peer lets us have open. */
   peerMaxConcurrentStreams = largestStreamId;
-  /** Of our encoder's last header block, whether the peer asked for smaller ones (SETTINGS_MAX_HEADER_LIST_SIZE). */
+  /** The largest header list that the peer wants to see (SETTINGS_MAX_HEADER_LIST_SIZE); for the owner, who can refuse a call. */
   peerMaxHeaderListBytes = largestWindowBytes;
   /** For the owner: whatever belongs to this connection. */
   context: unknown = undefined;
@@ -195,7 +195,7 @@ export class Connection {
       !this.goingAway &&
       !this.closed &&
       this.#streams.size < this.peerMaxConcurrentStreams &&
-      this.#nextStreamId < largestStreamId
+      this.#nextStreamId <= this.options.lastOwnStreamId
     );
   }
 
@@ -215,6 +215,8 @@ export class Connection {
     this.#nextStreamId += 2;
     this.#budgets.streamsOpened++;
     this.sendHeaders(stream, block, endStream);
+    // At 10,000 calls a second that is after thirty hours.
+    if (this.#nextStreamId > this.options.lastOwnStreamId) this.drain('stream ids are used up');
     return stream;
   }
 

@@ -1,7 +1,11 @@
+import { largestStreamId } from './frames.ts';
+
 /** Every limit of the engine by name. The defaults are those that `docs/security.md` explains. */
 export interface Http2Options {
   /** Streams that the peer may have open at once (SETTINGS_MAX_CONCURRENT_STREAMS). */
   readonly maxConcurrentStreams: number;
+  /** Client role: the last stream id that is used; then the connection drains, and its owner makes another one (RFC 9113 5.1.1). */
+  readonly lastOwnStreamId: number;
   /** Bytes of the decoder's dynamic table (SETTINGS_HEADER_TABLE_SIZE). */
   readonly headerTableBytes: number;
   /** Fields of one header block, cookie crumbs counted one by one. */
@@ -38,6 +42,7 @@ export interface Http2Options {
 
 export const defaultHttp2Options: Http2Options = {
   maxConcurrentStreams: 1_000,
+  lastOwnStreamId: largestStreamId,
   headerTableBytes: 4_096,
   maxHeaderFields: 100,
   maxHeaderListBytes: 60 * 1024,

@@ -267,6 +267,22 @@ test('between two engines a drain loses no call', async (t) => {
   server.assertClosed();
 });
 
+test('a client whose stream ids are used up drains, and its last calls end well', async (t) => {
+  const { client, server } = await joined(t, { client: { lastOwnStreamId: 5 } });
+  const calls = [client.open(true), client.open(true)];
+  assert.ok(client.connection.canOpen);
+  calls.push(client.open(true));
+  assert.equal(client.connection.canOpen, false);
+  assert.ok(client.connection.goingAway);
+  await until(() => server.owner.requests.length === 3, 'the requests');
+  for (const { stream } of server.owner.requests) answer(stream);
+  await until(() => client.connection.closed && server.connection.closed, 'the end');
+  assert.ok(calls.every(({ ended }) => ended));
+  await quiesce();
+  client.assertClosed();
+  server.assertClosed();
+});
+
 test('streams above the GOAWAY of a server were not processed, those below go on, and the owner hears of the end last', async (t) => {
   const { peer, client } = await rawServer(t);
   const calls = [client.open(true), client.open(true), client.open(true)];

@@ -251,6 +251,23 @@ test('a client whose uploads are all answered early may still have DATA and rese
   assert.equal(server.counters.txReset, maxConcurrentStreams, 'one NO_ERROR each, and nothing for what was in flight');
 });
 
+test('a stream of one-byte messages is no attack, however many there are', async (t) => {
+  const { peer, server } = await rawClient(t);
+  peer.headers(1, requestFields, END_HEADERS);
+  await peer.roundTrip();
+  const stream = server.owner.requests[0]?.stream as Stream;
+  stream.sendHeaders(blockOf(responseFields), false);
+  for (let i = 0; i < 20_000; i++) {
+    peer.data(1, 1);
+    if (i % 1_000 === 0) await peer.roundTrip();
+    stream.sendData(Buffer.from([i & 255]), 0, 1, false);
+  }
+  await peer.roundTrip();
+  assert.equal(server.owner.requests[0]?.receivedBytes, 20_000);
+  assert.equal(peer.seen(Type.DATA, 1).length, 20_000);
+  stream.reset();
+});
+
 test('PING, SETTINGS and WINDOW_UPDATE at any honest rate are fine: a reader may give credit for each frame twice', async (t) => {
   const { peer, server } = await rawClient(t);
   server.owner.serve = (request, stream) => {
