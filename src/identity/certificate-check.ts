@@ -100,7 +100,11 @@ const checkChain = (
     if (issuer === undefined) return noIssuer(current, authorities);
     const problem = issuerProblem(issuer, current, between, nowMs);
     if (problem !== undefined) return problem;
-    if (root !== undefined) return good('chain', `signed by ${nameOf(root)}${between === 0 ? '' : ` through ${between} between them`}`);
+    if (root !== undefined)
+      return good(
+        'chain',
+        `signed by ${nameOf(root)}${between === 0 ? '' : `, through ${between === 1 ? '1 authority' : `${between} authorities`} below it`}`,
+      );
     left.delete(issuer);
     current = issuer;
   }
@@ -197,7 +201,7 @@ const checkPurposes = ({ keyUsage }: X509Certificate): CertificateFinding => {
   if (missing.length === 0) return good('purposes', 'server and client');
   return wrong(
     'purposes',
-    `extended key usage ${missing.join(' and ')} is missing`,
+    `lacks extended key usage ${missing.join(' and ')}`,
     'issue it with both: a sidecar is server and client with the same certificate',
   );
 };

@@ -97,11 +97,20 @@ const writeWhole = (path: string, text: string, mode: number): void => {
     chmodSync(temporary, mode);
     renameSync(temporary, path);
   } catch (cause) {
-    rmSync(temporary, { force: true });
+    removeQuietly(temporary);
     throw new ConfigurationError(`${path} cannot be written: ${cause instanceof Error ? cause.message : String(cause)}`, {
       remedy: 'choose a folder that you may write to with --output-dir',
       cause,
     });
+  }
+};
+
+/** What could not be written cannot always be removed either; the first error is the one to tell. */
+const removeQuietly = (path: string): void => {
+  try {
+    rmSync(path, { force: true });
+  } catch {
+    // Nothing is there: its folder is none.
   }
 };
 

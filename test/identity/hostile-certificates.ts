@@ -75,9 +75,9 @@ export const chained = (leaf: Pair, ...issuers: readonly Pair[]): Pair => ({
 
 export const weakRsaKey = (): KeyObject => generateKeyPairSync('rsa', { modulusLength: 1_024 }).privateKey;
 
-/** A certificate that the openssl command signs, with exactly these extensions. */
+/** A certificate that the openssl command signs, with exactly these extensions; without an issuer it signs itself. */
 export const issueWithOpenssl = (
-  issuer: Pair,
+  issuer: Pair | undefined,
   {
     extensions,
     digest = 'sha256',
@@ -89,11 +89,14 @@ export const issueWithOpenssl = (
   const openssl = (...args: string[]): void => void execFileSync('openssl', args, { cwd: folder.path, stdio: 'pipe' });
   const key = pkcs8(generateKey('p256'));
   write('key', key);
-  write('ca', issuer.cert);
-  write('ca-key', issuer.key);
+  if (issuer !== undefined) {
+    write('ca', issuer.cert);
+    write('ca-key', issuer.key);
+  }
   write('extensions', `${extensions.join('\n')}\n`);
   openssl('req', '-new', '-key', 'key', '-subj', subject, '-out', 'request');
-  const signed = ['-CA', 'ca', '-CAkey', 'ca-key', '-set_serial', '4711', '-days', '10', `-${digest}`];
+  const signer = issuer === undefined ? ['-signkey', 'key'] : ['-CA', 'ca', '-CAkey', 'ca-key'];
+  const signed = [...signer, '-set_serial', '4711', '-days', '10', `-${digest}`];
   const cert = execFileSync('openssl', ['x509', '-req', '-in', 'request', ...signed, '-extfile', 'extensions'], {
     cwd: folder.path,
     stdio: 'pipe',
@@ -108,6 +111,9 @@ export const honest = {
   purposes: 'extendedKeyUsage=serverAuth,clientAuth',
   names: 'subjectAltName=DNS:learner-svc',
 } as const;
+
+/** The extensions of an authority that allows others below it. */
+export const authorityExtensions = ['basicConstraints=critical,CA:TRUE', 'keyUsage=critical,keyCertSign,cRLSign'];
 
 /** A revocation list that takes back the certificates given; made with the openssl command. */
 export const revocationList = (issuer: Pair, revoked: readonly Pair[], nextUpdate = '20991231235959Z'): string => {
