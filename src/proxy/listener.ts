@@ -82,6 +82,7 @@ export class Listener {
   readonly stats: ListenerStats;
   readonly connections = new Set<Connection>();
   readonly #options: ListenerOptions;
+  #http2: Http2Options;
   readonly #context: ListenerContext;
   readonly #server: net.Server;
   readonly #tlsServer: tls.Server | undefined;
@@ -96,6 +97,7 @@ export class Listener {
   constructor(options: ListenerOptions, context: ListenerContext) {
     this.name = options.name;
     this.#options = options;
+    this.#http2 = options.http2;
     this.#context = context;
     this.stats = new ListenerStats(options.name);
     this.#server = net.createServer({ noDelay: true }, this.#onSocket);
@@ -142,6 +144,11 @@ export class Listener {
   async whenEmpty(): Promise<void> {
     if (this.connections.size === 0) return;
     await new Promise<void>((resolve) => this.#onEmpty.push(resolve));
+  }
+
+  /** MAX_CONCURRENT_STREAMS of connections from here on; those that live keep what was announced to them. */
+  limitStreams(maxConcurrentStreams: number): void {
+    this.#http2 = { ...this.#http2, maxConcurrentStreams };
   }
 
   stopAccepting(): void {
@@ -272,7 +279,7 @@ export class Listener {
 
   #adopt(socket: net.Socket, key: net.Socket, downstream: Downstream): Connection {
     this.#newcomers.delete(key);
-    const connection = new Connection(this.#context.engine, socket, 'server', this.#options.http2, this.stats.http2, this.#handler);
+    const connection = new Connection(this.#context.engine, socket, 'server', this.#http2, this.stats.http2, this.#handler);
     connection.context = downstream;
     this.connections.add(connection);
     // Accepted by the kernel before the port was closed: it is served, and told to go elsewhere next time.

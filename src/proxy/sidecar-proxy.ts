@@ -145,6 +145,8 @@ export class SidecarProxy implements StatSource {
     this.clusters.apply(table);
     this.#inboundCalls.use(table);
     this.#outboundCalls.use(table);
+    this.inbound.limitStreams(table.maxConcurrentStreams);
+    this.outbound.limitStreams(table.maxConcurrentStreams);
   }
 
   #endCalls(): void {
