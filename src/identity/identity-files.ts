@@ -1,4 +1,4 @@
-import { type Clock, ConfigurationError, FolderWatch, type Logger, type Watch, WatchSource } from '../core/index.ts';
+import { type Clock, ConfigurationError, FolderWatch, type Logger, type Timer, type Watch, WatchSource } from '../core/index.ts';
 import { type Identity, type IdentityPaths, loadIdentity } from './identity.ts';
 
 export interface IdentityFilesOptions {
@@ -22,6 +22,7 @@ export class IdentityFiles implements Watch<Identity> {
   readonly #options: IdentityFilesOptions;
   readonly #source: WatchSource<Identity>;
   readonly #watch: FolderWatch;
+  #listEnd: Timer | undefined;
 
   /** Throws a `ConfigurationError` as `loadIdentity` does. */
   constructor(paths: IdentityPaths, options: IdentityFilesOptions) {
@@ -37,6 +38,7 @@ export class IdentityFiles implements Watch<Identity> {
       throw error;
     }
     this.#warn(this.#source.value);
+    this.#awaitListEnd();
   }
 
   get value(): Identity {
@@ -54,21 +56,59 @@ export class IdentityFiles implements Watch<Identity> {
       next = loadIdentity(this.#paths, this.#options.clock);
     } catch (error) {
       this.#refuse(error);
+      this.#keepListAlone();
       return false;
     }
     this.lastError = undefined;
     const { certPem, keyPem, caPem, crlPem } = this.#source.value;
     // A touched file is no rotation: connections would be judged anew for nothing.
     if (next.certPem === certPem && next.keyPem === keyPem && next.caPem === caPem && next.crlPem === crlPem) return true;
-    this.reloadOk++;
-    this.#options.log.info('certificates reloaded', { fingerprint: next.fingerprint, not_after: new Date(next.notAfterMs).toISOString() });
-    this.#warn(next);
-    this.#source.set(next);
+    this.#take(next);
     return true;
   }
 
   close(): void {
+    this.#listEnd?.cancel();
     this.#watch.close();
+  }
+
+  #take(next: Identity): void {
+    this.reloadOk++;
+    this.#options.log.info('certificates reloaded', { fingerprint: next.fingerprint, not_after: new Date(next.notAfterMs).toISOString() });
+    this.#warn(next);
+    this.#source.set(next);
+    this.#awaitListEnd();
+  }
+
+  /** A revocation list that is out of date or broken must not hold up the rotation of the certificates, until those expire as well. */
+  #keepListAlone(): void {
+    const { crlPath, ...paths } = this.#paths;
+    const { certPem, keyPem, caPem, crlPem, revocations } = this.#source.value;
+    if (crlPath === undefined || crlPem === undefined) return;
+    let next: Identity;
+    try {
+      next = loadIdentity(paths, this.#options.clock);
+    } catch {
+      return;
+    }
+    if (next.certPem === certPem && next.keyPem === keyPem && next.caPem === caPem) return;
+    this.#take({ ...next, crlPem, revocations });
+  }
+
+  /** Says once that the list in force is out of date: it goes on to count, but nothing newer is known. */
+  #awaitListEnd(): void {
+    this.#listEnd?.cancel();
+    const { clock, log } = this.#options;
+    const { nextUpdateMs } = this.#source.value.revocations;
+    if (nextUpdateMs === Number.POSITIVE_INFINITY) return;
+    this.#listEnd = clock.setTimer(() => {
+      // Timers are shorter than some lists, and the wall clock may have been set.
+      if (clock.wallNow() < nextUpdateMs) return this.#awaitListEnd();
+      log.warning('revocation list out of date, it stays in force', {
+        since: new Date(nextUpdateMs).toISOString(),
+        remedy: 'publish a new list in CRL_PATH',
+      });
+    }, nextUpdateMs - clock.wallNow());
   }
 
   #refuse(error: unknown): void {

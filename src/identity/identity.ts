@@ -70,7 +70,7 @@ export const loadIdentity = (paths: IdentityPaths, clock: Clock): Identity => {
     throw wrong(certFile, `would be refused by every peer: ${weakness}`, 'issue it with P-256, or RSA of 2048 bits or more, and SHA-256');
   const revocations = readRevocations(paths.crlPath, authorities, nowMs);
   try {
-    createSecureContext(contextOptions({ certPem, keyPem, caPem, ...revocations }, 'TLSv1.3'));
+    createSecureContext(contextOptions({ certPem, keyPem, caPem }, 'TLSv1.3'));
   } catch (error) {
     throw wrong(certFile, `is not accepted by OpenSSL: ${error instanceof Error ? error.message : String(error)}`, makeThem, error);
   }
@@ -168,7 +168,7 @@ const readRevocations = (path: string | undefined, authorities: readonly X509Cer
     const why = error instanceof Error ? error.message : String(error);
     throw wrong(file, `holds no revocation list that can be read: ${why}`, 'name a PEM file of lists', error);
   }
-  // OpenSSL refuses everybody where a list is out of date, of somebody else or missing: better the last good one.
+  // A list that is out of date, of somebody else or missing says nothing about today: better the last good one.
   for (const list of lists) {
     if (list.nextUpdateMs <= nowMs) throw wrong(file, `has expired on ${new Date(list.nextUpdateMs).toISOString()}`, 'publish a new list');
     if (list.thisUpdateMs > nowMs)
@@ -183,7 +183,7 @@ const readRevocations = (path: string | undefined, authorities: readonly X509Cer
     if (!lists.some((list) => list.issuer === name && list.isSignedBy(authority.publicKey))) {
       throw wrong(
         file,
-        `holds no list that ${describeName(authority.subject)} signed: every peer with a certificate of that authority would be refused`,
+        `holds no list that ${describeName(authority.subject)} signed: nothing that this authority takes back would be known`,
         'publish a list of each authority of CA_CERT_PATH, an empty one where it has revoked nothing',
       );
     }

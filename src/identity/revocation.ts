@@ -1,17 +1,22 @@
 import { type KeyObject, verify } from 'node:crypto';
-import { childrenOf, DerError, DerTag, hexOf, integerHex, objectId, readDer, timeMs } from './der.ts';
+import { childrenOf, DerError, DerTag, hexOf, integerHex, objectId, readDer, readExtensions, timeMs } from './der.ts';
 
 /** What the authorities have taken back. */
 export interface RevocationLists {
   readonly size: number;
+  /** Wall clock: when the first of the lists is out of date; infinite without one. It stays in force all the same. */
+  readonly nextUpdateMs: number;
   /** @param issuer hex of the issuer's name (DER), @param serial hex, both as in `PeerIdentity`. */
   isRevoked(issuer: string, serial: string): boolean;
 }
 
 /** Nothing is revoked. */
-export const noRevocations: RevocationLists = { size: 0, isRevoked: () => false };
+export const noRevocations: RevocationLists = { size: 0, nextUpdateMs: Number.POSITIVE_INFINITY, isRevoked: () => false };
 
-/** One list, read (RFC 5280 5.1). OpenSSL checks all of it once more in each handshake, and refuses every peer where something is wrong. */
+/**
+ * One complete list of one authority (RFC 5280 5.1). Lists in parts (delta, by distribution point, indirect) say so in a critical extension,
+ * and are refused: read as complete ones they would let revoked peers in.
+ */
 export interface RevocationList {
   /** Hex of the issuer's name (DER). */
   readonly issuer: string;
@@ -37,15 +42,19 @@ const parseList = (der: Uint8Array): RevocationList => {
   const [tbs, algorithm, signature] = childrenOf(der);
   if (tbs === undefined || algorithm === undefined || signature === undefined) throw new DerError('no revocation list');
   const fields = readDer(tbs.content);
+  // v1 has no version and no extensions.
   if (fields[0]?.tag === DerTag.integer) fields.shift();
   const [, issuer, thisUpdate, ...rest] = fields;
   if (issuer === undefined || thisUpdate === undefined) throw new DerError('no revocation list');
   const nextUpdate = rest[0] !== undefined && isTime(rest[0].tag) ? rest.shift() : undefined;
   const entries = rest[0]?.tag === DerTag.sequence ? readDer(rest[0].content) : [];
+  const extensions = fields.find(({ tag }) => tag === extensionsTag);
+  if (extensions !== undefined) refuseCritical(extensions.content, 'list');
   const serials = new Set<string>();
   for (const entry of entries) {
-    const [serial] = readDer(entry.content);
+    const [serial, , entryExtensions] = readDer(entry.content);
     if (serial !== undefined) serials.add(integerHex(serial));
+    if (entryExtensions !== undefined) refuseCritical(entryExtensions.whole, 'entry');
   }
   const [algorithmId] = readDer(algorithm.content);
   const digest = algorithmId === undefined ? undefined : digests[objectId(algorithmId)];
@@ -54,9 +63,16 @@ const parseList = (der: Uint8Array): RevocationList => {
     thisUpdateMs: timeMs(thisUpdate),
     nextUpdateMs: nextUpdate === undefined ? Number.POSITIVE_INFINITY : timeMs(nextUpdate),
     serials,
-    // Of a kind that is not known here OpenSSL alone is the judge. The first byte of a BIT STRING counts its unused bits.
-    isSignedBy: (key) => digest === undefined || verify(digest, tbs.whole, key, signature.content.subarray(1)),
+    // The first byte of a BIT STRING counts its unused bits.
+    isSignedBy: (key) => digest !== undefined && verify(digest, tbs.whole, key, signature.content.subarray(1)),
   };
+};
+
+const extensionsTag = 0xa0;
+
+const refuseCritical = (extensionsDer: Uint8Array, of: string): void => {
+  for (const [id, { critical }] of readExtensions(extensionsDer))
+    if (critical) throw new DerError(`critical extension ${id} of a ${of} is not known`);
 };
 
 /** Digest of each signature algorithm; `null` where it has its own. */
@@ -73,5 +89,6 @@ const digests: Readonly<Record<string, string | null>> = {
 /** Several lists as one question. */
 export const combineRevocationLists = (lists: readonly RevocationList[]): RevocationLists => ({
   size: lists.reduce((sum, { serials }) => sum + serials.size, 0),
+  nextUpdateMs: lists.reduce((first, { nextUpdateMs }) => Math.min(first, nextUpdateMs), Number.POSITIVE_INFINITY),
   isRevoked: (issuer, serial) => lists.some((list) => list.issuer === issuer && list.serials.has(serial)),
 });

@@ -1,9 +1,9 @@
 import { createHash, type X509Certificate } from 'node:crypto';
 import { isIP } from 'node:net';
 import type { TLSSocket } from 'node:tls';
-import { canonicalAddress } from './certificate-fields.ts';
+import { canonicalAddress, readCertificateFields } from './certificate-fields.ts';
 import { weaknessOf } from './certificate-strength.ts';
-import { DerError } from './der.ts';
+import { DerError, hexOf } from './der.ts';
 import { describeVerification } from './handshake-failure.ts';
 import { type PeerIdentity, peerIdentityOf } from './peer-identity.ts';
 import type { RevocationLists } from './revocation.ts';
@@ -112,6 +112,7 @@ const judge = (socket: TLSSocket, expected: ClientExpectation, purpose: string):
   }
   const live = judgeLivePeer(peer, expected);
   if (live !== undefined) return live;
+  if (issuerIsRevoked(certificate, expected.revocations)) return refusal('fail_verify_error', ...describeVerification('CERT_REVOKED'));
   if (socket.alpnProtocol !== 'h2') {
     return refusal('no_alpn', 'it did not agree on HTTP/2 (ALPN h2)', 'use a gRPC peer: they all offer h2');
   }
@@ -119,6 +120,18 @@ const judge = (socket: TLSSocket, expected: ClientExpectation, purpose: string):
 };
 
 const longestChain = 10;
+
+/** Whether an authority between the certificate and the root was taken back. The root itself is on nobody's list. */
+const issuerIsRevoked = (certificate: X509Certificate, revocations: RevocationLists): boolean => {
+  if (revocations.size === 0) return false;
+  let current = certificate.issuerCertificate;
+  for (let i = 0; i < longestChain && current !== undefined; i++) {
+    const { issuerDer, serial } = readCertificateFields(current.raw);
+    if (revocations.isRevoked(hexOf(issuerDer), serial)) return true;
+    current = current.issuerCertificate;
+  }
+  return false;
+};
 
 /** OpenSSL has more reasons than Node has codes; the certificates themselves tell which of the others it was. */
 const describeWeakLink = (code: string, certificate: X509Certificate): readonly [why: string, remedy: string] | undefined => {
