@@ -58,7 +58,20 @@ else {
     exit 2
 }
 
-$arguments = @($main, 'certs', 'init', '--output-dir', $OutputDir, '--valid-days', "$ValidDays") + $Services
+$version = "$(& $node --version)"
+if ([int](($version -replace '^v', '') -split '\.')[0] -lt 24) {
+    [Console]::Error.WriteLine("outrider: needs Node 24 or later, found $version ($node); install it, or run `"npm ci`" in a checkout (it brings the right one).")
+    exit 2
+}
+
+if ((Test-Path -LiteralPath (Join-Path $root 'src')) -and -not (Test-Path -LiteralPath (Join-Path $root 'node_modules'))) {
+    [Console]::Error.WriteLine('outrider: its dependencies are missing; run "npm ci" first.')
+    exit 2
+}
+
+# "powershell -File" hands a list over as one word with commas in it.
+$names = @($Services | ForEach-Object { $_ -split ',' } | ForEach-Object { $_.Trim() } | Where-Object { $_ })
+$arguments = @($main, 'certs', 'init', '--output-dir', $OutputDir, '--valid-days', "$ValidDays") + $names
 # Windows PowerShell takes a line on stderr for an error where output is redirected; the exit code is what counts.
 $ErrorActionPreference = 'Continue'
 & $node @arguments

@@ -1,17 +1,28 @@
 import assert from 'node:assert/strict';
 import { X509Certificate } from 'node:crypto';
-import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { copyFileSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { after, test } from 'node:test';
 import { checkLeaks } from '../harness/leak-check.ts';
 import { outriderPath, type ProgramExit, runProgram } from '../harness/program.ts';
-import { temporaryFolder } from '../harness/temporary-folder.ts';
+import { type TemporaryFolder, temporaryFolder } from '../harness/temporary-folder.ts';
 
 checkLeaks();
 
 /** `outrider certs ...` in a folder of its own, with nothing of this test's environment. */
 const certs = (cwd: string, ...parameters: string[]): Promise<ProgramExit> =>
   runProgram(outriderPath, ['certs', ...parameters], { cwd, env: { PATH: '/usr/local/bin:/usr/bin:/bin' } });
+
+const prepared = temporaryFolder();
+after(() => prepared[Symbol.dispose]());
+await certs(prepared.path, 'init', 'a-svc', 'b-svc', 'auth-svc');
+
+/** A folder in which "certs init a-svc b-svc auth-svc" has been called: one call for all tests. */
+const preparedFolder = (): TemporaryFolder => {
+  const folder = temporaryFolder();
+  cpSync(prepared.path, folder.path, { recursive: true });
+  return folder;
+};
 
 const leafOf = (...path: string[]): X509Certificate => new X509Certificate(readFileSync(join(...path)));
 
@@ -120,8 +131,7 @@ test('wrong usage ends with 2, says what to do, and writes nothing', async () =>
 });
 
 test('half an authority is an error with a remedy, and the half is left alone', async () => {
-  using folder = temporaryFolder();
-  await certs(folder.path, 'init', 'a-svc');
+  using folder = preparedFolder();
   const [cert, key] = [join(folder.path, 'certs/ca/ca.crt'), join(folder.path, 'certs/ca/ca-key.pem')];
   const before = readFileSync(cert, 'utf8');
   rmSync(key);
@@ -146,8 +156,7 @@ test('a folder that cannot be written to is named', async () => {
 });
 
 test('verify ticks what init made and ends with 0', async () => {
-  using folder = temporaryFolder();
-  await certs(folder.path, 'init', 'a-svc');
+  using folder = preparedFolder();
   const { code, stdout, stderr } = await certs(folder.path, 'verify');
   assert.equal(code, 0, stderr);
   assert.match(stdout, /^certs\/ca\/ca\.crt\n {2}✓ chain +mesh\.local root, an authority\n {2}✓ dates +until /);
@@ -155,7 +164,7 @@ test('verify ticks what init made and ends with 0', async () => {
     stdout,
     /^certs\/services\/a-svc\.crt\n {2}✓ chain +signed by mesh\.local root\n {2}✓ dates .*\n {2}✓ key +belongs to it\n {2}✓ strength +P-256\n {2}✓ names +a-svc, .*\n {2}✓ purposes +server and client$/m,
   );
-  assert.match(stdout, /\n3 certificates, all good\n$/);
+  assert.match(stdout, /\n5 certificates, all good\n$/);
   const single = await certs(folder.path, 'verify', 'certs/services/a-svc.crt', '--json');
   assert.equal(single.code, 0);
   const told = JSON.parse(single.stdout);
@@ -165,9 +174,8 @@ test('verify ticks what init made and ends with 0', async () => {
 });
 
 test('verify says what is wrong with which file and ends with 1', async () => {
-  using folder = temporaryFolder();
+  using folder = preparedFolder();
   const at = (name: string): string => join(folder.path, 'certs', name);
-  await certs(folder.path, 'init', 'a-svc', 'b-svc');
   await certs(folder.path, 'init', '--output-dir', 'other', 'a-svc');
   copyFileSync(join(folder.path, 'other/services/a-svc.crt'), at('services/a-svc.crt'));
   copyFileSync(at('mesh-client.crt'), at('services/b-svc.crt'));
@@ -181,15 +189,14 @@ test('verify says what is wrong with which file and ends with 1', async () => {
     stdout,
     /b-svc\.crt\n {2}✓ chain .*\n {2}✓ dates .*\n {2}✗ key +belongs to another certificate; .*\n {2}✓ strength .*\n {2}✗ names +is for mesh-client, .*, not for b-svc; /,
   );
-  assert.match(stdout, /\n4 certificates, 2 of them wrong\n$/);
+  assert.match(stdout, /\n5 certificates, 2 of them wrong\n$/);
   const json = await certs(folder.path, 'verify', '--json');
   assert.equal(json.code, 1);
   assert.equal(JSON.parse(json.stdout).ok, false);
 });
 
 test('verify finds the authority near a file, takes --ca, and says where it looked in vain', async () => {
-  using folder = temporaryFolder();
-  await certs(folder.path, 'init', 'a-svc');
+  using folder = preparedFolder();
   mkdirSync(join(folder.path, 'pod'));
   copyFileSync(join(folder.path, 'certs/services/a-svc.crt'), join(folder.path, 'pod/tls.crt'));
   copyFileSync(join(folder.path, 'certs/services/a-svc-key.pem'), join(folder.path, 'pod/tls.key'));
@@ -208,8 +215,7 @@ test('verify finds the authority near a file, takes --ca, and says where it look
 
 test('the examples of the help work as they stand', async () => {
   for (const action of ['init', 'issue', 'verify']) {
-    using folder = temporaryFolder();
-    await certs(folder.path, 'init');
+    using folder = preparedFolder();
     const { stdout } = await certs(folder.path, action, '--help');
     const examples = [...stdout.matchAll(/^ {2}outrider certs (.*)$/gm)].map(([, words = '']) =>
       words.replace('/etc/mesh', 'etc/mesh').split(' '),

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
 import { test } from 'node:test';
+import { judgeLivePeer } from '../../src/identity/index.ts';
 import { checkLeaks } from '../harness/leak-check.ts';
 import { judgeClient, judgeServer, type Outcome } from './handshake-bench.ts';
 import {
@@ -179,4 +180,17 @@ test('a peer without ALPN, or without h2 in it, is refused', async () => {
 test('a bad certificate is named before a missing ALPN', async () => {
   const foreign = await issue(otherMesh, 'learner-svc');
   assertRefused(await judgeClient(identity, { ...foreign, ALPNProtocols: [] }), 'fail_verify_error', /another authority/);
+});
+
+test('a peer may stay until its certificate ends or is revoked', async () => {
+  const outcome = await judgeClient(identity, ours);
+  assert.ok(outcome.ok);
+  const { peer } = outcome;
+  const { revocations } = identity;
+  assert.equal(judgeLivePeer(peer, { nowMs: peer.notAfterMs - 1, revocations }), undefined);
+  assert.equal(judgeLivePeer(peer, { nowMs: peer.notAfterMs, revocations })?.why, 'its certificate has expired');
+  const revoking = (issuer: Pair, revoked: Pair) => identityOf(ours, issuer.cert, revocationList(issuer, [revoked])).revocations;
+  const nowMs = clock.wallNow();
+  assert.equal(judgeLivePeer(peer, { nowMs, revocations: revoking(mesh, ours) })?.why, 'its certificate was revoked');
+  assert.equal(judgeLivePeer(peer, { nowMs, revocations: revoking(mesh, await issue(mesh, 'learner-svc')) }), undefined);
 });
