@@ -17,7 +17,7 @@ Makes an authority where there is none yet, and a certificate for each service a
   --json                 print JSON instead of a table
   services               names of the services (default: auth-svc learner-svc event-collector-svc)
 
-A first name that contains a "/" or begins with "." is the folder.
+A first name that contains a "/" or begins with "." is the folder, unless --output-dir has named one before it.
 
 Examples:
   generate-certs.sh
@@ -53,7 +53,12 @@ while [ "$left" -gt 0 ]; do
         usage
         exit 0
         ;;
-      --output-dir | --valid-days | --trust-domain | --key-type) option=yes ;;
+      --output-dir)
+        option=yes
+        first=
+        ;;
+      --output-dir=*) first= ;;
+      --valid-days | --trust-domain | --key-type) option=yes ;;
       -*) ;;
       */* | .*)
         [ -z "$first" ] || set -- "$@" --output-dir

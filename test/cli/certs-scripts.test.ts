@@ -78,6 +78,8 @@ test('help is help, and a mistake is an error with exit code 2', async () => {
     [['--valid-days', 'many'], /--valid-days many: expected whole days/],
     [['--outputdir', 'x'], /unknown option '--outputdir'\n\(Did you mean --output-dir\?\)/],
     [['a-svc', './x'], /"\.\/x" cannot be the name of a service/],
+    [['--output-dir', './out', 'a/../b'], /"a\/\.\.\/b" cannot be the name of a service/],
+    [['--output-dir=out', './x'], /"\.\/x" cannot be the name of a service/],
   ] as const) {
     const { code, stderr } = await generate(folder.path, ...words);
     assert.equal(code, 2, words.join(' '));
