@@ -166,7 +166,7 @@ const stepsOf = (name: PeerName, origin: BuiltOrigin, tool: string, target: stri
     return [{ command: tool, args: ['build', '-trimpath', '-ldflags', '-s -w', '-o', join(target, name), origin.package], env }];
   }
   const python = join(target, 'bin', 'python');
-  const quiet = ['--quiet', '--disable-pip-version-check'];
+  const quiet = ['--quiet', '--disable-pip-version-check', '--retries', '1'];
   return [
     { command: tool, args: ['-m', 'venv', target] },
     // Only what is built already: a package in C takes a compiler and many minutes.
