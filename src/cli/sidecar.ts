@@ -52,10 +52,16 @@ export class Sidecar {
     this.#world = world;
     this.#environment = environment;
     this.#startedMs = clock.now();
-    this.#process = new ProcessStats(clock);
     this.#wheel = new TimerWheel(clock);
     this.#identity = configuration.identity === undefined ? undefined : new IdentityFiles(configuration.identity, { clock, log });
-    this.#policyFiles = this.#openPolicies();
+    try {
+      this.#policyFiles = this.#openPolicies();
+    } catch (error) {
+      // The watch of the certificates would outlive a sidecar that never was.
+      this.#identity?.close();
+      throw error;
+    }
+    this.#process = new ProcessStats(clock);
     this.#policies = this.#policyFiles ?? constantWatch(emptyPolicyTable());
     this.proxy = new SidecarProxy({
       engine: new Engine(clock, this.#wheel),
@@ -113,14 +119,13 @@ export class Sidecar {
     return this.#stopped;
   }
 
-  /** Ends everything now. */
+  /** Ends everything now. The timer wheel goes on by itself until the last socket is gone: a peer that never closes its side is cut off by it. */
   async close(): Promise<void> {
     await this.proxy.close();
     await this.#admin.close();
     this.#policyFiles?.close();
     this.#identity?.close();
     this.#process.close();
-    this.#wheel.stop();
   }
 
   /** POST /reload and SIGHUP. */

@@ -10,7 +10,6 @@ export class ListenerStats implements StatSource {
   /** Connections without TLS on a listener that would rather have it (`INBOUND_TLS=permissive`). */
   plainTextTotal = 0;
   requestsTotal = 0;
-  requestsActive = 0;
   handshakes = 0;
   /** Connections closed because the peer's certificate expired or was revoked while they lived. */
   peersExpired = 0;
@@ -39,7 +38,7 @@ export class ListenerStats implements StatSource {
     sink.counter(`${prefix}.downstream_cx_plain_text`, this.plainTextTotal);
     sink.counter(`${prefix}.downstream_pre_cx_timeout`, this.preludeTimeouts);
     sink.counter(`${prefix}.downstream_rq_total`, this.requestsTotal);
-    sink.gauge(`${prefix}.downstream_rq_active`, this.requestsActive);
+    sink.gauge(`${prefix}.downstream_rq_active`, this.http2.streamsActive);
     sink.counter(`${prefix}.ssl.handshake`, this.handshakes);
     sink.counter(`${prefix}.ssl.peer_expired`, this.peersExpired);
     for (const [name, value] of Object.entries(this.refusals)) sink.counter(`${prefix}.ssl.${name}`, value);

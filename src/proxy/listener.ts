@@ -57,6 +57,8 @@ export interface Downstream {
 
 const handshakeTimeoutMs = 10_000;
 const firstByteTimeoutMs = 10_000;
+/** As long as a draining connection waits for its peer's round trip. */
+const newcomerGraceMs = 2_000;
 const sweepIntervalMs = 1_000;
 const tlsHandshakeByte = 0x16;
 
@@ -87,11 +89,14 @@ export class Listener {
   readonly #server: net.Server;
   readonly #tlsServer: tls.Server | undefined;
   readonly #handler: ConnectionHandler;
-  /** Sockets that are not a connection yet. */
-  readonly #newcomers = new Set<net.Socket>();
+  /** Sockets that are not a connection yet, by the peer's address: TLS hands on another object than the one that was accepted. */
+  readonly #newcomers = new Map<string, net.Socket>();
+  #newcomerGrace: Timer | undefined;
   #unsubscribe: () => void = () => {};
   #sweep: Timer | undefined;
   #accepting = true;
+  #started = false;
+  readonly #closed: Promise<void>;
   readonly #onEmpty: (() => void)[] = [];
 
   constructor(options: ListenerOptions, context: ListenerContext) {
@@ -101,6 +106,7 @@ export class Listener {
     this.#context = context;
     this.stats = new ListenerStats(options.name);
     this.#server = net.createServer({ noDelay: true }, this.#onSocket);
+    this.#closed = new Promise((resolve) => this.#server.once('close', resolve));
     this.#tlsServer = this.#createTlsServer();
     this.#handler = {
       onReady() {},
@@ -118,6 +124,7 @@ export class Listener {
       const refuse = (error: NodeJS.ErrnoException): void => reject(cannotListen(name, host, port, error));
       this.#server.once('error', refuse);
       this.#server.listen({ host, port, backlog: 1_024 }, () => {
+        this.#started = true;
         this.#server.removeListener('error', refuse);
         this.#server.on('error', (error) => this.#context.log.error('listener failed', { listener: name, error: error.message }));
         resolve();
@@ -134,15 +141,19 @@ export class Listener {
       : { host: address.address, port: address.port };
   }
 
-  /** No further connections are accepted; those that live say GOAWAY in two steps and end when their streams have. */
+  /**
+   * No further connections are accepted; those that live say GOAWAY in two steps and end when their streams have. Who is about to
+   * shake hands has a moment to do so, and is then told the same.
+   */
   drain(debugData: string): void {
     this.stopAccepting();
     for (const connection of [...this.connections]) connection.drain(debugData);
+    if (this.#newcomers.size > 0) this.#newcomerGrace ??= this.#context.clock.setTimer(() => this.#dropNewcomers(), newcomerGraceMs);
   }
 
-  /** Resolves when no connection is left; at once where there is none. */
+  /** Resolves when no connection is left, nor one that may become one; at once where there is none. */
   async whenEmpty(): Promise<void> {
-    if (this.connections.size === 0) return;
+    if (this.#isEmpty) return;
     await new Promise<void>((resolve) => this.#onEmpty.push(resolve));
   }
 
@@ -157,17 +168,28 @@ export class Listener {
     this.#server.close();
   }
 
-  /** Ends everything now; streams hear `onReset`. Resolves when the port is free. */
+  /** Ends everything now; streams hear `onReset`. Resolves when the port is free and every socket gone, which a peer can delay by a second. */
   async close(): Promise<void> {
     this.#unsubscribe();
     this.#sweep?.cancel();
     this.#sweep = undefined;
-    const closed = new Promise<void>((resolve) => this.#server.once('close', resolve));
-    const wasListening = this.#server.listening;
+    this.#newcomerGrace?.cancel();
     this.stopAccepting();
     for (const connection of [...this.connections]) connection.goAway(0, 'shutdown');
-    for (const socket of [...this.#newcomers]) socket.destroy();
-    if (wasListening) await closed;
+    this.#dropNewcomers();
+    if (this.#started) await this.#closed;
+  }
+
+  get #isEmpty(): boolean {
+    return this.connections.size === 0 && this.#newcomers.size === 0;
+  }
+
+  #tellIfEmpty(): void {
+    if (this.#isEmpty) for (const resolve of this.#onEmpty.splice(0)) resolve();
+  }
+
+  #dropNewcomers(): void {
+    for (const socket of [...this.#newcomers.values()]) socket.destroy();
   }
 
   #createTlsServer(): tls.Server | undefined {
@@ -200,13 +222,16 @@ export class Listener {
   readonly #onSocket = (socket: net.Socket): void => {
     this.stats.connectionsTotal++;
     this.stats.connectionsActive++;
-    this.#newcomers.add(socket);
+    const peer = remoteOf(socket);
+    this.#newcomers.set(peer, socket);
     socket.on('error', ignoreError);
     socket.once('close', () => {
-      this.#newcomers.delete(socket);
       this.stats.connectionsActive--;
+      if (this.#newcomers.get(peer) !== socket) return;
+      this.#newcomers.delete(peer);
+      this.#tellIfEmpty();
     });
-    if (this.#tlsServer === undefined) this.#adopt(socket, socket, plainDownstream(socket));
+    if (this.#tlsServer === undefined) this.#adopt(socket, plainDownstream(socket));
     else if (this.#options.tls === 'required') this.#tlsServer.emit('connection', socket);
     else this.#detect(socket, this.#tlsServer);
   };
@@ -226,7 +251,7 @@ export class Listener {
         return;
       }
       this.stats.plainTextTotal++;
-      const connection = this.#adopt(socket, socket, plainDownstream(socket));
+      const connection = this.#adopt(socket, plainDownstream(socket));
       connection.receive(bytes);
       // Removing the last 'readable' listener leaves the socket paused.
       socket.resume();
@@ -251,7 +276,7 @@ export class Listener {
         return;
       }
       this.stats.handshakes++;
-      this.#adopt(socket, socket, plainDownstream(socket));
+      this.#adopt(socket, plainDownstream(socket));
       return;
     }
     const own = (identity as Watch<Identity>).value;
@@ -270,15 +295,15 @@ export class Listener {
     }
     this.stats.handshakes++;
     const ownName = own.spiffeId ?? own.dnsNames[0] ?? '';
-    this.#adopt(socket, socket, {
+    this.#adopt(socket, {
       peer: verdict.peer,
       forwardedClientCert: formatXfcc(verdict.peer, ownName),
       remoteAddress: remoteOf(socket),
     });
   };
 
-  #adopt(socket: net.Socket, key: net.Socket, downstream: Downstream): Connection {
-    this.#newcomers.delete(key);
+  #adopt(socket: net.Socket, downstream: Downstream): Connection {
+    this.#newcomers.delete(downstream.remoteAddress);
     const connection = new Connection(this.#context.engine, socket, 'server', this.#http2, this.stats.http2, this.#handler);
     connection.context = downstream;
     this.connections.add(connection);
@@ -289,7 +314,7 @@ export class Listener {
 
   #onClose(connection: Connection, cause: ConnectionCloseCause): void {
     this.connections.delete(connection);
-    if (this.connections.size === 0) for (const resolve of this.#onEmpty.splice(0)) resolve();
+    this.#tellIfEmpty();
     if (cause.kind !== 'protocol' && cause.kind !== 'timeout') return;
     const { remoteAddress } = connection.context as Downstream;
     this.#context.log.warning('connection ended', { listener: this.name, peer: remoteAddress, kind: cause.kind, why: cause.message });

@@ -1,4 +1,4 @@
-import type { Logger, Watch } from '../core/index.ts';
+import type { Logger, Timer, Watch } from '../core/index.ts';
 import type { EndpointSource } from '../discovery/index.ts';
 import { defaultHttp2Options, type Engine, type Http2Options } from '../http2/index.ts';
 import type { Identity, TlsVersion } from '../identity/index.ts';
@@ -50,6 +50,7 @@ export class SidecarProxy implements StatSource {
   readonly #outboundCalls: DirectionProxy;
   readonly #unsubscribe: () => void;
   #draining: Promise<void> | undefined;
+  #drainTimers: readonly Timer[] = [];
 
   constructor(options: ProxyOptions) {
     this.#options = options;
@@ -102,18 +103,19 @@ export class SidecarProxy implements StatSource {
 
   async #drain({ delayMs, timeoutMs }: DrainOptions): Promise<void> {
     const { clock } = this.#options.engine;
-    const timeout = new Promise<void>((resolve) => {
-      clock.setTimer(() => {
-        this.#endCalls();
-        resolve();
-      }, timeoutMs);
-    });
-    await Promise.race([this.#drainInOrder(delayMs), timeout]);
+    const delay = Promise.withResolvers<void>();
+    const timeout = Promise.withResolvers<void>();
+    const onTimeout = (): void => {
+      this.#endCalls();
+      timeout.resolve();
+    };
+    this.#drainTimers = [clock.setTimer(delay.resolve, delayMs), clock.setTimer(onTimeout, timeoutMs)];
+    await Promise.race([this.#drainInOrder(delayMs > 0 ? delay.promise : undefined), timeout.promise]);
     await this.close();
   }
 
-  async #drainInOrder(delayMs: number): Promise<void> {
-    if (delayMs > 0) await new Promise<void>((resolve) => this.#options.engine.clock.setTimer(resolve, delayMs));
+  async #drainInOrder(delay: Promise<void> | undefined): Promise<void> {
+    if (delay !== undefined) await delay;
     this.inbound.drain('drain');
     await this.inbound.whenEmpty();
     this.outbound.drain('drain');
@@ -125,6 +127,7 @@ export class SidecarProxy implements StatSource {
   /** Ends everything now. Idempotent. */
   async close(): Promise<void> {
     this.#unsubscribe();
+    for (const timer of this.#drainTimers) timer.cancel();
     await Promise.all([this.inbound.close(), this.outbound.close()]);
     this.clusters.close();
     this.localService.close();
