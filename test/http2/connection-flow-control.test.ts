@@ -282,6 +282,28 @@ test('streams that wait for the window of the connection take turns', async (t) 
   for (const { stream } of calls) (stream as Stream).reset();
 });
 
+test('a stream that is reset while it waits, with trailers behind it, gives its turn to the next', async (t) => {
+  const { peer, server } = await rawClient(t, { settings: [[4, 1_000_000]] });
+  peer.headers(1);
+  peer.headers(3);
+  await peer.roundTrip();
+  const [first, second] = server.owner.requests.map(({ stream }) => stream as Stream);
+  const body = bodyOf(100_000, 1);
+  for (const stream of [first, second]) {
+    stream?.sendHeaders(blockOf(responseFields), false);
+    stream?.sendData(body, 0, body.length, false);
+    stream?.sendTrailers(blockOf(okTrailers));
+  }
+  assert.equal((second?.queuedBytes ?? 0) > 0, true);
+  first?.reset();
+  peer.windowUpdate(0, 1_000_000);
+  await until(() => second?.closed === true, 'the end of the second');
+  await peer.roundTrip();
+  assert.equal(bytesOf(peer.seen(Type.DATA, 3)), body.length);
+  assert.equal(peer.seen(Type.HEADERS, 1).length, 1, 'no trailers of the first');
+  assert.equal(server.engine.slabsOut, 0);
+});
+
 test('a socket that takes nothing keeps DATA in its stream, and memory within the high-water mark', async (t) => {
   const { peer, server, engineEnd } = await rawClient(t, { settings: [[4, 8_000_000]] });
   peer.windowUpdate(0, 16_000_000);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import fc from 'fast-check';
-import type { Stream } from '../../src/http2/index.ts';
+import type { HeaderBlock, Stream } from '../../src/http2/index.ts';
 import { checkLeaks } from '../harness/leak-check.ts';
 import {
   blockOf,
@@ -269,5 +269,22 @@ test('an owner who sends from within onSent keeps the order: DATA, then trailers
   await until(() => call.ended, 'the answer');
   assert.ok(call.body.equals(body));
   assert.deepEqual(call.trailers, okTrailers);
+  await finish(client, server);
+});
+
+test('a block that its owner keeps stays as it is while others come', async (t) => {
+  const { client, server } = await joined(t);
+  const kept: HeaderBlock[] = [];
+  server.owner.onRequest = (connection, stream, block) => {
+    assert.equal(connection.keepBlock(), block);
+    kept.push(block);
+    stream.sendHeaders(blockOf([...responseFields, ...okTrailers]), true);
+  };
+  const calls = Array.from({ length: 20 }, (_, i) => client.open(true, [...requestFields, ['x-number', String(i)]]));
+  await until(() => calls.every(({ ended }) => ended), 'the answers');
+  for (const [i, block] of kept.entries()) {
+    assert.deepEqual(block.toPairs(), [...requestFields, ['x-number', String(i)]]);
+    server.engine.returnBlock(block);
+  }
   await finish(client, server);
 });

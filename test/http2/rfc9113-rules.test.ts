@@ -417,6 +417,7 @@ const badAnswers: readonly (readonly [what: string, send: (peer: RawPeer) => voi
       peer.headers(1, [['grpc-status', '0']]);
     },
   ],
+  ['a content-length and no DATA', (peer) => peer.headers(1, [...responseFields, ['content-length', '10']])],
   [
     ':status in trailers',
     (peer) => {
