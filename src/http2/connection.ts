@@ -29,6 +29,7 @@ import type { Http2Options } from './options.ts';
 import { Output } from './output.ts';
 import { ReceiveWindow } from './receive-window.ts';
 import { Stream, type StreamHandler } from './stream.ts';
+import { StreamTable } from './stream-table.ts';
 
 export interface ConnectionCloseCause {
   /** Who or what ended it: the peer closed the socket, we did, the socket failed, somebody broke the protocol, time ran out. */
@@ -113,7 +114,7 @@ export class Connection {
   readonly #peerResets: TokenBucket;
   readonly #ownResets: TokenBucket;
   readonly #phaseDeadline = new PhaseDeadline(this);
-  readonly #streams = new Map<number, Stream>();
+  readonly #streams = new StreamTable();
   /** Streams that we reset, of which the peer may not have heard. Made with the first one: most connections reset none. */
   #resetIds: Int32Array | undefined;
   #resetCount = 0;
@@ -201,7 +202,7 @@ export class Connection {
 
   /** Handlers of the streams that are open now. */
   handlers(): readonly StreamHandler[] {
-    return Array.from(this.#streams.values(), (stream) => stream.handler);
+    return Array.from(this.#streams.snapshot(), (stream) => stream.handler);
   }
 
   /** Received DATA that waits for its way out. */
@@ -715,7 +716,7 @@ export class Connection {
       this.#handler.onReady(this);
     } else if (this.role === 'client') this.#handler.onCapacity(this);
     if (this.#peerInitialWindow > initialWindow) {
-      for (const stream of [...this.#streams.values()]) this.#sender.onStreamCredit(stream);
+      for (const stream of this.#streams.snapshot()) this.#sender.onStreamCredit(stream);
     }
     this.#sender.pump();
   }
@@ -773,7 +774,7 @@ export class Connection {
     }
     const delta = value - this.#peerInitialWindow;
     this.#peerInitialWindow = value;
-    for (const stream of this.#streams.values()) {
+    for (const stream of this.#streams.snapshot()) {
       if (stream.sendWindow + delta > largestWindowBytes) {
         this.#protocolError(ErrorCode.flowControlError, "SETTINGS overflow a stream's window (RFC 9113 6.9.2)");
         return;
@@ -823,7 +824,7 @@ export class Connection {
     this.goingAway = true;
     this.#handler.onGoAway(this, lastStreamId, code, debugData);
     if (this.role === 'client') {
-      for (const stream of [...this.#streams.values()]) {
+      for (const stream of this.#streams.snapshot()) {
         if (stream.id <= lastStreamId || stream.closed) continue;
         this.#receiving.release(stream);
         this.#dropStream(stream);
@@ -874,7 +875,7 @@ export class Connection {
     const { streamWindowBytes } = this.#receiving;
     const receiveWindow = this.#settingsKnown ? streamWindowBytes : Math.max(streamWindowBytes, defaultWindowBytes);
     const stream = new Stream(this, id, handler, this.#peerInitialWindow, receiveWindow, this.engine.nowMs);
-    this.#streams.set(id, stream);
+    this.#streams.add(stream);
     this.counters.streamsTotal++;
     this.counters.streamsActive++;
     return stream;
@@ -1038,7 +1039,7 @@ export class Connection {
   }
 
   openStreams(): Iterable<Stream> {
-    return this.#streams.values();
+    return this.#streams.snapshot();
   }
 
   // ---- the end ----
@@ -1113,7 +1114,7 @@ export class Connection {
     this.#output.close();
     this.counters.connectionsActive--;
     this.#ownerPing = undefined;
-    for (const stream of [...this.#streams.values()]) {
+    for (const stream of this.#streams.snapshot()) {
       // Its owner may have ended it on hearing of another one.
       if (stream.closed) continue;
       this.#receiving.release(stream);
