@@ -116,7 +116,10 @@ export class Breaker {
 
   /** The attempt says nothing about the upstream, such as one that its caller gave up. A probe makes room for the next one. */
   neutral(permit: number, nowMs: number): void {
-    if (this.#isCurrent(permit, nowMs) && this.#state === 'HALF_OPEN') this.#probeDueMs = undefined;
+    if (!this.#isCurrent(permit, nowMs) || this.#state !== 'HALF_OPEN') return;
+    this.#probeDueMs = undefined;
+    // The probe is over: whatever its permit brings from here on is void.
+    this.#generation++;
   }
 
   /** By hand: closes it and forgets failures and hold. */

@@ -51,6 +51,17 @@ test('after the recovery timeout one probe is let through, and its success close
   assert.deepEqual(changes, ['CLOSED OPEN failures', 'OPEN HALF_OPEN probe_started', 'HALF_OPEN CLOSED probe_succeeded']);
 });
 
+test('a probe that was given up cannot close the breaker later', () => {
+  const { clock, breaker, enter, succeed, failUntilOpen } = breakerOn();
+  failUntilOpen();
+  clock.advance(60_000);
+  const probe = enter();
+  breaker.neutral(probe, clock.now());
+  succeed(probe);
+  assert.equal(breaker.state, 'HALF_OPEN');
+  assert.ok(enter() > 0);
+});
+
 test('a failed probe opens it for another recovery timeout', () => {
   const { clock, breaker, enter, fail, failUntilOpen } = breakerOn();
   failUntilOpen();
