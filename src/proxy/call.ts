@@ -284,8 +284,8 @@ export class Call extends Deadline implements StreamHandler {
     const durationMs = proxy.engine.nowMs - this.startMs;
     (this.route?.metrics ?? proxy.unroutedMetrics).record(status, durationMs);
     proxy.countFate(fate);
-    // What the caller still sends is read and dropped by the engine, which has reset the stream.
-    if (this.downstream.closed) this.downstream.release();
+    // What has not left for the server will not leave any more, while our answer may wait for a caller that reads slowly.
+    if (this.downstream.heldBytes > 0) this.downstream.release();
   }
 
   /** The request is too much to be sent again: from here on this attempt is the last. */

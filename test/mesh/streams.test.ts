@@ -4,7 +4,7 @@ import http2 from 'node:http2';
 import { test } from 'node:test';
 import { GrpcStatus } from '../../src/grpc/index.ts';
 import { checkLeaks } from '../harness/leak-check.ts';
-import { startMesh, throughOne } from './mesh.ts';
+import { pass, startMesh, throughOne, virtualClock } from './mesh.ts';
 import { answerOk, answerTrailersOnly, beginAnswer, endAnswer, type Handler, startUpstream, until } from './upstream.ts';
 
 checkLeaks();
@@ -230,4 +230,26 @@ test('request trailers end the request', async (t) => {
   await new Promise((resolve) => stream.once('close', resolve));
   assert.equal(status, '0');
   assert.equal((await service.received[0]?.body)?.length, 5);
+});
+
+test('what neither the service nor the caller has read when the deadline comes is given back', async (t) => {
+  const clock = virtualClock();
+  const { client, outrider, service } = await throughOne(
+    t,
+    (call) => {
+      call.stream.pause();
+      beginAnswer(call);
+      call.stream.write(Buffer.alloc(200_000));
+    },
+    { clock, route: 'timeout: 1s' },
+  );
+  const call = client.start({ bytes: Buffer.alloc(155_000), paused: true });
+  await call.headers;
+  await service.call(0);
+  await until(() => outrider.stat('server.buffered_bytes') > 50_000, 'both directions wait');
+  await pass(clock, 1_004);
+  call.read();
+  const answer = await call.answer;
+  assert.equal(answer.reason, 'route_timeout');
+  await until(() => outrider.stat('server.buffered_bytes') === 0, 'nothing is kept');
 });
