@@ -5,8 +5,9 @@ import type { Cluster } from '../upstream/index.ts';
 import type { BoundRoute } from './bound-table.ts';
 import { clusterOfAuthority } from './bound-table.ts';
 import type { Call } from './call.ts';
+import { ForeignRequest } from './foreign-request.ts';
 import { sanitizeRequest } from './headers.ts';
-import { localReply, sendUnsupportedContentType } from './replies.ts';
+import { localReply } from './replies.ts';
 
 /**
  * What a call goes through, outermost first. This list is the picture of the proxy: one synchronous pass in which a stage either
@@ -27,8 +28,9 @@ const guard = (call: Call): boolean => {
   if (block.overflowed) return refuse(call, 'headers_too_large', headersTooLarge(block));
   const type = block.indexOf(Token.contentType);
   if (type < 0 || !isGrpcContentType(block.bytes, block.valueStart[type] as number, block.valueEnd[type] as number)) {
-    sendUnsupportedContentType(call.downstream, block.valueEquals(block.indexOf(Token.method), 'HEAD'));
+    const foreign = new ForeignRequest(call.downstream, block.valueEquals(block.indexOf(Token.method), 'HEAD'));
     call.finish('unsupported_content_type', GrpcStatus.UNKNOWN);
+    foreign.answer(call.requestEnded);
     return false;
   }
   if (!block.valueEquals(block.indexOf(Token.method), 'POST')) {
