@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
 import http2 from 'node:http2';
 import net from 'node:net';
+import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import tls from 'node:tls';
 import { readSidecarConfiguration } from '../../src/cli/configuration.ts';
@@ -8,6 +10,7 @@ import { Sidecar } from '../../src/cli/sidecar.ts';
 import { ConfigurationError, silentLogger } from '../../src/core/index.ts';
 import { GrpcStatus } from '../../src/grpc/index.ts';
 import { checkLeaks } from '../harness/leak-check.ts';
+import { outriderPath, runProgram } from '../harness/program.ts';
 import { atEnd } from './at-end.ts';
 import { MeshCertificates, pass, startSidecar, type TestSidecar, virtualClock } from './mesh.ts';
 import { answerOk, startTcp, startUpstream, until } from './upstream.ts';
@@ -259,4 +262,48 @@ test('policies that are wrong at the start name file, line and remedy, and leave
   assert.ok(error instanceof ConfigurationError);
   assert.match(error.message, /ca\.crt:1:/);
   assert.match(String(error.remedy), /outrider policy check/);
+});
+
+test('a connection whose certificate expires while it lives is closed, with the reason', async (t) => {
+  const clock = virtualClock();
+  const { certificates, mtls, outrider } = await sidecarWith(t, 'strict', { clock });
+  const tenMinutes = await certificates.pair('caller', 10 / 1_440);
+  const client = outrider.inboundCaller({ ...mtls, cert: tenMinutes.certPem, key: tenMinutes.keyPem });
+  const lasting = outrider.inboundCaller(mtls);
+  assert.equal((await client.call()).status, GrpcStatus.OK);
+  assert.equal((await lasting.call()).status, GrpcStatus.OK);
+  await pass(clock, 597_000);
+  assert.equal((await client.call()).status, GrpcStatus.OK);
+  for (let i = 0; i < 8 && client.goAways.length === 0; i++) await pass(clock, 500);
+  await client.closed;
+  assert.match(String(client.goAways[0]?.debug), /expired/);
+  assert.equal(outrider.stat('listener.inbound.ssl.peer_expired'), 1);
+  assert.equal((await lasting.call()).status, GrpcStatus.OK);
+});
+
+test('a process that cannot have its port says so and exits with 2', async (t) => {
+  const port = await startTcp(t, () => {});
+  const environment = { PATH: process.env['PATH'], SERVICE_NAME: 'echo', GRPC_PORT: '0', ADMIN_PORT: '0', INBOUND_TLS: 'off' };
+  const { code, stderr } = await runProgram(outriderPath, ['sidecar'], { env: { ...environment, OUTBOUND_PORT: String(port) } });
+  assert.equal(code, 2);
+  assert.match(stderr, new RegExp(`outbound listener: port ${port} on 127\\.0\\.0\\.1 is in use`));
+  assert.match(stderr, /OUTBOUND_PORT/);
+});
+
+test('a process whose policies are wrong says where and exits with 2, certificates or not', async (t) => {
+  const certificates = await MeshCertificates.create(t);
+  const path = join(certificates.folder, 'policies.yaml');
+  writeFileSync(path, 'routes:\n  - match: { prefix: / }\n    rout: { cluster: echo }\n');
+  const env = {
+    PATH: process.env['PATH'],
+    SERVICE_NAME: 'echo',
+    GRPC_PORT: '0',
+    OUTBOUND_PORT: '0',
+    ADMIN_PORT: '0',
+    POLICY_PATH: path,
+    ...(await certificates.issue('echo')),
+  };
+  const { code, stderr } = await runProgram(outriderPath, ['sidecar'], { env });
+  assert.equal(code, 2, stderr);
+  assert.match(stderr, /policies\.yaml:3:5: .*rout.*route/);
 });

@@ -257,8 +257,8 @@ export class MeshCertificates {
   }
 
   /** A pair for a client of the test's own. */
-  async pair(name: string): Promise<{ readonly certPem: string; readonly keyPem: string }> {
-    return await this.authority.issue({ name, trustDomain: 'mesh.local', validDays: 1, keyType: 'p256', nowMs: Date.now() });
+  async pair(name: string, validDays = 1): Promise<{ readonly certPem: string; readonly keyPem: string }> {
+    return await this.authority.issue({ name, trustDomain: 'mesh.local', validDays, keyType: 'p256', nowMs: Date.now() });
   }
 }
 
