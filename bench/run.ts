@@ -153,6 +153,9 @@ const main = async (): Promise<void> => {
   }
 };
 
+// An orderly exit ends the proxies and backends as well.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1));
+
 try {
   await main();
 } catch (error) {
