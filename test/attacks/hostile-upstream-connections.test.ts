@@ -5,16 +5,25 @@ import { type TestContext, test } from 'node:test';
 import tls from 'node:tls';
 import { status } from '@grpc/grpc-js';
 import { checkLeaks } from '../harness/leak-check.ts';
-import { responseFields } from '../http2/http2-bench.ts';
-import { END_HEADERS, frame, literals, type RawPeer, Type } from '../http2/raw-peer.ts';
+import { requestFields, responseFields } from '../http2/http2-bench.ts';
+import { END_HEADERS, frame, literals, type RawPeer, Type, uint32 } from '../http2/raw-peer.ts';
 import { MeshCertificates, pass, virtualClock } from '../mesh/mesh.ts';
 import { message, startTcp, until } from '../mesh/upstream.ts';
-import { answer, type HostileMesh, type HostileOptions, hostile, type Outcome, throughSidecar } from './scripted-upstream.ts';
+import {
+  answer,
+  type HostileMesh,
+  type HostileOptions,
+  hostile,
+  initialWindowSize,
+  maxConcurrentStreams,
+  type Outcome,
+  throughSidecar,
+} from './scripted-upstream.ts';
 
 checkLeaks();
 
-const compressionError = 9;
-const enhanceYourCalm = 11;
+/** RFC 9113 7. */
+const codes = { PROTOCOL_ERROR: 1, FLOW_CONTROL_ERROR: 3, FRAME_SIZE_ERROR: 6, COMPRESSION_ERROR: 9, ENHANCE_YOUR_CALM: 11 } as const;
 
 /** A sidecar before a plain TCP server. */
 const beforeTcp = async (t: TestContext, onSocket: (socket: net.Socket) => void, options?: HostileOptions): Promise<HostileMesh> =>
@@ -160,32 +169,81 @@ const leb128 = (value: number): readonly number[] => (value < 128 ? [value] : [(
 const drownings: readonly (readonly [
   name: string,
   send: (peer: RawPeer, id: number) => void,
-  goAwayCode: number,
+  goAwayCode: keyof typeof codes,
   counter: string | undefined,
 ])[] = [
-  ['an HPACK bomb', (peer, id) => sendBlock(peer, id, hpackBomb()), enhanceYourCalm, 'http2.header_overflow'],
+  ['an HPACK bomb', (peer, id) => sendBlock(peer, id, hpackBomb()), 'ENHANCE_YOUR_CALM', 'http2.header_overflow'],
   [
     'a CONTINUATION flood',
     (peer, id) => {
       peer.send(Type.HEADERS, 0, id, literals(responseFields));
       for (let i = 0; i < 1_000; i++) peer.send(Type.CONTINUATION, 0, id, Buffer.alloc(i % 2));
     },
-    enhanceYourCalm,
+    'ENHANCE_YOUR_CALM',
     'http2.continuation_flood',
-  ],
-  [
-    'a header block that is no HPACK',
-    (peer, id) => peer.send(Type.HEADERS, END_HEADERS, id, Buffer.from([0xff, 0xff, 0xff, 0xff, 0xff])),
-    compressionError,
-    undefined,
   ],
   [
     'a flood of informational responses',
     (peer, id) => {
       for (let i = 0; i < 1_000; i++) peer.headers(id, [[':status', '103']], END_HEADERS);
     },
-    enhanceYourCalm,
+    'ENHANCE_YOUR_CALM',
     'http2.inbound_empty_frames_flood',
+  ],
+  [
+    'a flood of empty DATA',
+    (peer, id) => {
+      peer.headers(id, responseFields, END_HEADERS);
+      for (let i = 0; i < 1_000; i++) peer.data(id, 0);
+    },
+    'ENHANCE_YOUR_CALM',
+    'http2.inbound_empty_frames_flood',
+  ],
+  [
+    'a flood of WINDOW_UPDATE',
+    (peer) => {
+      for (let i = 0; i < 1_000; i++) peer.windowUpdate(0, 1);
+    },
+    'ENHANCE_YOUR_CALM',
+    'http2.inbound_window_update_frames_flood',
+  ],
+  [
+    'a flood of PRIORITY',
+    (peer, id) => {
+      for (let i = 0; i < 1_000; i++) peer.send(Type.PRIORITY, 0, id, Buffer.alloc(5));
+    },
+    'ENHANCE_YOUR_CALM',
+    'http2.inbound_priority_frames_flood',
+  ],
+  [
+    'SETTINGS with a thousand entries',
+    (peer) => peer.settings(Array.from({ length: 1_000 }, () => [maxConcurrentStreams, 100] as const)),
+    'ENHANCE_YOUR_CALM',
+    'http2.settings_flood',
+  ],
+  [
+    'a header block that is no HPACK',
+    (peer, id) => peer.send(Type.HEADERS, END_HEADERS, id, Buffer.from([0xff, 0xff, 0xff, 0xff, 0xff])),
+    'COMPRESSION_ERROR',
+    undefined,
+  ],
+  [
+    'a pushed stream',
+    (peer, id) => peer.send(Type.PUSH_PROMISE, END_HEADERS, id, Buffer.concat([uint32(2), literals(requestFields)])),
+    'PROTOCOL_ERROR',
+    undefined,
+  ],
+  ['an answer to a call that was never made', (peer, id) => peer.headers(id + 1_000, responseFields), 'PROTOCOL_ERROR', undefined],
+  ['a frame larger than was allowed', (peer, id) => peer.data(id, 16_385), 'FRAME_SIZE_ERROR', undefined],
+  ['a window that overflows', (peer) => peer.windowUpdate(0, 0x7fff_ffff), 'FLOW_CONTROL_ERROR', undefined],
+  [
+    'a window that overflows by SETTINGS',
+    (peer, id) => {
+      peer.windowUpdate(id, 0x7000_0000);
+      peer.settings([[initialWindowSize, 0x7fff_ffff]]);
+    },
+    'FLOW_CONTROL_ERROR',
+    undefined,
   ],
 ];
 
@@ -200,11 +258,11 @@ for (const [name, send, goAwayCode, counter] of drownings) {
       },
     });
     for (const outcome of await Promise.all(Array.from({ length: 4 }, () => caller.call()))) {
-      failsWith(outcome, 'connection_lost', goAwayCode === compressionError ? /COMPRESSION_ERROR/ : /ENHANCE_YOUR_CALM/);
+      failsWith(outcome, 'connection_lost', new RegExp(goAwayCode));
     }
     const [peer] = upstream.peers as readonly [RawPeer];
     await until(() => peer.ended, 'the end of the connection');
-    assert.equal((await peer.goAway()).code, goAwayCode);
+    assert.equal((await peer.goAway()).code, codes[goAwayCode]);
     assert.equal(stat('upstream_cx_protocol_error'), 1);
     if (counter !== undefined) assert.equal(stat(counter), 1);
     honest = true;
