@@ -93,6 +93,9 @@ export class Sidecar {
     try {
       const admin = await this.#admin.start();
       this.#adminPort = admin.port;
+      await this.#firstEndpoints();
+      // A signal came meanwhile.
+      if (this.#drained !== undefined) return;
       await this.proxy.start();
     } catch (error) {
       await this.close();
@@ -151,6 +154,14 @@ export class Sidecar {
   }
 
   #adminPort = 0;
+
+  /** The first calls must not find clusters whose names are still being resolved; a name server that is gone holds up nobody for long. */
+  async #firstEndpoints(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = this.#world.clock.setTimer(resolve, longestFirstResolutionMs);
+    await Promise.race([this.proxy.clusters.resolved(), promise]);
+    timer.cancel();
+  }
 
   #lastProblems(): readonly PolicyProblem[] {
     const { problems } = this.#policyFiles?.history.at(-1) ?? { problems: [] };
@@ -261,6 +272,8 @@ export class Sidecar {
 
 /** An event loop that was away for so long cannot promise anything. */
 const stallMs = 1_000;
+
+const longestFirstResolutionMs = 2_000;
 
 const inboundTls = { strict: 'required', permissive: 'detected', off: 'off' } as const;
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { GrpcStatus } from '../../src/grpc/index.ts';
 import { checkLeaks } from '../harness/leak-check.ts';
-import { echoPolicies, pass, startSidecar, throughOne, virtualClock } from './mesh.ts';
+import { echoPolicies, pass, startMesh, startSidecar, throughOne, virtualClock } from './mesh.ts';
 import { answerOk, beginAnswer, hold, startUpstream, until } from './upstream.ts';
 
 checkLeaks();
@@ -235,6 +235,34 @@ test('an inbound route’s timeout counts for calls to the local service', async
   assert.deepEqual(outrider.fates('inbound'), { route_timeout: 1 });
 });
 
-test('the policy text of the harness is what it says', () => {
-  assert.match(echoPolicies({ endpoints: ['127.0.0.1:1'], route: 'timeout: 1s' }), /cluster: echo\n {6}timeout: 1s/);
+test('a cancellation passes through two sidecars at once, and is the fate on both sides', async (t) => {
+  const service = await startUpstream(t, hold);
+  const mesh = await startMesh(t, { services: { echo: service.port } });
+  const call = mesh.entrance.caller().start();
+  const received = await service.call(0);
+  call.cancel();
+  assert.equal(await received.closed, cancel);
+  assert.deepEqual(mesh.entrance.fates(), { cancelled: 1 });
+  assert.deepEqual(mesh.sidecars['echo']?.fates('inbound'), { cancelled: 1 });
+});
+
+test('a deadline passes through two sidecars, and is the fate on both sides', async (t) => {
+  const clock = virtualClock();
+  const service = await startUpstream(t, hold);
+  const mesh = await startMesh(t, { services: { echo: service.port }, clock });
+  const call = mesh.entrance.caller().start({ headers: { 'grpc-timeout': '3S' } });
+  const received = await service.call(0);
+  assert.ok(timeoutMsOf(received.headers['grpc-timeout']) <= 3_000);
+  await pass(clock, 3_004);
+  assert.equal((await call.answer).status, GrpcStatus.DEADLINE_EXCEEDED);
+  assert.equal(await received.closed, cancel);
+  assert.deepEqual(mesh.entrance.fates(), { caller_deadline: 1 });
+  await until(() => mesh.sidecars['echo']?.fates('inbound').caller_deadline === 1, 'the same fate at the service');
+});
+
+test('the first call finds the endpoints of a cluster that is found by name', async (t) => {
+  const service = await startUpstream(t, (call) => answerOk(call));
+  const outrider = await startSidecar(t, { policies: echoPolicies({ endpoints: [`localhost:${service.port}`] }) });
+  assert.ok((outrider.sidecar.proxy.clusters.get('echo')?.endpoints.length ?? 0) > 0, 'resolved before it is ready');
+  assert.equal((await outrider.caller().call()).status, GrpcStatus.OK);
 });

@@ -267,6 +267,7 @@ export interface MeshOptions {
   readonly services: Readonly<Record<string, number>>;
   /** Policies of the caller's sidecar, given `host:port` of each service's inbound listener. Without it: one cluster each. */
   readonly policies?: (endpoints: Readonly<Record<string, string>>) => string;
+  readonly clock?: Clock;
   readonly environment?: Readonly<Record<string, string>>;
 }
 
@@ -279,17 +280,20 @@ export interface Mesh {
 }
 
 /** A client's sidecar and one beside each service, with mutual TLS between them. */
-export const startMesh = async (t: TestContext, { services, policies, environment = {} }: MeshOptions): Promise<Mesh> => {
+export const startMesh = async (
+  t: TestContext,
+  { services, policies, clock = new SystemClock(), environment = {} }: MeshOptions,
+): Promise<Mesh> => {
   const certificates = await MeshCertificates.create(t);
   const sidecars: Record<string, TestSidecar> = {};
   const endpoints: Record<string, string> = {};
   for (const [name, port] of Object.entries(services)) {
-    const sidecar = await startSidecar(t, { name, localService: port, certificates: await certificates.issue(name), environment });
+    const sidecar = await startSidecar(t, { name, localService: port, certificates: await certificates.issue(name), clock, environment });
     sidecars[name] = sidecar;
     endpoints[name] = `127.0.0.1:${sidecar.inboundPort}`;
   }
   const text = policies?.(endpoints) ?? clustersText(endpoints);
-  const entrance = await startSidecar(t, { policies: text, certificates: await certificates.issue('caller'), environment });
+  const entrance = await startSidecar(t, { policies: text, certificates: await certificates.issue('caller'), clock, environment });
   return { certificates, entrance, sidecars, endpoints };
 };
 
