@@ -23,6 +23,8 @@ export class Http2Counters {
   rxMessagingError = 0;
   rxReset = 0;
   txReset = 0;
+  /** Streams that we reset because their reader did not read. */
+  txFlushTimeout = 0;
   trailers = 0;
 
   /** Calls `emit` with Envoy's name and the value of each counter; `gauge` is true for what also falls. */
@@ -43,6 +45,7 @@ export class Http2Counters {
     emit('rx_messaging_error', this.rxMessagingError, false);
     emit('rx_reset', this.rxReset, false);
     emit('tx_reset', this.txReset, false);
+    emit('tx_flush_timeout', this.txFlushTimeout, false);
     emit('trailers', this.trailers, false);
     emit('streams_active', this.streamsActive, true);
   }

@@ -9,6 +9,7 @@ import type { DirectionProxy } from './direction-proxy.ts';
 import type { Downstream } from './listener.ts';
 import type { ReplayBuffer } from './replay-buffer.ts';
 import { type LocalReply, localReply, sendReply } from './replies.ts';
+import { UnreadAnswer } from './unread-answer.ts';
 
 /** The answer at hand when an attempt fails and nothing more is tried: what the upstream said, or what we say. */
 export type FinalAnswer = { readonly kind: 'local'; readonly reply: LocalReply } | { readonly kind: 'forward' };
@@ -256,6 +257,8 @@ export class Call extends Deadline implements StreamHandler {
     if (this.finished) return;
     sendReply(this.downstream, reply, undefined);
     this.finish(reply.reason, reply.status);
+    this.#attempt?.stream?.release();
+    UnreadAnswer.watch(this.downstream);
   }
 
   /** Ends the call because the process does. */

@@ -290,3 +290,49 @@ for (const [name, send] of silent) {
     await friendAnswers();
   });
 }
+
+/** An answer that is begun, 64,000 bytes of it, and reset. */
+const beginAndReset = (peer: RawPeer, id: number): void => {
+  peer.headers(id, responseFields, END_HEADERS);
+  for (let i = 0; i < 4; i++) peer.data(id, 16_000);
+  peer.reset(id, 2);
+};
+
+test('answers that break off before callers who never read: what is kept counts, and is dropped after 30 seconds', async (t) => {
+  const clock = virtualClock();
+  const { outrider, friendAnswers } = await hostile(t, { onRequest: beginAndReset }, { clock, cluster: tolerant });
+  const client = new Caller(t, outrider.outboundPort, undefined, { initialWindowSize: 0 });
+  const stalled = Array.from({ length: 50 }, () => client.start({ paused: true }));
+  await until(() => outrider.fates().upstream_reset === 50, 'fifty resets');
+  assert.equal(outrider.stat('server.buffered_bytes'), 50 * 64_000);
+  await friendAnswers();
+  await pass(clock, 29_900);
+  assert.equal(outrider.stat('listener.outbound.http2.tx_flush_timeout'), 0);
+  await pass(clock, 104);
+  assert.equal(outrider.stat('listener.outbound.http2.tx_flush_timeout'), 50);
+  assert.equal(outrider.stat('server.buffered_bytes'), 0);
+  for (const call of stalled) assert.equal((await call.answer).resetCode, 8);
+  await friendAnswers();
+});
+
+test('answers that break off before callers who never read take no more than their share of the budget', async (t) => {
+  const { outrider, stat, friendAnswers } = await hostile(t, { onRequest: beginAndReset }, { cluster: tolerant });
+  const client = new Caller(t, outrider.outboundPort, undefined, { initialWindowSize: 0 });
+  const calls = 900;
+  for (let i = 0; i < calls; i++) client.start({ paused: true });
+  await until(() => outrider.fates().upstream_reset === calls, 'all resets');
+  const kept = outrider.stat('server.buffered_bytes');
+  assert.ok(kept <= 48 * 1024 * 1024, `${kept} bytes`);
+  assert.equal(outrider.stat('listener.outbound.http2.tx_flush_timeout'), calls - kept / 64_000);
+  assert.equal(stat('upstream_rq_rx_reset'), calls);
+  await friendAnswers();
+});
+
+test('an answer that breaks off before a slow caller reaches it whole, and the status behind it', async (t) => {
+  const { outrider } = await hostile(t, { onRequest: beginAndReset });
+  const client = new Caller(t, outrider.outboundPort, undefined, { initialWindowSize: 1_000 });
+  const { body, status: code, reason } = await client.call();
+  assert.equal(body.length, 64_000);
+  assert.equal(code, status.INTERNAL);
+  assert.equal(reason, 'upstream_reset');
+});
