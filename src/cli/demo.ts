@@ -79,7 +79,7 @@ export const runDemoCommand = (options: DemoCommandOptions, { environment, conso
 };
 
 export const runDemoServiceCommand = (
-  { name, port }: { readonly name: string; readonly port: string },
+  { name, port, outbound }: { readonly name: string; readonly port: string; readonly outbound?: string },
   { console }: CommandContext,
 ): Promise<number> => {
   const number = Number(port);
@@ -87,6 +87,14 @@ export const runDemoServiceCommand = (
     throw new ConfigurationError(`--port ${port}: expected a port from 0 to 65535`, { remedy: 'write --port 0' });
   }
   return untilSignalled((stop) =>
-    runDemoService({ name, port: number, clock: new SystemClock(), orders: process.stdin, say: (line) => console.out(line), stop }),
+    runDemoService({
+      name,
+      port: number,
+      clock: new SystemClock(),
+      // Nobody gives orders to a service in a container, and its stdin is at its end from the start.
+      ...(outbound === undefined ? { orders: process.stdin } : { outbound, orders: undefined }),
+      say: (line) => console.out(line),
+      stop,
+    }),
   );
 };

@@ -70,10 +70,11 @@ const buildProgram = async (argv: readonly string[], context: CommandContext, fi
     });
   program
     .command('demo-service', { hidden: true })
-    .description('one service of the demo mesh; started by "outrider demo"')
+    .description('one service of the demo mesh; started by "outrider demo", and by deploy/compose')
     .requiredOption('--name <service>', 'auth-svc, learner-svc or event-collector-svc')
     .option('--port <port>', 'where to listen; 0 lets the system choose', '0')
-    .action(async (options: { name: string; port: string }) => {
+    .option('--outbound <host:port>', 'where to call peers; the service then stands alone and takes no orders on stdin')
+    .action(async (options: { name: string; port: string; outbound?: string }) => {
       const { runDemoServiceCommand } = await import('./demo.ts');
       finish(await runDemoServiceCommand(options, context));
     });

@@ -14,7 +14,10 @@ export interface ServiceProcessOptions {
   readonly name: string;
   readonly port: number;
   readonly clock: Clock;
-  readonly orders: Readable;
+  /** `host:port` of its sidecar's outbound listener, where that is known before it starts. */
+  readonly outbound?: string;
+  /** Orders, one per line; the service ends with them. Without them it obeys `stop` alone. */
+  readonly orders: Readable | undefined;
   readonly say: (line: string) => void;
   readonly stop: AbortSignal;
 }
@@ -34,23 +37,24 @@ const obey = (service: DemoService, order: ServiceOrder): void => {
 };
 
 /**
- * Runs one service of the demo mesh until `stop`, or until its stdin ends: that is how it notices that the demo itself was
+ * Runs one service of the demo mesh until `stop`, or until its orders end: that is how it notices that the demo itself was
  * killed, and does not stay behind. Says `{"msg":"ready","port":N}` once it listens.
  */
-export const runDemoService = async ({ name, port, clock, orders, say, stop }: ServiceProcessOptions): Promise<number> => {
+export const runDemoService = async ({ name, port, clock, outbound, orders, say, stop }: ServiceProcessOptions): Promise<number> => {
   if (!isDemoService(name))
     throw new ConfigurationError(`--name ${name}: no service of the demo`, { remedy: `write one of ${demoServices.join(', ')}` });
   const release = holdProcess();
   const service = await DemoService.start({ name, port, clock });
-  const lines = createInterface({ input: orders });
-  lines.on('line', (line) => obey(service, JSON.parse(line) as ServiceOrder));
+  if (outbound !== undefined) service.connect(outbound);
+  const lines = orders === undefined ? undefined : createInterface({ input: orders });
+  lines?.on('line', (line) => obey(service, JSON.parse(line) as ServiceOrder));
   say(`${JSON.stringify({ msg: 'ready', port: service.port })}\n`);
   await new Promise<void>((resolve) => {
-    lines.on('close', resolve);
+    lines?.on('close', resolve);
     stop.addEventListener('abort', () => resolve());
   });
-  lines.close();
-  orders.destroy();
+  lines?.close();
+  orders?.destroy();
   service.stop();
   release();
   return 0;

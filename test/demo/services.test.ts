@@ -208,6 +208,25 @@ test('a service process says on which port it is ready, obeys orders, and ends w
   assert.equal(await ended, 0);
 });
 
+test('a service that is told its outbound port from the start takes no orders and ends when it is told to', async (t) => {
+  const learner = await start(t, 'learner-svc');
+  const ready = Promise.withResolvers<number>();
+  const stop = new AbortController();
+  const ended = runDemoService({
+    name: 'auth-svc',
+    port: 0,
+    clock,
+    outbound: `127.0.0.1:${learner.port}`,
+    orders: undefined,
+    say: (line) => ready.resolve((JSON.parse(line) as { port: number }).port),
+    stop: stop.signal,
+  });
+  const reply = await authenticate(t, await ready.promise);
+  assert.equal(reply.displayName, 'Learner ada');
+  stop.abort();
+  assert.equal(await ended, 0);
+});
+
 test('a service that is unknown is a configuration error that names those there are', async () => {
   await assert.rejects(
     runDemoService({ name: 'nobody', port: 0, clock, orders: new PassThrough(), say: () => {}, stop: new AbortController().signal }),
