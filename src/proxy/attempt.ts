@@ -101,7 +101,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
       call.refuse(error);
       return;
     }
-    this.#conclude('fail', 'error');
+    this.#conclude(this.#speaksForItselfOnly ? 'neutral' : 'fail', 'error');
     const message = error.remedy === undefined ? error.message : `${error.message}. ${error.remedy}`;
     this.#fail({ kind: 'connect_failure' }, localReply(error.reason, message));
   }
@@ -215,6 +215,17 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
   }
 
   // ---- how it ends ----
+
+  /**
+   * An endpoint that cannot be reached says nothing about the cluster while the call can still go elsewhere: one of two instances
+   * that restarts would otherwise open the breaker for both.
+   */
+  get #speaksForItselfOnly(): boolean {
+    const { cluster, tried } = this.#call;
+    const { breakers } = cluster as Cluster;
+    if (breakers.scope === 'endpoint') return false;
+    return (cluster as Cluster).untriedEndpoints([...(tried ?? []), this.endpoint as Endpoint]) > 0;
+  }
 
   #onAnswerEnd(stream: Stream, block: HeaderBlock, trailersOnly: boolean): void {
     if (this.#concluded) return;

@@ -2,8 +2,19 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { GrpcStatus } from '../../src/grpc/index.ts';
 import { checkLeaks } from '../harness/leak-check.ts';
-import { type EchoOptions, echoPolicies, pass, throughOne, virtualClock } from './mesh.ts';
-import { answerOk, answerTrailersOnly, beginAnswer, endAnswer, type Handler, hold, resetWith, startUpstream, until } from './upstream.ts';
+import { type EchoOptions, echoPolicies, pass, startSidecar, throughOne, virtualClock } from './mesh.ts';
+import {
+  answerOk,
+  answerTrailersOnly,
+  beginAnswer,
+  closedPort,
+  endAnswer,
+  type Handler,
+  hold,
+  resetWith,
+  startUpstream,
+  until,
+} from './upstream.ts';
 
 checkLeaks();
 
@@ -114,6 +125,25 @@ test('scope endpoint: an open endpoint is skipped, and circuit_open answers only
   const answer = await client.call();
   assert.equal(answer.reason, 'circuit_open');
   assert.match(answer.message, /Circuit breaker OPEN: cluster "echo", all endpoints/);
+});
+
+test('an instance that cannot be reached does not open the breaker of a cluster that has another', async (t) => {
+  const { client, outrider, service } = await throughOne(t, (call) => answerOk(call), {
+    cluster: breaker(),
+    alsoAt: [`127.0.0.1:${await closedPort()}`],
+  });
+  for (let i = 0; i < 12; i++) assert.equal((await client.call()).status, GrpcStatus.OK);
+  assert.equal(service.received.length, 12);
+  assert.ok(outrider.stat('cluster.echo.upstream_cx_connect_fail') >= 3);
+  assert.equal(outrider.stat('cluster.echo.circuit_breaker.opens_total'), 0);
+});
+
+test('instances of which none can be reached open it', async (t) => {
+  const dead = [`127.0.0.1:${await closedPort()}`, `127.0.0.1:${await closedPort()}`];
+  const outrider = await startSidecar(t, { policies: echoPolicies({ endpoints: dead, cluster: breaker() }) });
+  const client = outrider.caller();
+  for (let i = 0; i < 3; i++) assert.equal((await client.call()).reason, 'connect_failure');
+  assert.equal((await client.call()).reason, 'circuit_open');
 });
 
 test('scope method: other methods go on', async (t) => {
