@@ -272,3 +272,27 @@ for (const [name, send, goAwayCode, counter] of drownings) {
     await friendAnswers();
   });
 }
+
+test('a flood of PING from an upstream that never reads the acknowledgements ends the connection', async (t) => {
+  const pings = Buffer.concat(Array.from({ length: 10_000 }, () => frame(Type.PING, 0, 0, Buffer.alloc(8))));
+  let honest = false;
+  const { caller, outrider, stat, friendAnswers } = await hostile(t, {
+    onRequest: (peer, id) => {
+      if (honest) {
+        answer(peer, id);
+        return;
+      }
+      peer.socket.pause();
+      const flood = (error?: Error | null): void => {
+        if (!honest && error == null && !peer.socket.destroyed) peer.socket.write(pings, flood);
+      };
+      flood();
+    },
+  });
+  failsWith(await caller.call(), 'connection_lost', /ENHANCE_YOUR_CALM/);
+  honest = true;
+  assert.equal(stat('http2.outbound_control_flood'), 1);
+  assert.equal((await caller.call()).reply, 'pong');
+  assert.deepEqual(outrider.fates(), { connection_lost: 1, ok: 1 });
+  await friendAnswers();
+});
