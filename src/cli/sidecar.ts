@@ -286,11 +286,19 @@ export const runSidecar = async (options: { readonly config?: string }, environm
   });
   const log = new JsonLogger(clock, (line) => process.stderr.write(line), configuration.logLevel);
   for (const warning of configuration.warnings) log.warning('configuration', { why: warning });
-  await awaitStartupFiles(configuration, clock);
-  const sidecar = new Sidecar(configuration, { clock, log, random: Math.random }, environment);
-  process.once('SIGTERM', () => void sidecar.drain());
-  process.once('SIGINT', () => void sidecar.drain());
-  process.on('SIGHUP', () => sidecar.reload());
+  // As process 1 of a container a signal without a handler is ignored, so there is one from the beginning.
+  const wait = { givenUp: false, onMissing: (paths: readonly string[]) => log.info('waiting for files', { missing: paths }) };
+  let sidecar: Sidecar | undefined;
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    process.once(signal, () => {
+      wait.givenUp = true;
+      void sidecar?.drain();
+    });
+  }
+  process.on('SIGHUP', () => sidecar?.reload());
+  await awaitStartupFiles(configuration, clock, wait);
+  if (wait.givenUp) return 0;
+  sidecar = new Sidecar(configuration, { clock, log, random: Math.random }, environment);
   await sidecar.start();
   await sidecar.stopped;
   return 0;

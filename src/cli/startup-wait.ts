@@ -9,6 +9,13 @@ interface AwaitedFile {
   readonly path: string;
 }
 
+/** Who waits, and whoever may end the wait. */
+export interface StartupWait {
+  readonly givenUp: boolean;
+  /** Told of the files that are missing, whenever their number has changed. */
+  readonly onMissing?: (paths: readonly string[]) => void;
+}
+
 const awaitedFiles = ({ identity, policyPath }: SidecarConfiguration): readonly AwaitedFile[] => {
   const files: AwaitedFile[] = [];
   const add = (variable: string, path: string | undefined): void => {
@@ -24,14 +31,22 @@ const awaitedFiles = ({ identity, policyPath }: SidecarConfiguration): readonly 
 
 /**
  * Waits until every file of the configuration is there, at most `STARTUP_WAIT`: where certificates come from another
- * container, the sidecar is often the first to start. Rejects with a `ConfigurationError` that lists what is still missing.
+ * container, the sidecar is often the first to start. Rejects with a `ConfigurationError` that lists what is still missing; resolves
+ * early, within a poll, where the wait was given up.
  */
-export const awaitStartupFiles = async (configuration: SidecarConfiguration, clock: Clock): Promise<void> => {
+export const awaitStartupFiles = async (
+  configuration: SidecarConfiguration,
+  clock: Clock,
+  wait: StartupWait = { givenUp: false },
+): Promise<void> => {
   const startedMs = clock.now();
-  for (;;) {
+  let reported = 0;
+  while (!wait.givenUp) {
     const missing = awaitedFiles(configuration).filter(({ path }) => !existsSync(path));
     if (missing.length === 0) return;
     if (clock.now() - startedMs >= configuration.startupWaitMs) throw missingFiles(missing, configuration.startupWaitMs);
+    if (missing.length !== reported) wait.onMissing?.(missing.map(({ path }) => path));
+    reported = missing.length;
     const release = holdProcess();
     await new Promise<void>((resolve) => {
       clock.setTimer(resolve, pollIntervalMs);

@@ -47,6 +47,14 @@ const get = async (port: number, path: string, method = 'GET'): Promise<{ status
   return { status: response.status, text: await response.text() };
 };
 
+test('SIGTERM while it still waits for files ends it with 0', async () => {
+  await using program = spawnProgram(outriderPath, ['sidecar'], {
+    env: { PATH: process.env['PATH'], SERVICE_NAME: 'echo', INBOUND_TLS: 'off', POLICY_PATH: '/nowhere/policies', STARTUP_WAIT: '10m' },
+  });
+  await program.waitFor(/"msg":"waiting for files","missing":\["\/nowhere\/policies"\]/);
+  assert.equal((await program.stop('SIGTERM')).code, 0);
+});
+
 test('SIGTERM under load: readiness 503 at once, GOAWAY says drain, no call fails, exit 0', async (t) => {
   const service = await startUpstream(t, (call) => {
     if (call.headers[':path'] !== '/acme.Echo/Held') setTimeout(() => answerOk(call), 2);
