@@ -51,7 +51,7 @@ export const defaultHttp2Options: Http2Options = {
   maxStreamWindowBytes: 1024 * 1024,
   connectionWindowBytes: 4 * 1024 * 1024,
   maxConnectionBufferBytes: 16 * 1024 * 1024,
-  socketHighWaterBytes: 64 * 1024,
+  socketHighWaterBytes: 256 * 1024,
   prefaceTimeoutMs: 5_000,
   firstRequestTimeoutMs: 60_000,
   resetBurst: 200,
