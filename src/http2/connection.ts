@@ -22,13 +22,17 @@ import {
   readUint32,
   SettingId,
 } from './frames.ts';
+import { HeaderAssembly } from './header-assembly.ts';
 import type { HeaderBlock } from './header-block.ts';
 import { HpackDecoder, HpackProblem } from './hpack/decoder.ts';
 import { contentLengthOf, requestProblem, responseProblem, statusOf, trailersProblem } from './message-rules.ts';
 import type { Http2Options } from './options.ts';
 import { Output } from './output.ts';
+import { type ForeignGreeting, PrefaceReader } from './preface-reader.ts';
 import { ReceiveWindow } from './receive-window.ts';
+import { settingProblem, settingsFrameProblem } from './setting-rules.ts';
 import { Stream, type StreamHandler } from './stream.ts';
+import { StreamIds } from './stream-ids.ts';
 import { StreamTable } from './stream-table.ts';
 
 export interface ConnectionCloseCause {
@@ -55,8 +59,6 @@ export interface ConnectionHandler {
 const pingBytes = 8;
 /** Our own pings by the first byte of their payload: each kind has at most one in flight. */
 const PingKind = { owner: 1, bandwidth: 2, drain: 3 } as const;
-const fewestRememberedResets = 256;
-const mostRememberedResets = 16_384;
 /** Informational responses in a row, over all streams. */
 const mostInformational = 16;
 const closeGraceMs = 1_000;
@@ -115,30 +117,19 @@ export class Connection {
   readonly #ownResets: TokenBucket;
   readonly #phaseDeadline = new PhaseDeadline(this);
   readonly #streams = new StreamTable();
-  /** Streams that we reset, of which the peer may not have heard. Made with the first one: most connections reset none. */
-  #resetIds: Int32Array | undefined;
-  #resetCount = 0;
+  readonly #ids: StreamIds;
   #phase: Phase = 'preface';
-  #prefaceBytes = 0;
+  readonly #preface: PrefaceReader;
+  readonly #assembly: HeaderAssembly;
   #prefaceSent = false;
   /** The peer has acknowledged our first SETTINGS: until then it may go by the defaults of RFC 9113. */
   #settingsKnown = false;
   #block: HeaderBlock;
 
-  #nextStreamId = 1;
-  #lastPeerStreamId = 0;
   #drainBegun = false;
   #drainDebugData = '';
-  #finalGoAway = false;
   #peerInitialWindow = defaultWindowBytes;
   #closeCause: ConnectionCloseCause | undefined;
-
-  /** The header block whose CONTINUATION is awaited. */
-  #blockStreamId = 0;
-  #blockEndsStream = false;
-  #blockFrames = 0;
-  #blockParts: Buffer[] = [];
-  #blockSelfDependent = false;
 
   /** The DATA frame whose pieces come in. */
   #dataStream: Stream | undefined;
@@ -172,7 +163,9 @@ export class Connection {
     this.#peerResets = new TokenBucket(options.resetBurst, options.resetsPerSecond, nowMs);
     this.#ownResets = new TokenBucket(options.resetBurst, options.resetsPerSecond, nowMs);
     this.#block = engine.takeBlock();
-    if (role === 'client') this.#prefaceBytes = clientPreface.length;
+    this.#preface = new PrefaceReader(role === 'server');
+    this.#assembly = new HeaderAssembly(this);
+    this.#ids = new StreamIds(role, options.maxConcurrentStreams);
     counters.connectionsTotal++;
     counters.connectionsActive++;
     if (role === 'client') this.#sendPreface();
@@ -196,7 +189,7 @@ export class Connection {
       !this.goingAway &&
       !this.closed &&
       this.#streams.size < this.peerMaxConcurrentStreams &&
-      this.#nextStreamId <= this.options.lastOwnStreamId
+      this.#ids.nextOwn <= this.options.lastOwnStreamId
     );
   }
 
@@ -212,12 +205,12 @@ export class Connection {
 
   /** Client role, only while `canOpen`: opens a stream with its request headers. */
   open(handler: StreamHandler, block: HeaderBlock, endStream: boolean): Stream {
-    const stream = this.#addStream(this.#nextStreamId, handler);
-    this.#nextStreamId += 2;
+    const stream = this.#addStream(this.#ids.nextOwn, handler);
+    this.#ids.nextOwn += 2;
     this.#budgets.streamsOpened++;
     this.sendHeaders(stream, block, endStream);
     // At 10,000 calls a second that is after thirty hours.
-    if (this.#nextStreamId > this.options.lastOwnStreamId) this.drain('stream ids are used up');
+    if (this.#ids.nextOwn > this.options.lastOwnStreamId) this.drain('stream ids are used up');
     return stream;
   }
 
@@ -326,9 +319,13 @@ export class Connection {
     if (this.closed) return;
     this.engine.tick();
     let at = 0;
-    if (this.#prefaceBytes < clientPreface.length) {
-      at = this.#readPreface(bytes);
-      if (at < 0) return;
+    if (!this.#preface.complete) {
+      const read = this.#preface.read(bytes);
+      if (typeof read !== 'number') {
+        this.#refuseForeign(read);
+        return;
+      }
+      at = read;
       this.#sendPreface();
     }
     this.#reader.read(bytes, at, bytes.length);
@@ -343,13 +340,13 @@ export class Connection {
       this.#protocolError(ErrorCode.protocolError, 'the first frame must be SETTINGS (RFC 9113 3.4)');
       return;
     }
-    if (this.#blockStreamId !== 0 && (type !== FrameType.continuation || streamId !== this.#blockStreamId)) {
+    if (this.#assembly.awaitedStreamId !== 0 && (type !== FrameType.continuation || streamId !== this.#assembly.awaitedStreamId)) {
       this.#protocolError(ErrorCode.protocolError, 'a header block was interrupted by another frame (RFC 9113 6.10)');
       return;
     }
     switch (type) {
       case FrameType.headers:
-        this.#onHeadersFrame(flags, streamId, bytes, start, end);
+        this.#assembly.headers(flags, streamId, bytes, start, end);
         break;
       case FrameType.priority:
         this.#onPriority(streamId, bytes, start, end);
@@ -373,7 +370,7 @@ export class Connection {
         this.#onWindowUpdate(streamId, bytes, start, end);
         break;
       case FrameType.continuation:
-        this.#onContinuation(flags, streamId, bytes, start, end);
+        this.#assembly.continuation(flags, streamId, bytes, start, end);
         break;
       default: // Unknown types are ignored (RFC 9113 4.1).
     }
@@ -381,7 +378,7 @@ export class Connection {
 
   onDataFrame(streamId: number, flags: number, length: number, padding: number): void {
     this.#dataStream = undefined;
-    if (!this.ready || this.#blockStreamId !== 0) {
+    if (!this.ready || this.#assembly.awaitedStreamId !== 0) {
       this.#protocolError(ErrorCode.protocolError, 'DATA where it may not stand (RFC 9113 3.4, 6.10)');
       return;
     }
@@ -445,86 +442,22 @@ export class Connection {
 
   // ---- frames ----
 
-  #readPreface(bytes: Uint8Array): number {
-    const earlier = this.#prefaceBytes;
-    let at = 0;
-    while (at < bytes.length && this.#prefaceBytes < clientPreface.length) {
-      if (bytes[at] !== clientPreface[this.#prefaceBytes]) {
-        this.#answerForeignProtocol(earlier === 0 ? bytes : noBytes);
-        return -1;
-      }
-      at++;
-      this.#prefaceBytes++;
-    }
-    return at;
-  }
-
-  #answerForeignProtocol(bytes: Uint8Array): void {
-    const beginning = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.length, 64)).toString('latin1');
-    if (/^(?!PRI )[A-Z]{3,10} ([/*]|http)/.test(beginning)) {
-      // Said in the peer's own language, so that whoever points a browser or an HTTP/1.1 client here learns what is wrong.
-      const text = 'This port speaks gRPC over HTTP/2 only. Use a gRPC client with prior knowledge of HTTP/2 (h2c) or TLS with ALPN h2.\n';
+  #refuseForeign({ answer }: ForeignGreeting): void {
+    if (answer !== undefined) {
+      // Nothing of HTTP/2 may stand behind it.
       this.#output.close();
-      this.socket.write(
-        `HTTP/1.1 505 HTTP Version Not Supported\r\nconnection: close\r\ncontent-type: text/plain\r\ncontent-length: ${text.length}\r\n\r\n${text}`,
-      );
+      this.socket.write(answer);
     }
     this.#protocolError(ErrorCode.protocolError, 'the client did not begin with the HTTP/2 preface (RFC 9113 3.4)');
   }
 
-  #onHeadersFrame(flags: number, streamId: number, bytes: Uint8Array, from: number, to: number): void {
-    let start = from;
-    let end = to;
-    if ((flags & Flag.padded) !== 0) {
-      const padding = start < end ? (bytes[start] as number) : end;
-      start++;
-      end -= padding;
-    }
-    let selfDependent = false;
-    if ((flags & Flag.priority) !== 0) {
-      if (end - start >= 5) selfDependent = readUint31(bytes, start) === streamId;
-      start += 5;
-    }
-    if (start > end) {
-      this.#protocolError(ErrorCode.protocolError, 'padding or priority is longer than the HEADERS frame (RFC 9113 6.2)');
-      return;
-    }
-    // Even ids belong to server push, which we do not allow.
-    if ((streamId & 1) === 0) {
-      this.#protocolError(ErrorCode.protocolError, `HEADERS on stream ${streamId} (RFC 9113 5.1.1)`);
-      return;
-    }
-    const endStream = (flags & Flag.endStream) !== 0;
-    if ((flags & Flag.endHeaders) !== 0) {
-      this.#onBlock(streamId, bytes, start, end, endStream, selfDependent);
-      return;
-    }
-    this.#blockStreamId = streamId;
-    this.#blockEndsStream = endStream;
-    this.#blockSelfDependent = selfDependent;
-    this.#blockFrames = 1;
-    this.#blockParts = [Buffer.from(bytes.subarray(start, end))];
+  /** HeaderAssembly. */
+  onHeaderFramingError(code: number, message: string): void {
+    this.#protocolError(code, message);
   }
 
-  #onContinuation(flags: number, streamId: number, bytes: Uint8Array, start: number, end: number): void {
-    if (this.#blockStreamId === 0) {
-      this.#protocolError(ErrorCode.protocolError, 'CONTINUATION without HEADERS (RFC 9113 6.10)');
-      return;
-    }
-    if (++this.#blockFrames > this.options.maxHeaderFrames) {
-      this.counters.continuationFlood++;
-      this.#protocolError(ErrorCode.enhanceYourCalm, `a header block of more than ${this.options.maxHeaderFrames} frames`);
-      return;
-    }
-    this.#blockParts.push(Buffer.from(bytes.subarray(start, end)));
-    if ((flags & Flag.endHeaders) === 0) return;
-    const joined = Buffer.concat(this.#blockParts);
-    this.#blockParts = [];
-    this.#blockStreamId = 0;
-    this.#onBlock(streamId, joined, 0, joined.length, this.#blockEndsStream, this.#blockSelfDependent);
-  }
-
-  #onBlock(streamId: number, bytes: Uint8Array, start: number, end: number, endStream: boolean, selfDependent: boolean): void {
+  /** HeaderAssembly: a whole block, not yet decoded. */
+  onHeaderBlock(streamId: number, bytes: Uint8Array, start: number, end: number, endStream: boolean, selfDependent: boolean): void {
     const { maxHeaderFields, maxHeaderListBytes } = this.options;
     this.#budgets.consecutiveEmptyFrames = 0;
     const block = this.#block;
@@ -550,25 +483,25 @@ export class Connection {
       return;
     }
     if (this.role === 'client') {
-      if (streamId >= this.#nextStreamId) this.#protocolError(ErrorCode.protocolError, 'HEADERS on a stream that was never opened');
+      if (streamId >= this.#ids.nextOwn) this.#protocolError(ErrorCode.protocolError, 'HEADERS on a stream that was never opened');
       return;
     }
-    if (streamId <= this.#lastPeerStreamId) {
-      if (!this.#wasReset(streamId)) this.#protocolError(ErrorCode.streamClosed, 'HEADERS on a closed stream (RFC 9113 5.1)');
+    if (streamId <= this.#ids.lastOfPeer) {
+      if (!this.#ids.wasReset(streamId)) this.#protocolError(ErrorCode.streamClosed, 'HEADERS on a closed stream (RFC 9113 5.1)');
       return;
     }
     this.#onNewRequest(streamId, block, endStream, selfDependent);
   }
 
   #onNewRequest(streamId: number, block: HeaderBlock, endStream: boolean, selfDependent: boolean): void {
-    if (this.#isBeyondGoAway(streamId)) return;
+    if (this.#ids.isBeyondGoAway(streamId)) return;
     // A client has no more answers unread than streams open, two header blocks each; one that never reads must not fill the memory.
     if (this.#output.headerBlocksInFlight > 4 * this.options.maxConcurrentStreams) {
       this.counters.outboundFlood++;
       this.#protocolError(ErrorCode.enhanceYourCalm, 'too many answers wait for a client that does not read');
       return;
     }
-    this.#lastPeerStreamId = streamId;
+    this.#ids.lastOfPeer = streamId;
     this.#budgets.streamsOpened++;
     if (this.#phase === 'first-request') {
       this.#phase = 'open';
@@ -656,7 +589,7 @@ export class Connection {
       this.#protocolError(ErrorCode.frameSizeError, 'RST_STREAM must have 4 bytes (RFC 9113 6.4)');
       return;
     }
-    if (this.#isIdle(streamId)) {
+    if (this.#ids.isIdle(streamId)) {
       this.#protocolError(ErrorCode.protocolError, 'RST_STREAM on an idle stream (RFC 9113 6.4)');
       return;
     }
@@ -672,7 +605,7 @@ export class Connection {
       // A server that has answered in full may reset what is left of the request: that is no failure of the answer (RFC 9113 8.1).
       const answered = this.role === 'client' && stream.remoteEnded && code === ErrorCode.noError;
       if (!answered) stream.handler.onReset(stream, code, code === ErrorCode.refusedStream);
-    } else if (this.#isBeyondGoAway(streamId) || this.#wasReset(streamId)) {
+    } else if (this.#ids.isBeyondGoAway(streamId) || this.#ids.wasReset(streamId)) {
       // Many clients reset a stream whose answer came before their request was complete: that is our doing.
       return;
     }
@@ -685,17 +618,14 @@ export class Connection {
 
   #onSettings(flags: number, streamId: number, bytes: Uint8Array, start: number, end: number): void {
     const length = end - start;
-    if (streamId !== 0) {
-      this.#protocolError(ErrorCode.protocolError, 'SETTINGS on a stream (RFC 9113 6.5)');
+    const isAck = (flags & Flag.ack) !== 0;
+    const wrong = settingsFrameProblem(streamId, isAck, length);
+    if (wrong !== undefined) {
+      this.#protocolError(wrong.code, wrong.message);
       return;
     }
-    if ((flags & Flag.ack) !== 0) {
-      if (length !== 0) this.#protocolError(ErrorCode.frameSizeError, 'SETTINGS acknowledgement with a payload (RFC 9113 6.5)');
-      else this.#onSettingsAck();
-      return;
-    }
-    if (length % 6 !== 0) {
-      this.#protocolError(ErrorCode.frameSizeError, 'SETTINGS must be a multiple of 6 bytes (RFC 9113 6.5)');
+    if (isAck) {
+      this.#onSettingsAck();
       return;
     }
     if (length > 6 * this.options.maxSettingsEntries) {
@@ -736,42 +666,16 @@ export class Connection {
   }
 
   #applySetting(id: number, value: number): void {
-    switch (id) {
-      case SettingId.headerTableSize:
-        this.#writer.setPeerMaxTableBytes(value);
-        break;
-      case SettingId.enablePush:
-        if (value > 1 || (value === 1 && this.role === 'client')) {
-          this.#protocolError(ErrorCode.protocolError, 'SETTINGS_ENABLE_PUSH must be 0 or 1, and 0 from a server (RFC 9113 6.5.2)');
-        }
-        break;
-      case SettingId.maxConcurrentStreams:
-        this.peerMaxConcurrentStreams = value;
-        break;
-      case SettingId.initialWindowSize:
-        this.#onPeerInitialWindow(value);
-        break;
-      case SettingId.maxFrameSize:
-        // Our frames never exceed the smallest maximum there is.
-        if (value < defaultFrameBytes || value > 0xff_ffff) {
-          this.#protocolError(ErrorCode.protocolError, 'SETTINGS_MAX_FRAME_SIZE is out of range (RFC 9113 6.5.2)');
-        }
-        break;
-      case SettingId.maxHeaderListSize:
-        this.peerMaxHeaderListBytes = value;
-        break;
-      case SettingId.enableConnectProtocol:
-        if (value > 1) this.#protocolError(ErrorCode.protocolError, 'SETTINGS_ENABLE_CONNECT_PROTOCOL must be 0 or 1 (RFC 8441 3)');
-        break;
-      default: // Unknown settings are ignored (RFC 9113 6.5.2).
-    }
+    const wrong = settingProblem(id, value, this.role);
+    if (wrong !== undefined) this.#protocolError(wrong.code, wrong.message);
+    else if (id === SettingId.headerTableSize) this.#writer.setPeerMaxTableBytes(value);
+    else if (id === SettingId.maxConcurrentStreams) this.peerMaxConcurrentStreams = value;
+    else if (id === SettingId.initialWindowSize) this.#onPeerInitialWindow(value);
+    else if (id === SettingId.maxHeaderListSize) this.peerMaxHeaderListBytes = value;
+    // Our frames never exceed the smallest maximum there is, and unknown settings are ignored (RFC 9113 6.5.2).
   }
 
   #onPeerInitialWindow(value: number): void {
-    if (value > largestWindowBytes) {
-      this.#protocolError(ErrorCode.flowControlError, 'SETTINGS_INITIAL_WINDOW_SIZE is too large (RFC 9113 6.5.2)');
-      return;
-    }
     const delta = value - this.#peerInitialWindow;
     this.#peerInitialWindow = value;
     for (const stream of this.#streams.snapshot()) {
@@ -854,7 +758,7 @@ export class Connection {
       else this.#sender.pump();
       return;
     }
-    if (this.#isIdle(streamId)) {
+    if (this.#ids.isIdle(streamId)) {
       this.#protocolError(ErrorCode.protocolError, 'WINDOW_UPDATE on an idle stream (RFC 9113 5.1)');
       return;
     }
@@ -932,13 +836,13 @@ export class Connection {
   #streamErrorById(streamId: number, code: number, message: string): void {
     const stream = this.#streams.get(streamId);
     if (stream !== undefined) this.#streamError(stream, code, message);
-    else if (this.#isIdle(streamId)) this.#protocolError(code, message);
+    else if (this.#ids.isIdle(streamId)) this.#protocolError(code, message);
     else this.#refuse(streamId, code);
   }
 
   #onFrameForClosedStream(streamId: number, frame: string): void {
-    if (this.#isIdle(streamId)) this.#protocolError(ErrorCode.protocolError, `${frame} on an idle stream (RFC 9113 5.1)`);
-    else if (this.role === 'server' && !this.#isBeyondGoAway(streamId) && !this.#wasReset(streamId)) {
+    if (this.#ids.isIdle(streamId)) this.#protocolError(ErrorCode.protocolError, `${frame} on an idle stream (RFC 9113 5.1)`);
+    else if (this.role === 'server' && !this.#ids.isBeyondGoAway(streamId) && !this.#ids.wasReset(streamId)) {
       this.#refuse(streamId, ErrorCode.streamClosed);
     }
   }
@@ -950,32 +854,6 @@ export class Connection {
       this.counters.rapidReset++;
       this.#protocolError(ErrorCode.enhanceYourCalm, 'too many streams had to be reset');
     }
-  }
-
-  #isIdle(streamId: number): boolean {
-    if (streamId === 0) return true;
-    return this.role === 'server'
-      ? (streamId & 1) === 0 || (streamId > this.#lastPeerStreamId && !this.#finalGoAway)
-      : (streamId & 1) === 0 || streamId >= this.#nextStreamId;
-  }
-
-  /**
-   * A peer may send on a stream until it has read our reset. It counts a stream as open until then, so no more of them than it may have
-   * open can be unread at once: that many are remembered, and an honest peer is never taken for one that sends on closed streams.
-   */
-  #rememberReset(streamId: number): void {
-    const limit = this.role === 'server' ? this.options.maxConcurrentStreams : 0;
-    this.#resetIds ??= new Int32Array(Math.min(Math.max(limit, fewestRememberedResets), mostRememberedResets));
-    this.#resetIds[this.#resetCount++ % this.#resetIds.length] = streamId;
-  }
-
-  #wasReset(streamId: number): boolean {
-    return this.#resetIds?.includes(streamId) ?? false;
-  }
-
-  /** A stream that the peer opened beyond our final GOAWAY: the peer knows that it was not processed (RFC 9113 6.8). */
-  #isBeyondGoAway(streamId: number): boolean {
-    return this.#finalGoAway && (streamId & 1) === 1 && streamId > this.#lastPeerStreamId;
   }
 
   // ---- output ----
@@ -1002,7 +880,7 @@ export class Connection {
 
   #sendReset(streamId: number, code: number): void {
     this.counters.txReset++;
-    this.#rememberReset(streamId);
+    this.#ids.rememberReset(streamId);
     if (this.#admitControlFrame()) this.#writer.rstStream(streamId, code);
   }
 
@@ -1067,15 +945,15 @@ export class Connection {
   #finishDrain(): void {
     this.engine.wheel.cancel(this.#phaseDeadline);
     this.#phase = 'open';
-    this.#finalGoAway = true;
-    this.#sendGoAway(this.#lastPeerStreamId, ErrorCode.noError, this.#drainDebugData);
+    this.#ids.sealed = true;
+    this.#sendGoAway(this.#ids.lastOfPeer, ErrorCode.noError, this.#drainDebugData);
     this.#closeWhenIdle();
   }
 
   #closeWhenIdle(): void {
     if (this.closed || this.#streams.size > 0) return;
     // A server between its two GOAWAYs still awaits streams that are on their way.
-    if (this.role === 'server' && this.goingAway && !this.#finalGoAway && this.#phase === 'draining') return;
+    if (this.role === 'server' && this.goingAway && !this.#ids.sealed && this.#phase === 'draining') return;
     this.#end({ kind: 'local', code: ErrorCode.noError, message: 'drained' });
   }
 
@@ -1086,7 +964,7 @@ export class Connection {
   /** Says GOAWAY and ends. */
   #fail(cause: ConnectionCloseCause): void {
     if (this.closed) return;
-    this.#sendGoAway(this.#lastPeerStreamId, cause.code, cause.message);
+    this.#sendGoAway(this.#ids.lastOfPeer, cause.code, cause.message);
     this.#end(cause);
   }
 
@@ -1142,8 +1020,6 @@ export class Connection {
     this.#finish({ kind: 'peer', code: ErrorCode.cancel, message });
   };
 }
-
-const noBytes = Buffer.alloc(0);
 
 /** A stream between its birth and the moment when the owner's `onRequest` has given it a handler. */
 const unowned: StreamHandler = { onHeaders() {}, onData() {}, onTrailers() {}, onReset() {}, onSent() {} };

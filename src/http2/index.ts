@@ -2,7 +2,7 @@ export { Connection, type ConnectionCloseCause, type ConnectionHandler } from '.
 export { Http2Counters } from './counters.ts';
 export { Engine } from './engine.ts';
 export { clientPreface, ErrorCode, errorCodeName, readUint32 } from './frames.ts';
-export { FieldFlag, HeaderBlock } from './header-block.ts';
+export { FieldFlag, fieldOverheadBytes, HeaderBlock } from './header-block.ts';
 export { Token, tokenName, tokenOfName } from './hpack/token.ts';
 export { statusOf } from './message-rules.ts';
 export { defaultHttp2Options, type Http2Options } from './options.ts';

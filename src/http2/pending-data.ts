@@ -6,8 +6,8 @@ interface Chunk {
   end: number;
 }
 
-/** Below this a chunk is made to measure; above, it is one of the engine's slabs. */
-const madeToMeasureBytes = 2 * 1024;
+/** Up to this a chunk is made to measure; above, it is one of the engine's slabs, of which it fills half at least. */
+const madeToMeasureBytes = 8 * 1024;
 const smallestChunkBytes = 256;
 
 /**

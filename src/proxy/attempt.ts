@@ -6,7 +6,7 @@ import type { Cluster, Endpoint, EndpointOutcome, StreamWaiter, WaiterQueue } fr
 import { replyToMissingStatus, replyToReset, statusIn } from './answers.ts';
 import type { BoundRoute } from './bound-table.ts';
 import type { Call } from './call.ts';
-import { sanitizeResponse } from './headers.ts';
+import { headerListBytes, sanitizeResponse } from './headers.ts';
 import { type LocalReply, localReply } from './replies.ts';
 
 type BreakerResult = 'succeed' | 'fail' | 'neutral';
@@ -81,6 +81,11 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
     if (previous > 0) {
       request.removeToken(Token.grpcPreviousRpcAttempts);
       request.addNumber(Token.grpcPreviousRpcAttempts, previous);
+    }
+    // An upper bound first: what was removed from the block still counts in it.
+    if (request.listSizeBytes > connection.peerMaxHeaderListBytes && headerListBytes(request) > connection.peerMaxHeaderListBytes) {
+      this.#refuseHeaders(request, connection.peerMaxHeaderListBytes);
+      return;
     }
     const length = replay === undefined ? 0 : replay.length;
     const stream = connection.open(this, request, call.requestEnded && length === 0);
@@ -277,6 +282,14 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
     this.#conclude('fail', 'error');
     if (!stream.localEnded) stream.reset(ErrorCode.noError);
     this.#failHttp();
+  }
+
+  /** The peer would end the connection, and with it the calls of others. */
+  #refuseHeaders(request: HeaderBlock, limitBytes: number): void {
+    this.#conclude('neutral', 'cancelled');
+    const { name } = this.#call.cluster as Cluster;
+    const message = `cluster ${name}: ${(this.endpoint as Endpoint).key} takes headers of ${limitBytes} bytes, these have ${headerListBytes(request)}; send less metadata`;
+    this.#call.refuse(localReply('headers_too_large', message));
   }
 
   /** Not gRPC at all: an error page, or another protocol. */

@@ -1,4 +1,4 @@
-import { FieldFlag, type HeaderBlock, Token } from '../http2/index.ts';
+import { FieldFlag, fieldOverheadBytes, type HeaderBlock, Token } from '../http2/index.ts';
 
 /**
  * What changes in the headers of a request on its way, whoever it goes to: names that only a proxy may write are removed, since a
@@ -37,3 +37,7 @@ export const sanitizeRequest = (block: HeaderBlock): void => {
 export const sanitizeResponse = (block: HeaderBlock): void => {
   block.removeToken(Token.xEnvoyAttemptCount);
 };
+
+/** Size of the fields that will be sent, as SETTINGS_MAX_HEADER_LIST_SIZE counts it (RFC 9113 6.5.2). Allocates: for when it may matter. */
+export const headerListBytes = (block: HeaderBlock): number =>
+  block.toPairs().reduce((sum, [name, value]) => sum + name.length + value.length + fieldOverheadBytes, 0);

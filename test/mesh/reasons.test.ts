@@ -83,6 +83,15 @@ test('connect_failure: the endpoint speaks HTTP/1.1', async (t) => {
   isReply(await outrider.caller().call(), 'connect_failure', GrpcStatus.UNAVAILABLE, [/HTTP\/2/], outrider);
 });
 
+test('headers_too_large: an upstream that takes less than the caller sends is spared', async (t) => {
+  const upstream = { settings: { maxHeaderListSize: 600 } };
+  const { client, outrider, service } = await throughOne(t, (call) => answerOk(call), { upstream });
+  const answer = await client.call({ headers: { 'x-note': 'n'.repeat(800) } });
+  isReply(answer, 'headers_too_large', GrpcStatus.RESOURCE_EXHAUSTED, [/cluster echo/, /600 bytes/, /less metadata/], outrider);
+  assert.equal((await client.call()).status, GrpcStatus.OK);
+  assert.equal(service.received.length, 1);
+});
+
 test('connection_lost: the connection breaks while the answer is awaited', async (t) => {
   const { client, outrider } = await throughOne(t, ({ stream }) => stream.session?.destroy());
   isReply(await client.call(), 'connection_lost', GrpcStatus.UNAVAILABLE, [/cluster echo/, /127\.0\.0\.1/, /no retry_policy/], outrider);
