@@ -48,12 +48,17 @@ class Echo(grpc.GenericRpcHandler):
     def hang(self, request, context):
         """Answers at once, and then only ends when the caller does not wait any more."""
         ended = threading.Event()
-        context.add_callback(ended.set)
+
+        def count():
+            with self.changed:
+                self.cancelled += 1
+                self.changed.notify_all()
+            ended.set()
+
+        # Not behind the yield: grpcio drops a generator whose caller leaves before it is asked for its next answer.
+        context.add_callback(count)
         yield b"begun"
         ended.wait()
-        with self.changed:
-            self.cancelled += 1
-            self.changed.notify_all()
 
     def count_cancelled(self, request, context):
         """Answers when so many calls of Hang have ended."""
