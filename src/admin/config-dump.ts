@@ -7,7 +7,7 @@ const placeName = /_(PATH|FILE)$/i;
 const redacted = '[redacted]';
 
 /** Settings as they may be shown: values of secrets and passwords inside of URLs are gone, paths of files with secrets stay. */
-export const redactSettings = (settings: Readonly<Record<string, string>>): Readonly<Record<string, string>> =>
+const redactSettings = (settings: Readonly<Record<string, string>>): Readonly<Record<string, string>> =>
   Object.fromEntries(
     Object.entries(settings).map(([name, value]) => [
       name,

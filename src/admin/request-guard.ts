@@ -3,7 +3,7 @@ import { isIP } from 'node:net';
 import { AdminProblem } from './reply.ts';
 
 /** `name`, `name:port`, `[v6]:port` without its port, lower case; `undefined` where it is none of them. */
-export const hostOf = (authority: string): string | undefined => {
+const hostOf = (authority: string): string | undefined => {
   const parts = /^(?:\[([0-9a-f:.%]+)\]|([^:[\]\s/@]+))(?::\d{0,5})?$/i.exec(authority);
   return (parts?.[1] ?? parts?.[2])?.toLowerCase().replace(/\.$/, '');
 };

@@ -1,7 +1,7 @@
 import { type DemoServiceName, grpcServiceOf } from './protocol.ts';
 
 /** How long a call of each service may take: the deadlines of the mesh that the demo re-enacts. */
-export const routeTimeouts: Readonly<Record<DemoServiceName, string>> = {
+const routeTimeouts: Readonly<Record<DemoServiceName, string>> = {
   'auth-svc': '5s',
   'learner-svc': '10s',
   'event-collector-svc': '2s',

@@ -35,11 +35,11 @@ const colour = (name: keyof typeof colours, text: string): string => `\x1b[${col
 const breakerColours: Readonly<Record<string, keyof typeof colours>> = { CLOSED: 'green', HALF_OPEN: 'yellow', OPEN: 'red' };
 const paintBreaker = (state: string, width: number): string => colour(breakerColours[state] ?? 'yellow', state.padEnd(width));
 
-export const formatMs = (ms: number): string =>
+const formatMs = (ms: number): string =>
   ms < 10 ? `${ms.toFixed(1)} ms` : ms < 1_000 ? `${Math.round(ms)} ms` : `${(ms / 1_000).toFixed(1)} s`;
 
 /** CPU milliseconds of all sidecars for one call, as text; says so where the system does not tell. */
-export const formatCpuPerCall = (cpuMs: number | undefined, calls: number): string => {
+const formatCpuPerCall = (cpuMs: number | undefined, calls: number): string => {
   if (cpuMs === undefined) return 'not measured on this system';
   return calls === 0 ? 'no calls' : `${(cpuMs / calls).toFixed(2)} ms`;
 };

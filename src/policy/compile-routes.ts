@@ -190,7 +190,7 @@ const readBufferLimit = (written: RouteGroup, problems: Problems): number => {
   return written.values[key] ?? action?.values[key] ?? defaultBufferBytes;
 };
 
-export const describeMatch = (match: PathMatch): string => {
+const describeMatch = (match: PathMatch): string => {
   switch (match.kind) {
     case 'prefix':
       return `prefix ${match.prefix}`;

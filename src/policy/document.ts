@@ -38,7 +38,7 @@ export interface DocumentEntry {
 }
 
 export const largestFileBytes = 1_048_576;
-export const mostAliases = 100;
+const mostAliases = 100;
 /** Policies need a dozen levels. */
 const deepestNesting = 64;
 /** A hundred aliases of aliases can stand for more values than any memory holds. */

@@ -7,7 +7,7 @@ import { replyToMissingStatus, replyToReset, statusIn } from './answers.ts';
 import type { BoundRoute } from './bound-table.ts';
 import type { Call } from './call.ts';
 import { headerListBytes, sanitizeResponse } from './headers.ts';
-import { type LocalReply, localReply } from './replies.ts';
+import { type LocalReply, localReply, replyToError } from './replies.ts';
 
 type BreakerResult = 'succeed' | 'fail' | 'neutral';
 
@@ -107,8 +107,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
       return;
     }
     this.#conclude(this.#speaksForItselfOnly ? 'neutral' : 'fail', 'error');
-    const message = error.remedy === undefined ? error.message : `${error.message}. ${error.remedy}`;
-    this.#fail({ kind: 'connect_failure' }, localReply(error.reason, message));
+    this.#fail({ kind: 'connect_failure' }, replyToError(error));
   }
 
   // ---- upstream stream ----

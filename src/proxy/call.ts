@@ -8,7 +8,7 @@ import type { BoundRoute } from './bound-table.ts';
 import type { DirectionProxy } from './direction-proxy.ts';
 import type { Downstream } from './listener.ts';
 import type { ReplayBuffer } from './replay-buffer.ts';
-import { type LocalReply, localReply, sendReply } from './replies.ts';
+import { type LocalReply, localReply, replyToError, sendReply } from './replies.ts';
 import { UnreadAnswer } from './unread-answer.ts';
 
 /** The answer at hand when an attempt fails and nothing more is tried: what the upstream said, or what we say. */
@@ -245,17 +245,13 @@ export class Call extends Deadline implements StreamHandler {
   /** No attempt could be made. */
   refuse(error: MeshError | LocalReply): void {
     if (this.finished) return;
-    const reply =
-      'status' in error
-        ? error
-        : localReply(error.reason, error.remedy === undefined ? error.message : `${error.message}; ${error.remedy}`);
-    this.reply(reply);
+    this.reply('status' in error ? error : replyToError(error));
   }
 
   /** Ends the call with an answer of ours. */
   reply(reply: LocalReply): void {
     if (this.finished) return;
-    sendReply(this.downstream, reply, undefined);
+    sendReply(this.downstream, reply);
     this.finish(reply.reason, reply.status);
     this.#attempt?.stream?.release();
     UnreadAnswer.watch(this.downstream);

@@ -1,4 +1,4 @@
-import type { Fate, Reason } from '../core/index.ts';
+import type { Fate, MeshError, Reason } from '../core/index.ts';
 import { encodeGrpcMessage, statusOfReason } from '../grpc/index.ts';
 import { type HeaderBlock, type Stream, Token } from '../http2/index.ts';
 
@@ -19,6 +19,10 @@ export const localReply = (reason: Reason, message: string, status: number = sta
   message,
 });
 
+/** The reply to a call that cannot be made: what the error says, and what can be done about it. */
+export const replyToError = ({ reason, message, remedy }: MeshError): LocalReply =>
+  localReply(reason, remedy === undefined ? message : `${message}; ${remedy}`);
+
 const addStatus = (block: HeaderBlock, reply: LocalReply): void => {
   block.addNumber(Token.grpcStatus, reply.status);
   block.add(Token.grpcMessage, encodeGrpcMessage(reply.message));
@@ -29,7 +33,7 @@ const addStatus = (block: HeaderBlock, reply: LocalReply): void => {
  * Sends `reply` on `stream`: Trailers-Only where no response headers have gone out, else as trailers, since a reset would be read
  * as INTERNAL by every client.
  */
-export const sendReply = (stream: Stream, reply: LocalReply, pushback: string | undefined): void => {
+export const sendReply = (stream: Stream, reply: LocalReply): void => {
   const { engine } = stream.connection;
   const block = engine.takeBlock();
   if (stream.headersSent) {
@@ -39,7 +43,6 @@ export const sendReply = (stream: Stream, reply: LocalReply, pushback: string | 
     block.add(Token.status, '200');
     block.add(Token.contentType, 'application/grpc');
     addStatus(block, reply);
-    if (pushback !== undefined) block.add(Token.grpcRetryPushbackMs, pushback);
     stream.sendHeaders(block, true);
   }
   engine.returnBlock(block);

@@ -24,7 +24,7 @@ const statOfCounter = {
 } as const satisfies Record<HandshakeCounter, keyof ClusterStats>;
 
 /** Adds one to the stat of a refused or broken handshake. */
-export const countHandshake = (stats: ClusterStats, counter: HandshakeCounter): void => {
+const countHandshake = (stats: ClusterStats, counter: HandshakeCounter): void => {
   stats[statOfCounter[counter]]++;
 };
 

@@ -2,7 +2,7 @@ import { copyBytes } from './field-scan.ts';
 import { tokenNameLength } from './token.ts';
 
 /** Width of an entry in {@link DynamicTable.entries}. */
-export const entryWidth = 8;
+const entryWidth = 8;
 /** What an entry consists of, as offsets from its first word. */
 export const EntryWord = {
   token: 0,
