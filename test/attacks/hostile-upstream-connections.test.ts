@@ -13,10 +13,10 @@ import {
   answer,
   type HostileMesh,
   type HostileOptions,
-  hostile,
   initialWindowSize,
   maxConcurrentStreams,
   type Outcome,
+  overPlainAndTls,
   throughSidecar,
 } from './scripted-upstream.ts';
 
@@ -99,33 +99,36 @@ for (const secured of [false, true]) {
   });
 }
 
-test('half a frame, then the end: the calls under way are lost, each says so, and the next one has a new connection', async (t) => {
-  let honest = false;
-  let requests = 0;
-  const { caller, outrider, upstream, stat, friendAnswers } = await hostile(t, {
-    onRequest: (peer, id) => {
-      if (honest) {
-        answer(peer, id);
-        return;
-      }
-      peer.headers(id, responseFields, END_HEADERS);
-      if (++requests < 4) return;
-      const data = frame(Type.DATA, 0, id, message('never comes to its end'));
-      peer.socket.end(data.subarray(0, 20));
-    },
-  });
-  for (const outcome of await Promise.all(Array.from({ length: 4 }, () => caller.call()))) {
-    failsWith(outcome, 'connection_lost', /was lost before the answer was complete/);
-  }
-  assert.equal(stat('upstream_cx_destroy_remote'), 1);
-  honest = true;
-  assert.equal((await caller.call()).reply, 'pong');
-  assert.deepEqual(outrider.fates(), { connection_lost: 4, ok: 1 });
-  assert.equal(upstream.peers.length, 2);
-  await friendAnswers();
-});
+overPlainAndTls(
+  'half a frame, then the end: the calls under way are lost, each says so, and the next one has a new connection',
+  async (t, hostile) => {
+    let honest = false;
+    let requests = 0;
+    const { caller, outrider, upstream, stat, friendAnswers } = await hostile(t, {
+      onRequest: (peer, id) => {
+        if (honest) {
+          answer(peer, id);
+          return;
+        }
+        peer.headers(id, responseFields, END_HEADERS);
+        if (++requests < 4) return;
+        const data = frame(Type.DATA, 0, id, message('never comes to its end'));
+        peer.socket.end(data.subarray(0, 20));
+      },
+    });
+    for (const outcome of await Promise.all(Array.from({ length: 4 }, () => caller.call()))) {
+      failsWith(outcome, 'connection_lost', /was lost before the answer was complete/);
+    }
+    assert.equal(stat('upstream_cx_destroy_remote'), 1);
+    honest = true;
+    assert.equal((await caller.call()).reply, 'pong');
+    assert.deepEqual(outrider.fates(), { connection_lost: 4, ok: 1 });
+    assert.equal(upstream.peers.length, 2);
+    await friendAnswers();
+  },
+);
 
-test('huge response headers end their call, and the connection goes on', async (t) => {
+overPlainAndTls('huge response headers end their call, and the connection goes on', async (t, hostile) => {
   let huge = true;
   const { caller, outrider, upstream, stat, friendAnswers } = await hostile(t, {
     onRequest: (peer, id) => {
@@ -248,7 +251,7 @@ const drownings: readonly (readonly [
 ];
 
 for (const [name, send, goAwayCode, counter] of drownings) {
-  test(`${name} ends the connection, its calls hear why, and the next one has a new connection`, async (t) => {
+  overPlainAndTls(`${name} ends the connection, its calls hear why, and the next one has a new connection`, async (t, hostile) => {
     let honest = false;
     let requests = 0;
     const { caller, outrider, upstream, stat, friendAnswers } = await hostile(t, {
@@ -273,7 +276,7 @@ for (const [name, send, goAwayCode, counter] of drownings) {
   });
 }
 
-test('a flood of PING from an upstream that never reads the acknowledgements ends the connection', async (t) => {
+overPlainAndTls('a flood of PING from an upstream that never reads the acknowledgements ends the connection', async (t, hostile) => {
   const pings = Buffer.concat(Array.from({ length: 10_000 }, () => frame(Type.PING, 0, 0, Buffer.alloc(8))));
   let honest = false;
   const { caller, outrider, stat, friendAnswers } = await hostile(t, {

@@ -3,17 +3,16 @@
  * misbehaves.
  */
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
 import { status } from '@grpc/grpc-js';
 import { checkLeaks } from '../harness/leak-check.ts';
 import { okTrailers, responseFields } from '../http2/http2-bench.ts';
 import { ACK, END_HEADERS, END_STREAM, type RawPeer, Type } from '../http2/raw-peer.ts';
 import { message, until } from '../mesh/upstream.ts';
-import { answer, goAway, hostile, maxConcurrentStreams, paddedData } from './scripted-upstream.ts';
+import { answer, goAway, maxConcurrentStreams, overPlainAndTls, paddedData } from './scripted-upstream.ts';
 
 checkLeaks();
 
-test('goaway: a second call goes to a new connection', async (t) => {
+overPlainAndTls('goaway: a second call goes to a new connection', async (t, hostile) => {
   const { caller, upstream, stat, friendAnswers } = await hostile(t, {
     onRequest: (peer, id) => {
       answer(peer, id);
@@ -50,7 +49,7 @@ const resets: readonly (readonly [name: string, before: (peer: RawPeer, id: numb
 ];
 
 for (const [name, before, messages] of resets) {
-  test(`${name}: the call fails with the status of the reset, whatever came before it`, async (t) => {
+  overPlainAndTls(`${name}: the call fails with the status of the reset, whatever came before it`, async (t, hostile) => {
     const codes: readonly (readonly [number, number])[] = [
       [0, status.INTERNAL],
       [2, status.INTERNAL],
@@ -78,7 +77,7 @@ for (const [name, before, messages] of resets) {
   });
 }
 
-test('ping: every PING is acknowledged with its own payload, before, within and after an answer', async (t) => {
+overPlainAndTls('ping: every PING is acknowledged with its own payload, before, within and after an answer', async (t, hostile) => {
   let sequence = 0;
   const ping = (peer: RawPeer): void => peer.ping(Buffer.from(String(++sequence).padStart(8, '0')));
   const { caller, upstream, friendAnswers } = await hostile(t, {
@@ -104,7 +103,7 @@ test('ping: every PING is acknowledged with its own payload, before, within and 
   await friendAnswers();
 });
 
-test('max_streams: never more calls at once on a connection than the server allows, and none fails', async (t) => {
+overPlainAndTls('max_streams: never more calls at once on a connection than the server allows, and none fails', async (t, hostile) => {
   const open = new Map<RawPeer, number>();
   let most = 0;
   const { caller, outrider, upstream, friendAnswers } = await hostile(t, {
@@ -128,36 +127,39 @@ test('max_streams: never more calls at once on a connection than the server allo
   await friendAnswers();
 });
 
-test('data_frame_padding: padding costs the window and gets its credit back, however little data comes with it', async (t) => {
-  const contents = 'x'.repeat(4_000);
-  const whole = message(contents);
-  const windows = { stream: 65_535, connection: 65_535 };
-  let sent = 0;
-  let streamId = 0;
-  const pump = (peer: RawPeer): void => {
-    const frameBytes = 1 + 1 + 254;
-    while (streamId > 0 && sent < whole.length && Math.min(windows.stream, windows.connection) >= frameBytes) {
-      paddedData(peer, streamId, whole.subarray(sent, ++sent), 254);
-      windows.stream -= frameBytes;
-      windows.connection -= frameBytes;
-    }
-    if (sent === whole.length) {
-      sent++;
-      peer.headers(streamId, okTrailers, END_HEADERS | END_STREAM);
-    }
-  };
-  const { caller, friendAnswers } = await hostile(t, {
-    onRequest: (peer, id) => {
-      streamId = id;
-      peer.headers(id, responseFields, END_HEADERS);
-      pump(peer);
-    },
-    onFrame: (peer, { type, id, payload }) => {
-      if (type !== Type.WINDOW_UPDATE) return;
-      windows[id === 0 ? 'connection' : 'stream'] += payload.readUInt32BE(0);
-      pump(peer);
-    },
-  });
-  assert.equal((await caller.call()).reply, contents);
-  await friendAnswers();
-});
+overPlainAndTls(
+  'data_frame_padding: padding costs the window and gets its credit back, however little data comes with it',
+  async (t, hostile) => {
+    const contents = 'x'.repeat(4_000);
+    const whole = message(contents);
+    const windows = { stream: 65_535, connection: 65_535 };
+    let sent = 0;
+    let streamId = 0;
+    const pump = (peer: RawPeer): void => {
+      const frameBytes = 1 + 1 + 254;
+      while (streamId > 0 && sent < whole.length && Math.min(windows.stream, windows.connection) >= frameBytes) {
+        paddedData(peer, streamId, whole.subarray(sent, ++sent), 254);
+        windows.stream -= frameBytes;
+        windows.connection -= frameBytes;
+      }
+      if (sent === whole.length) {
+        sent++;
+        peer.headers(streamId, okTrailers, END_HEADERS | END_STREAM);
+      }
+    };
+    const { caller, friendAnswers } = await hostile(t, {
+      onRequest: (peer, id) => {
+        streamId = id;
+        peer.headers(id, responseFields, END_HEADERS);
+        pump(peer);
+      },
+      onFrame: (peer, { type, id, payload }) => {
+        if (type !== Type.WINDOW_UPDATE) return;
+        windows[id === 0 ? 'connection' : 'stream'] += payload.readUInt32BE(0);
+        pump(peer);
+      },
+    });
+    assert.equal((await caller.call()).reply, contents);
+    await friendAnswers();
+  },
+);

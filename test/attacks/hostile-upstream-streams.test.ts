@@ -1,6 +1,5 @@
 /** Upstreams that go away, refuse, stall and answer out of turn. The calls of the cluster beside them are answered throughout. */
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
 import { status } from '@grpc/grpc-js';
 import { checkLeaks } from '../harness/leak-check.ts';
 import { okTrailers, responseFields } from '../http2/http2-bench.ts';
@@ -8,7 +7,7 @@ import { END_HEADERS, END_STREAM, type RawPeer, Type } from '../http2/raw-peer.t
 import { Caller } from '../mesh/caller.ts';
 import { pass, virtualClock } from '../mesh/mesh.ts';
 import { message, until } from '../mesh/upstream.ts';
-import { answer, goAway, hostile, initialWindowSize, maxConcurrentStreams } from './scripted-upstream.ts';
+import { answer, goAway, initialWindowSize, maxConcurrentStreams, overPlainAndTls } from './scripted-upstream.ts';
 
 checkLeaks();
 
@@ -18,7 +17,7 @@ const refusedStream = 7;
 const tolerant = 'circuit_breakers: { consecutive_failures: 1000 }';
 const oneConnection = 'circuit_breakers: { thresholds: [{ max_connections: 1 }] }';
 
-test('GOAWAY at once, on every connection: a call is tried on two of them and no more', async (t) => {
+overPlainAndTls('GOAWAY at once, on every connection: a call is tried on two of them and no more', async (t, hostile) => {
   const { caller, outrider, upstream, stat, friendAnswers } = await hostile(t, { onConnection: (peer) => goAway(peer, 0) });
   for (let i = 1; i <= 8; i++) {
     const outcome = await caller.call();
@@ -30,7 +29,7 @@ test('GOAWAY at once, on every connection: a call is tried on two of them and no
   assert.equal(outrider.fates().upstream_reset, 8, 'a call that nobody looked at is no failure for the breaker');
 });
 
-test('GOAWAY every hundred calls, with twenty under way: none fails', async (t) => {
+overPlainAndTls('GOAWAY every hundred calls, with twenty under way: none fails', async (t, hostile) => {
   const calls = 1_000;
   const perConnection = 100;
   const seen = new Map<RawPeer, number>();
@@ -56,7 +55,7 @@ test('GOAWAY every hundred calls, with twenty under way: none fails', async (t) 
   await friendAnswers();
 });
 
-test('REFUSED_STREAM once: the call is sent again at once, without a retry policy', async (t) => {
+overPlainAndTls('REFUSED_STREAM once: the call is sent again at once, without a retry policy', async (t, hostile) => {
   let refused = 0;
   const { caller, outrider, stat, friendAnswers } = await hostile(t, {
     onRequest: (peer, id) => {
@@ -71,7 +70,7 @@ test('REFUSED_STREAM once: the call is sent again at once, without a retry polic
   await friendAnswers();
 });
 
-test('REFUSED_STREAM for ever: two attempts for each call, and no loop', async (t) => {
+overPlainAndTls('REFUSED_STREAM for ever: two attempts for each call, and no loop', async (t, hostile) => {
   let refused = 0;
   const { caller, upstream, stat, friendAnswers } = await hostile(t, {
     onRequest: (peer, id) => {
@@ -90,7 +89,7 @@ test('REFUSED_STREAM for ever: two attempts for each call, and no loop', async (
   await friendAnswers();
 });
 
-test('MAX_CONCURRENT_STREAMS 0: calls wait, and go out when it is raised', async (t) => {
+overPlainAndTls('MAX_CONCURRENT_STREAMS 0: calls wait, and go out when it is raised', async (t, hostile) => {
   const { caller, outrider, upstream, stat, friendAnswers } = await hostile(t, {
     settings: [[maxConcurrentStreams, 0]],
     onRequest: (peer, id) => answer(peer, id),
@@ -104,7 +103,7 @@ test('MAX_CONCURRENT_STREAMS 0: calls wait, and go out when it is raised', async
   assert.deepEqual(outrider.fates(), { ok: 11 });
 });
 
-test('MAX_CONCURRENT_STREAMS 0 for ever: the deadline ends the calls that wait', async (t) => {
+overPlainAndTls('MAX_CONCURRENT_STREAMS 0 for ever: the deadline ends the calls that wait', async (t, hostile) => {
   const clock = virtualClock();
   const { caller, outrider, stat, friendAnswers } = await hostile(
     t,
@@ -126,7 +125,7 @@ test('MAX_CONCURRENT_STREAMS 0 for ever: the deadline ends the calls that wait',
   await friendAnswers();
 });
 
-test('MAX_CONCURRENT_STREAMS lowered in flight: what goes on goes on, the others wait, none fails', async (t) => {
+overPlainAndTls('MAX_CONCURRENT_STREAMS lowered in flight: what goes on goes on, the others wait, none fails', async (t, hostile) => {
   const held: number[] = [];
   let lowered = false;
   let most = 0;
@@ -159,7 +158,7 @@ test('MAX_CONCURRENT_STREAMS lowered in flight: what goes on goes on, the others
   await friendAnswers();
 });
 
-test('a window of 0 for ever: the deadline ends the call, and nothing of it is kept', async (t) => {
+overPlainAndTls('a window of 0 for ever: the deadline ends the call, and nothing of it is kept', async (t, hostile) => {
   const clock = virtualClock();
   const { caller, outrider, upstream, stat, friendAnswers } = await hostile(
     t,
@@ -182,7 +181,7 @@ test('a window of 0 for ever: the deadline ends the call, and nothing of it is k
   await friendAnswers();
 });
 
-test("data beyond a stream's window ends that call alone", async (t) => {
+overPlainAndTls("data beyond a stream's window ends that call alone", async (t, hostile) => {
   const { outrider, upstream, stat, friendAnswers } = await hostile(t, {
     onRequest: (peer, id) => {
       peer.headers(id, responseFields, END_HEADERS);
@@ -208,7 +207,7 @@ test("data beyond a stream's window ends that call alone", async (t) => {
   await friendAnswers();
 });
 
-test("data beyond the connection's window ends the connection, and the next call has a new one", async (t) => {
+overPlainAndTls("data beyond the connection's window ends the connection, and the next call has a new one", async (t, hostile) => {
   // Above what is ever held for the readers of one connection, each stream within its own window.
   const calls = 300;
   const bytesEach = 60_000;
@@ -239,7 +238,7 @@ test("data beyond the connection's window ends the connection, and the next call
   for (const call of overruns) call.cancel();
 });
 
-test("an answer before the request's end, with RST_STREAM(NO_ERROR) behind it, is the answer", async (t) => {
+overPlainAndTls("an answer before the request's end, with RST_STREAM(NO_ERROR) behind it, is the answer", async (t, hostile) => {
   const { caller, outrider, upstream, stat, friendAnswers } = await hostile(t, {
     onRequest: (peer, id) => {
       answer(peer, id, 'enough');
@@ -278,7 +277,7 @@ const silent: readonly (readonly [name: string, send: (peer: RawPeer, id: number
 ];
 
 for (const [name, send] of silent) {
-  test(`an answer without grpc-status (${name}) is never taken for OK`, async (t) => {
+  overPlainAndTls(`an answer without grpc-status (${name}) is never taken for OK`, async (t, hostile) => {
     const { caller, outrider, upstream, friendAnswers } = await hostile(t, { onRequest: send });
     for (let i = 0; i < 3; i++) {
       const outcome = await caller.call();
@@ -298,24 +297,27 @@ const beginAndReset = (peer: RawPeer, id: number): void => {
   peer.reset(id, 2);
 };
 
-test('answers that break off before callers who never read: what is kept counts, and is dropped after 30 seconds', async (t) => {
-  const clock = virtualClock();
-  const { outrider, friendAnswers } = await hostile(t, { onRequest: beginAndReset }, { clock, cluster: tolerant });
-  const client = new Caller(t, outrider.outboundPort, undefined, { initialWindowSize: 0 });
-  const stalled = Array.from({ length: 50 }, () => client.start({ paused: true }));
-  await until(() => outrider.fates().upstream_reset === 50, 'fifty resets');
-  assert.equal(outrider.stat('server.buffered_bytes'), 50 * 64_000);
-  await friendAnswers();
-  await pass(clock, 29_900);
-  assert.equal(outrider.stat('listener.outbound.http2.tx_flush_timeout'), 0);
-  await pass(clock, 104);
-  assert.equal(outrider.stat('listener.outbound.http2.tx_flush_timeout'), 50);
-  assert.equal(outrider.stat('server.buffered_bytes'), 0);
-  for (const call of stalled) assert.equal((await call.answer).resetCode, 8);
-  await friendAnswers();
-});
+overPlainAndTls(
+  'answers that break off before callers who never read: what is kept counts, and is dropped after 30 seconds',
+  async (t, hostile) => {
+    const clock = virtualClock();
+    const { outrider, friendAnswers } = await hostile(t, { onRequest: beginAndReset }, { clock, cluster: tolerant });
+    const client = new Caller(t, outrider.outboundPort, undefined, { initialWindowSize: 0 });
+    const stalled = Array.from({ length: 50 }, () => client.start({ paused: true }));
+    await until(() => outrider.fates().upstream_reset === 50, 'fifty resets');
+    assert.equal(outrider.stat('server.buffered_bytes'), 50 * 64_000);
+    await friendAnswers();
+    await pass(clock, 29_900);
+    assert.equal(outrider.stat('listener.outbound.http2.tx_flush_timeout'), 0);
+    await pass(clock, 104);
+    assert.equal(outrider.stat('listener.outbound.http2.tx_flush_timeout'), 50);
+    assert.equal(outrider.stat('server.buffered_bytes'), 0);
+    for (const call of stalled) assert.equal((await call.answer).resetCode, 8);
+    await friendAnswers();
+  },
+);
 
-test('answers that break off before callers who never read take no more than their share of the budget', async (t) => {
+overPlainAndTls('answers that break off before callers who never read take no more than their share of the budget', async (t, hostile) => {
   const { outrider, stat, friendAnswers } = await hostile(t, { onRequest: beginAndReset }, { cluster: tolerant });
   const client = new Caller(t, outrider.outboundPort, undefined, { initialWindowSize: 0 });
   const calls = 900;
@@ -328,7 +330,7 @@ test('answers that break off before callers who never read take no more than the
   await friendAnswers();
 });
 
-test('an answer that breaks off before a slow caller reaches it whole, and the status behind it', async (t) => {
+overPlainAndTls('an answer that breaks off before a slow caller reaches it whole, and the status behind it', async (t, hostile) => {
   const { outrider } = await hostile(t, { onRequest: beginAndReset });
   const client = new Caller(t, outrider.outboundPort, undefined, { initialWindowSize: 1_000 });
   const { body, status: code, reason } = await client.call();

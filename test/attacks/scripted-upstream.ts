@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
 import type net from 'node:net';
-import type { TestContext } from 'node:test';
+import { type TestContext, test } from 'node:test';
+import tls from 'node:tls';
 import { Client, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
 import type { VirtualClock } from '../../src/core/index.ts';
 import { okTrailers, responseFields } from '../http2/http2-bench.ts';
 import { END_HEADERS, END_STREAM, PADDED, type RawFrame, RawPeer, Type } from '../http2/raw-peer.ts';
 import { atEnd } from '../mesh/at-end.ts';
-import { indent, startSidecar, type TestSidecar } from '../mesh/mesh.ts';
+import { indent, MeshCertificates, startSidecar, type TestSidecar } from '../mesh/mesh.ts';
 import { answerOk, message, startTcp, startUpstream } from '../mesh/upstream.ts';
 
 /** What an upstream does, frame by frame. */
@@ -47,12 +48,19 @@ export const paddedData = (peer: RawPeer, id: number, bytes: Uint8Array, padding
   peer.send(Type.DATA, PADDED, id, Buffer.concat([Buffer.from([padding]), bytes, Buffer.alloc(padding)]));
 
 /** A server of raw frames on loopback that acknowledges nothing and answers nothing unless the script does. */
-export const startScripted = async (t: TestContext, script: Script): Promise<ScriptedUpstream> => {
+export const startScripted = async (t: TestContext, script: Script, pair?: tls.SecureContextOptions): Promise<ScriptedUpstream> => {
   const peers: RawPeer[] = [];
   const port = await startTcp(t, (socket) => {
-    peers.push(play(socket, script, peers.length));
+    peers.push(play(pair === undefined ? socket : secure(socket, pair), script, peers.length));
   });
   return { address: `127.0.0.1:${port}`, peers };
+};
+
+/** The server's side of TLS on a socket that was accepted. */
+export const secure = (socket: net.Socket, pair: tls.SecureContextOptions, protocols: string[] = ['h2']): tls.TLSSocket => {
+  const secured = new tls.TLSSocket(socket, { isServer: true, secureContext: tls.createSecureContext(pair), ALPNProtocols: protocols });
+  secured.on('error', () => {});
+  return secured;
 };
 
 const play = (socket: net.Socket, script: Script, index: number): RawPeer => {
@@ -155,6 +163,7 @@ export interface HostileOptions {
   /** Further keys of its route, as YAML. */
   readonly route?: string;
   readonly clock?: VirtualClock;
+  /** Of the sidecar. With them the hostile cluster is reached by TLS. */
   readonly certificates?: Readonly<Record<string, string>>;
 }
 
@@ -170,7 +179,7 @@ export const throughSidecar = async (t: TestContext, address: string, options: H
   const policies = `${routes}clusters:
   echo:
     endpoints: ["${address}"]
-${cluster.includes('tls:') ? '' : plain}
+${options.certificates === undefined ? plain : ''}
 ${cluster === '' ? '' : indent(cluster, 4)}
   friend:
     endpoints: ["${friend.address}"]
@@ -189,11 +198,32 @@ ${plain}
 };
 
 /** A scripted upstream, and a sidecar before it. */
-export const hostile = async (
+export type Hostile = (
   t: TestContext,
   script: Script,
-  options: HostileOptions = {},
-): Promise<HostileMesh & { readonly upstream: ScriptedUpstream }> => {
+  options?: HostileOptions,
+) => Promise<HostileMesh & { readonly upstream: ScriptedUpstream }>;
+
+const hostileInPlainText: Hostile = async (t, script, options) => {
   const upstream = await startScripted(t, script);
   return { upstream, ...(await throughSidecar(t, upstream.address, options)) };
+};
+
+const hostileBehindTls: Hostile = async (t, script, options) => {
+  const { pair, certificates } = await identities(t);
+  const upstream = await startScripted(t, script, pair);
+  return { upstream, ...(await throughSidecar(t, upstream.address, { ...options, certificates })) };
+};
+
+/** Of one authority: the hostile upstream's certificate, which is as good as any, and the sidecar's. */
+export const identities = async (t: TestContext) => {
+  const authority = await MeshCertificates.create(t);
+  const { certPem, keyPem } = await authority.pair('echo');
+  return { pair: { cert: certPem, key: keyPem }, certificates: await authority.issue('caller') };
+};
+
+/** Registers the test twice: TLS cuts the bytes otherwise, ends otherwise, and must hide nothing. */
+export const overPlainAndTls = (name: string, body: (t: TestContext, hostile: Hostile) => Promise<void>): void => {
+  test(`${name} (plain text)`, (t) => body(t, hostileInPlainText));
+  test(`${name} (TLS)`, (t) => body(t, hostileBehindTls));
 };
