@@ -162,11 +162,16 @@ export class RawPeer {
     assert.ok(!this.ended, `the connection lives (${this.goAwayText})`);
   }
 
-  /** The fields of a HEADERS frame that came. */
+  /** The fields of a HEADERS frame that came; of a repeated one the last. */
   fields(of: RawFrame): Record<string, string> {
+    return Object.fromEntries(this.fieldList(of));
+  }
+
+  /** The fields of a HEADERS frame that came, and of its CONTINUATION, in their order. */
+  fieldList(of: RawFrame): Fields {
     const fields = this.#blocks.get(of);
     assert.ok(fields, 'a decoded header block');
-    return Object.fromEntries(fields);
+    return fields;
   }
 
   /** Waits for GOAWAY and the end of the connection. */
