@@ -24,6 +24,10 @@ export class Engine {
   nowMs: number;
   /** Received DATA that waits for its way out, over all connections. */
   bufferedBytes = 0;
+  /** When the event came that first wrote something in this turn of the event loop (monotonic ms). */
+  turnStartedMs = 0;
+  /** Milliseconds of the longest turn that wrote something; whoever samples it sets it to 0. */
+  longestTurnMs = 0;
   /** Above it no connection gives its peer further credit. */
   readonly maxBufferedBytes: number;
   readonly #smallSlabs: Buffer[] = [];
@@ -95,6 +99,7 @@ export class Engine {
     this.#dirty.push(output);
     if (this.#flushScheduled) return;
     this.#flushScheduled = true;
+    this.turnStartedMs = this.clock.now();
     setImmediate(this.#flush);
   }
 
@@ -105,5 +110,6 @@ export class Engine {
     this.#flushing = outputs;
     for (let i = 0; i < outputs.length; i++) (outputs[i] as Output).flush();
     outputs.length = 0;
+    this.longestTurnMs = Math.max(this.longestTurnMs, this.clock.now() - this.turnStartedMs);
   };
 }
