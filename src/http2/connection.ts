@@ -59,7 +59,7 @@ export interface ConnectionHandler {
 const pingBytes = 8;
 /** Our own pings by the first byte of their payload: each kind has at most one in flight. */
 const PingKind = { owner: 1, bandwidth: 2, drain: 3 } as const;
-/** Informational responses in a row, over all streams. */
+/** Informational responses in a row, for each stream that is open. */
 const mostInformational = 16;
 const closeGraceMs = 1_000;
 const drainRoundTripMs = 2_000;
@@ -541,7 +541,7 @@ export class Connection {
     if (status < 200) {
       // 1xx: consumed here; gRPC has no use for them (RFC 9113 8.1). 101 does not exist in HTTP/2.
       if (endStream || status === 101) this.#streamError(stream, ErrorCode.protocolError, 'an informational response that ends the stream');
-      else if (++this.#budgets.consecutiveInformational > mostInformational) {
+      else if (++this.#budgets.consecutiveInformational > mostInformational * this.#streams.size) {
         this.counters.inboundEmptyFramesFlood++;
         this.#protocolError(ErrorCode.enhanceYourCalm, 'too many informational responses');
       }
@@ -549,7 +549,8 @@ export class Connection {
     }
     this.#budgets.consecutiveInformational = 0;
     stream.headersReceived = true;
-    stream.expectedBytes = contentLengthOf(block);
+    // With 304 it is the length of what was not sent (RFC 9110 8.6).
+    stream.expectedBytes = status === 304 ? -1 : contentLengthOf(block);
     if (endStream && stream.expectedBytes > 0) {
       this.#streamError(stream, ErrorCode.protocolError, 'DATA differs from content-length (RFC 9113 8.1.1)');
       return;
@@ -990,6 +991,8 @@ export class Connection {
     this.goingAway = true;
     this.#closeCause = cause;
     this.#output.close();
+    // Not returned: this may happen within the callback that reads it.
+    this.engine.forgetBlock();
     this.counters.connectionsActive--;
     this.#ownerPing = undefined;
     for (const stream of this.#streams.snapshot()) {

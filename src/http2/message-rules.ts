@@ -24,7 +24,10 @@ const missingOrRepeated = (block: HeaderBlock, token: number): boolean => {
   return i < 0 || block.duplicateOf(token) || block.valueStart[i] === block.valueEnd[i];
 };
 
-/** Request headers. `host` is removed where `:authority` stands beside it, since the authority is what everyone routes by. */
+/**
+ * Request headers. `host` becomes `:authority` where there is none, and is removed where there is one (RFC 9113 8.3.1, gRFC A41): what
+ * policies match and what the server takes for its name must be one value.
+ */
 export const requestProblem = (block: HeaderBlock): string | undefined => {
   const problem = fieldProblem(block);
   if (problem !== undefined) return problem;
@@ -37,7 +40,12 @@ export const requestProblem = (block: HeaderBlock): string | undefined => {
   const te = block.indexOf(Token.te);
   if (te >= 0 && (block.duplicateOf(Token.te) || !block.valueEquals(te, 'trailers'))) return 'te may only be "trailers" (RFC 9113 8.2.2)';
   const host = block.indexOf(Token.host);
-  if (host >= 0 && block.indexOf(Token.authority) >= 0) block.remove(host);
+  if (host >= 0) {
+    if (block.indexOf(Token.authority) < 0) block.addBytes(Token.authority, block.bytes, block.valueStart[host]!, block.valueEnd[host]!);
+    block.remove(host);
+  }
+  const authority = block.indexOf(Token.authority);
+  if (authority >= 0 && block.valueStart[authority] === block.valueEnd[authority]) return ':authority is empty (RFC 9110 4.2.1)';
   return contentLengthProblem(block);
 };
 

@@ -33,9 +33,13 @@ export const sanitizeRequest = (block: HeaderBlock): void => {
   if (block.indexOf(Token.te) < 0) block.add(Token.te, 'trailers');
 };
 
-/** Removes fields that mean something on one connection only; a malformed response is refused before, this is for what is merely odd. */
+/**
+ * Removes what is not the upstream's to say of headers or trailers; a malformed response is refused before. `content-length` goes since
+ * the body may end early, in a status of ours: a client that counts would report a protocol error in its place (RFC 9113 8.1.1).
+ */
 export const sanitizeResponse = (block: HeaderBlock): void => {
   block.removeToken(Token.xEnvoyAttemptCount);
+  block.removeToken(Token.contentLength);
 };
 
 /** Size of the fields that will be sent, as SETTINGS_MAX_HEADER_LIST_SIZE counts it (RFC 9113 6.5.2). Allocates: for when it may matter. */

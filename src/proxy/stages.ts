@@ -27,7 +27,11 @@ const guard = (call: Call): boolean => {
   const block = call.request;
   if (block.overflowed) return refuse(call, 'headers_too_large', headersTooLarge(block));
   const type = block.indexOf(Token.contentType);
-  if (type < 0 || !isGrpcContentType(block.bytes, block.valueStart[type] as number, block.valueEnd[type] as number)) {
+  if (
+    type < 0 ||
+    block.duplicateOf(Token.contentType) ||
+    !isGrpcContentType(block.bytes, block.valueStart[type] as number, block.valueEnd[type] as number)
+  ) {
     const foreign = new ForeignRequest(call.downstream, block.valueEquals(block.indexOf(Token.method), 'HEAD'));
     call.finish('unsupported_content_type', GrpcStatus.UNKNOWN);
     foreign.answer(call.requestEnded);
@@ -35,6 +39,10 @@ const guard = (call: Call): boolean => {
   }
   if (!block.valueEquals(block.indexOf(Token.method), 'POST')) {
     return refuse(call, 'malformed_request', ':method of a gRPC call must be POST; use a gRPC client');
+  }
+  const scheme = block.indexOf(Token.scheme);
+  if (!block.valueEquals(scheme, 'http') && !block.valueEquals(scheme, 'https')) {
+    return refuse(call, 'malformed_request', ':scheme of a gRPC call must be http or https; use a gRPC client');
   }
   const path = block.indexOf(Token.path);
   if (!isGrpcPathBytes(block.bytes, block.valueStart[path] as number, block.valueEnd[path] as number)) {
