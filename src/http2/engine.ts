@@ -24,6 +24,10 @@ export class Engine {
   nowMs: number;
   /** Received DATA that waits for its way out, over all connections. */
   bufferedBytes = 0;
+  /** Header blocks that have an owner now: one for each connection, and those of calls. */
+  blocksOut = 0;
+  /** Slabs of the pooled sizes that hold output, or DATA that waits for its window. */
+  slabsOut = 0;
   /** When the event came that first wrote something in this turn of the event loop (monotonic ms). */
   turnStartedMs = 0;
   /** Milliseconds of the longest turn that wrote something; whoever samples it sets it to 0. */
@@ -54,6 +58,7 @@ export class Engine {
 
   /** A buffer for output, at least `bytes` long; `large` where more than one was needed in this turn already. */
   takeSlab(bytes: number, large: boolean): Buffer {
+    if (bytes <= largeSlabBytes) this.slabsOut++;
     if (!large && bytes <= smallSlabBytes) return this.#smallSlabs.pop() ?? Buffer.allocUnsafeSlow(smallSlabBytes);
     if (bytes <= largeSlabBytes) return this.#largeSlabs.pop() ?? Buffer.allocUnsafeSlow(largeSlabBytes);
     return Buffer.allocUnsafeSlow(bytes);
@@ -62,18 +67,34 @@ export class Engine {
   /** Takes back what the kernel has accepted. Whoever returns a slab must not touch it again. */
   returnSlab(slab: Buffer): void {
     if (slab.length === smallSlabBytes) {
+      this.slabsOut--;
       if (this.#smallSlabs.length < pooledSmallSlabs) this.#smallSlabs.push(slab);
-    } else if (slab.length === largeSlabBytes && this.#largeSlabs.length < pooledLargeSlabs) this.#largeSlabs.push(slab);
+    } else if (slab.length === largeSlabBytes) {
+      this.slabsOut--;
+      if (this.#largeSlabs.length < pooledLargeSlabs) this.#largeSlabs.push(slab);
+    }
   }
 
-  /** An empty header block. Its owner returns it once, or lets it go. */
+  /** A slab that its owner leaves to the collector, since a socket may still look at it. */
+  forgetSlab(slab: Buffer): void {
+    if (slab.length === smallSlabBytes || slab.length === largeSlabBytes) this.slabsOut--;
+  }
+
+  /** An empty header block. Its owner returns it once, or leaves it to the collector with `forgetBlock`. */
   takeBlock(): HeaderBlock {
+    this.blocksOut++;
     return this.#blocks.pop() ?? new HeaderBlock();
   }
 
   returnBlock(block: HeaderBlock): void {
+    this.blocksOut--;
     block.reset();
     if (this.#blocks.length < pooledBlocks) this.#blocks.push(block);
+  }
+
+  /** The owner of a block that somebody may be reading in this moment is gone. */
+  forgetBlock(): void {
+    this.blocksOut--;
   }
 
   /** Gives `window` its credit once less is buffered: nothing on its own connection may ever ask again. */

@@ -109,7 +109,7 @@ export class Output {
     if (error === undefined || error === null) {
       this.#engine.returnSlab(written.slab);
       this.#onWritten();
-    }
+    } else this.#engine.forgetSlab(written.slab);
   };
 }
 

@@ -142,6 +142,8 @@ export class SidecarProxy implements StatSource {
     sink.gauge('server.buffered_bytes', engine.bufferedBytes);
     sink.gauge('server.replay_bytes', this.replayBuffers.usedBytes);
     sink.gauge('server.deadlines_armed', engine.wheel.armed);
+    sink.gauge('server.header_blocks_out', engine.blocksOut);
+    sink.gauge('server.slabs_out', engine.slabsOut);
   }
 
   #use(table: PolicyTable): void {

@@ -1,7 +1,25 @@
+import { getHeapStatistics } from 'node:v8';
 import type { Clock, Timer } from '../core/index.ts';
 import type { StatSink, StatSource } from './stats.ts';
 
 const sampleEveryMs = 500;
+
+/** What is looked at twice a second. */
+export interface ProcessSample {
+  /** Resident memory. */
+  readonly rssBytes: number;
+  /** The part of what V8 may use at most for objects that it uses, from 0 to 1: the process dies at 1, whatever memory there is. */
+  readonly heapShare: number;
+  /** How late the event loop was. */
+  readonly lagMs: number;
+}
+
+export type MemoryReading = Omit<ProcessSample, 'lagMs'>;
+
+const readProcessMemory = (): MemoryReading => {
+  const { heap_size_limit: limit, used_heap_size: used } = getHeapStatistics();
+  return { rssBytes: process.memoryUsage.rss(), heapShare: used / limit };
+};
 
 /**
  * Memory, CPU and the lag of the event loop. Lag is sampled by one timer twice a second: Node's own delay histogram wakes an
@@ -9,16 +27,24 @@ const sampleEveryMs = 500;
  */
 export class ProcessStats implements StatSource {
   readonly #clock: Clock;
+  readonly #readMemory: () => MemoryReading;
   readonly #startedMs: number;
+  readonly #listeners: ((sample: ProcessSample) => void)[] = [];
   #timer: Timer | undefined;
   #dueMs = 0;
   #lastLagMs = 0;
   #longestLagMs = 0;
 
-  constructor(clock: Clock) {
+  constructor(clock: Clock, readMemory: () => MemoryReading = readProcessMemory) {
     this.#clock = clock;
+    this.#readMemory = readMemory;
     this.#startedMs = clock.now();
     this.#arm();
+  }
+
+  /** Hears of each sample. */
+  onSample(listener: (sample: ProcessSample) => void): void {
+    this.#listeners.push(listener);
   }
 
   /** Ends the sampling. Idempotent. */
@@ -58,5 +84,8 @@ export class ProcessStats implements StatSource {
     this.#lastLagMs = Math.max(this.#clock.now() - this.#dueMs, 0);
     this.#longestLagMs = Math.max(this.#longestLagMs, this.#lastLagMs);
     this.#arm();
+    if (this.#listeners.length === 0) return;
+    const sample = { ...this.#readMemory(), lagMs: this.#lastLagMs };
+    for (const listener of this.#listeners) listener(sample);
   };
 }
