@@ -1,3 +1,4 @@
+import { readdirSync } from 'node:fs';
 import { getHeapStatistics } from 'node:v8';
 import type { Clock, Timer } from '../core/index.ts';
 import type { StatSink, StatSource } from './stats.ts';
@@ -70,6 +71,8 @@ export class ProcessStats implements StatSource {
     sink.gauge('server.memory_heap_size', memory.heapTotal);
     sink.gauge('server.memory_external_size', memory.external);
     sink.counter('server.cpu_seconds', (cpu.user + cpu.system) / 1e6);
+    const openFiles = countOpenFiles();
+    if (openFiles !== undefined) sink.gauge('server.open_fds', openFiles);
     sink.gauge('server.uptime', Math.floor(this.uptimeMs / 1_000));
     sink.gauge('server.event_loop_lag_ms', this.eventLoopLagMs);
     sink.gauge('server.event_loop_lag_longest_ms', Math.max(this.#longestLagMs, this.eventLoopLagMs));
@@ -89,3 +92,13 @@ export class ProcessStats implements StatSource {
     for (const listener of this.#listeners) listener(sample);
   };
 }
+
+/** File descriptors of this process, sockets included; `undefined` where the system has no `/dev/fd`, or none is left to look with. */
+const countOpenFiles = (): number | undefined => {
+  try {
+    // One of them is the look itself.
+    return readdirSync('/dev/fd').length - 1;
+  } catch {
+    return undefined;
+  }
+};
