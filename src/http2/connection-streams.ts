@@ -1,0 +1,183 @@
+import { TokenBucket } from './abuse-limits.ts';
+import type { Connection } from './connection.ts';
+import type { ControlSender } from './control-sender.ts';
+import { defaultWindowBytes, ErrorCode, largestWindowBytes } from './frames.ts';
+import type { MessageSender } from './message-sender.ts';
+import type { ReceiveWindow } from './receive-window.ts';
+import { Stream, type StreamHandler } from './stream.ts';
+import { StreamIds } from './stream-ids.ts';
+import { StreamTable } from './stream-table.ts';
+
+/**
+ * The streams of one connection from their birth to their end, whoever ends them: both sides in order, the owner, the peer, a broken
+ * rule, or the connection.
+ */
+export class ConnectionStreams {
+  readonly ids: StreamIds;
+  /** The peer has acknowledged our first SETTINGS: until then it may go by the defaults of RFC 9113. */
+  settingsKnown = false;
+  readonly #connection: Connection;
+  readonly #control: ControlSender;
+  readonly #receiving: ReceiveWindow;
+  readonly #sender: MessageSender;
+  readonly #table = new StreamTable();
+  readonly #ownResets: TokenBucket;
+  #peerInitialWindow = defaultWindowBytes;
+
+  constructor(connection: Connection, control: ControlSender, receiving: ReceiveWindow, sender: MessageSender) {
+    const { engine, options, role } = connection;
+    this.#connection = connection;
+    this.#control = control;
+    this.#receiving = receiving;
+    this.#sender = sender;
+    this.#ownResets = new TokenBucket(options.resetBurst, options.resetsPerSecond, engine.clock.now());
+    this.ids = new StreamIds(role, options.maxConcurrentStreams);
+  }
+
+  get size(): number {
+    return this.#table.size;
+  }
+
+  get(id: number): Stream | undefined {
+    return this.#table.get(id);
+  }
+
+  /** Those that are open now, in the order in which they were opened. */
+  snapshot(): readonly Stream[] {
+    return this.#table.snapshot();
+  }
+
+  get peerInitialWindow(): number {
+    return this.#peerInitialWindow;
+  }
+
+  /** The peer's SETTINGS_INITIAL_WINDOW_SIZE: false where it makes a window overflow (RFC 9113 6.9.2). */
+  setPeerInitialWindow(bytes: number): boolean {
+    const delta = bytes - this.#peerInitialWindow;
+    this.#peerInitialWindow = bytes;
+    for (const stream of this.#table.snapshot()) {
+      if (stream.sendWindow + delta > largestWindowBytes) return false;
+      stream.sendWindow += delta;
+    }
+    return true;
+  }
+
+  // ---- birth and orderly end ----
+
+  add(id: number, handler: StreamHandler): Stream {
+    const { counters, engine } = this.#connection;
+    const { streamWindowBytes } = this.#receiving;
+    const receiveWindow = this.settingsKnown ? streamWindowBytes : Math.max(streamWindowBytes, defaultWindowBytes);
+    const stream = new Stream(this.#connection, id, handler, this.#peerInitialWindow, receiveWindow, engine.nowMs);
+    this.#table.add(stream);
+    counters.streamsTotal++;
+    counters.streamsActive++;
+    return stream;
+  }
+
+  /** END_STREAM of ours is written. */
+  onLocalEnd(stream: Stream): void {
+    stream.localEnded = true;
+    stream.endSent = true;
+    if (stream.remoteEnded) this.#close(stream);
+    // RFC 9113 8.1: an answer that is complete before its request. NO_ERROR keeps the client from taking it for a failure.
+    else if (this.#connection.role === 'server' && !stream.closed) this.reset(stream, ErrorCode.noError);
+  }
+
+  /** END_STREAM of the peer has come, and its owner knows. */
+  onRemoteEnd(stream: Stream): void {
+    if (stream.endSent) this.#close(stream);
+  }
+
+  #close(stream: Stream): void {
+    if (stream.closed) return;
+    this.#drop(stream);
+    this.#connection.onStreamGone();
+  }
+
+  // ---- early ends ----
+
+  /** Our owner ends it. */
+  reset(stream: Stream, code: number): void {
+    this.discard(stream);
+    this.#sendReset(stream.id, code);
+    this.#connection.onStreamGone();
+  }
+
+  /** The peer broke a rule of one stream. */
+  fail(stream: Stream, code: number, message: string): void {
+    this.#connection.counters.rxMessagingError++;
+    stream.problem = message;
+    this.discard(stream);
+    stream.handler.onReset(stream, code, false);
+    this.refuse(stream.id, code);
+    this.#connection.onStreamGone();
+  }
+
+  failById(streamId: number, code: number, message: string): void {
+    const stream = this.#table.get(streamId);
+    if (stream !== undefined) this.fail(stream, code, message);
+    else if (this.ids.isIdle(streamId)) this.#connection.protocolError(code, message);
+    else this.refuse(streamId, code);
+  }
+
+  /** A frame for a stream that is not open: too early, too late, or on its way when we reset the stream. */
+  onFrameForClosed(streamId: number, frame: string): void {
+    const { ids } = this;
+    if (ids.isIdle(streamId)) this.#connection.protocolError(ErrorCode.protocolError, `${frame} on an idle stream (RFC 9113 5.1)`);
+    else if (this.#connection.role === 'server' && !ids.isBeyondGoAway(streamId) && !ids.wasReset(streamId)) {
+      this.refuse(streamId, ErrorCode.streamClosed);
+    }
+  }
+
+  /** A reset that the peer made us send: it has a budget of its own, since it costs as much as the peer's own resets. */
+  refuse(streamId: number, code: number): void {
+    const { counters, engine, role } = this.#connection;
+    this.#sendReset(streamId, code);
+    if (role === 'server' && !this.#ownResets.take(1, engine.clock.now())) {
+      counters.rapidReset++;
+      this.#connection.protocolError(ErrorCode.enhanceYourCalm, 'too many streams had to be reset');
+    }
+  }
+
+  /** Client role, GOAWAY: streams above `lastStreamId` were never looked at (RFC 9113 6.8). */
+  dropUnprocessed(lastStreamId: number): void {
+    for (const stream of this.#table.snapshot()) {
+      if (stream.id <= lastStreamId || stream.closed) continue;
+      this.discard(stream);
+      stream.handler.onReset(stream, ErrorCode.refusedStream, true);
+    }
+  }
+
+  /** The connection is lost. */
+  loseAll(code: number, message: string): void {
+    for (const stream of this.#table.snapshot()) {
+      // Its owner may have ended it on hearing of another one.
+      if (stream.closed) continue;
+      this.discard(stream);
+      stream.connectionLost = true;
+      stream.problem = message;
+      stream.handler.onReset(stream, code, false);
+    }
+  }
+
+  /** Closes a stream with all that it holds. `onStreamGone` follows, once its owner has heard of it. */
+  discard(stream: Stream): void {
+    this.#receiving.release(stream);
+    this.#drop(stream);
+  }
+
+  /** The one place where a stream becomes closed. */
+  #drop(stream: Stream): void {
+    stream.closed = true;
+    this.#table.delete(stream.id);
+    this.#connection.counters.streamsActive--;
+    this.#sender.forget(stream);
+  }
+
+  #sendReset(streamId: number, code: number): void {
+    this.#connection.counters.txReset++;
+    this.ids.rememberReset(streamId);
+    this.#control.reset(streamId, code);
+  }
+}

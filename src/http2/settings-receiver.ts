@@ -1,0 +1,85 @@
+import type { Connection, ConnectionHandler } from './connection.ts';
+import type { ConnectionLife } from './connection-life.ts';
+import type { ConnectionParts } from './connection-parts.ts';
+import type { ConnectionStreams } from './connection-streams.ts';
+import type { ControlSender } from './control-sender.ts';
+import type { DataSender } from './flow-control.ts';
+import type { FrameWriter } from './frame-writer.ts';
+import { ErrorCode, Flag, readUint32, SettingId } from './frames.ts';
+import type { HpackDecoder } from './hpack/decoder.ts';
+import { settingProblem, settingsFrameProblem } from './setting-rules.ts';
+
+/** The peer's SETTINGS (RFC 9113 6.5), and its word that it has ours. */
+export class SettingsReceiver {
+  readonly #connection: Connection;
+  readonly #handler: ConnectionHandler;
+  readonly #life: ConnectionLife;
+  readonly #streams: ConnectionStreams;
+  readonly #control: ControlSender;
+  readonly #data: DataSender;
+  readonly #writer: FrameWriter;
+  readonly #decoder: HpackDecoder;
+
+  constructor(parts: ConnectionParts, decoder: HpackDecoder) {
+    this.#connection = parts.connection;
+    this.#handler = parts.handler;
+    this.#life = parts.life;
+    this.#streams = parts.streams;
+    this.#control = parts.control;
+    this.#data = parts.sender.data;
+    this.#writer = parts.writer;
+    this.#decoder = decoder;
+  }
+
+  onFrame(flags: number, streamId: number, bytes: Uint8Array, start: number, end: number): void {
+    const isAck = (flags & Flag.ack) !== 0;
+    const wrong = settingsFrameProblem(streamId, isAck, end - start);
+    if (wrong !== undefined) this.#connection.protocolError(wrong.code, wrong.message);
+    else if (isAck) this.#onAck();
+    else this.#onSettings(bytes, start, end);
+  }
+
+  #onAck(): void {
+    if (this.#streams.settingsKnown) return;
+    this.#streams.settingsKnown = true;
+    this.#decoder.setMaxTableBytes(this.#connection.options.headerTableBytes);
+  }
+
+  #onSettings(bytes: Uint8Array, start: number, end: number): void {
+    const connection = this.#connection;
+    const { counters, options } = connection;
+    if (end - start > 6 * options.maxSettingsEntries) {
+      counters.settingsFlood++;
+      connection.protocolError(ErrorCode.enhanceYourCalm, `more than ${options.maxSettingsEntries} SETTINGS entries`);
+      return;
+    }
+    const initialWindow = this.#streams.peerInitialWindow;
+    for (let at = start; at < end && !connection.closed; at += 6) {
+      this.#apply(((bytes[at] as number) << 8) | (bytes[at + 1] as number), readUint32(bytes, at + 2));
+    }
+    // Before anything that relies on them: the peer goes by its new values from the acknowledgement on.
+    if (connection.closed || !this.#control.settingsAck()) return;
+    if (!connection.ready) {
+      connection.ready = true;
+      this.#life.onFirstSettings();
+      this.#handler.onReady(connection);
+    } else if (connection.role === 'client') this.#handler.onCapacity(connection);
+    if (this.#streams.peerInitialWindow > initialWindow) {
+      for (const stream of this.#streams.snapshot()) this.#data.onStreamCredit(stream);
+    }
+    this.#data.pump();
+  }
+
+  #apply(id: number, value: number): void {
+    const connection = this.#connection;
+    const wrong = settingProblem(id, value, connection.role);
+    if (wrong !== undefined) connection.protocolError(wrong.code, wrong.message);
+    else if (id === SettingId.headerTableSize) this.#writer.setPeerMaxTableBytes(value);
+    else if (id === SettingId.maxConcurrentStreams) connection.peerMaxConcurrentStreams = value;
+    else if (id === SettingId.maxHeaderListSize) connection.peerMaxHeaderListBytes = value;
+    else if (id === SettingId.initialWindowSize && !this.#streams.setPeerInitialWindow(value)) {
+      connection.protocolError(ErrorCode.flowControlError, "SETTINGS overflow a stream's window (RFC 9113 6.9.2)");
+    }
+    // Our frames never exceed the smallest maximum there is, and unknown settings are ignored (RFC 9113 6.5.2).
+  }
+}
