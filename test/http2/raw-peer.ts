@@ -76,6 +76,8 @@ export class RawPeer {
   text = Buffer.alloc(0);
   ended = false;
   readonly #decoder = new HpackDecoder();
+  /** SETTINGS_HEADER_TABLE_SIZE of each SETTINGS frame that the other side has not acknowledged. */
+  readonly #tableBytes: (number | undefined)[] = [];
   readonly #blocks = new Map<RawFrame, Fields>();
   #rest = Buffer.alloc(0);
   #blockParts: Buffer[] = [];
@@ -112,6 +114,7 @@ export class RawPeer {
   }
 
   settings(settings: readonly (readonly [id: number, value: number])[]): void {
+    this.#tableBytes.push(settings.findLast(([id]) => id === 1)?.[1]);
     this.send(
       Type.SETTINGS,
       0,
@@ -210,8 +213,15 @@ export class RawPeer {
       this.#rest = this.#rest.subarray(9 + length);
       assert.ok(length <= 16_384, 'no frame above the smallest maximum');
       this.frames.push(one);
+      if (one.type === Type.SETTINGS && (one.flags & ACK) !== 0) this.#onSettingsAck();
       if (one.type === Type.HEADERS || one.type === Type.CONTINUATION) this.#decode(one);
     }
+  }
+
+  /** From here on the other side goes by them (RFC 9113 6.5.3), and has to say that it does (RFC 7541 4.2). */
+  #onSettingsAck(): void {
+    const tableBytes = this.#tableBytes.shift();
+    if (tableBytes !== undefined) this.#decoder.setMaxTableBytes(tableBytes);
   }
 
   /** The engine pads nothing and sends no priorities, so a block is the payload. */
