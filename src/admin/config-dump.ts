@@ -19,7 +19,11 @@ const socketAddress = ({ address, port }: ListenerView) => ({ socket_address: { 
 
 /** `/listeners?format=json`: Envoy's `envoy.admin.v3.Listeners`. */
 export const listenersJson = (listeners: readonly ListenerView[]) => ({
-  listener_statuses: listeners.map((listener) => ({ name: listener.name, local_address: socketAddress(listener) })),
+  listener_statuses: listeners.map((listener) => ({
+    name: listener.name,
+    local_address: socketAddress(listener),
+    ...(listener.connections !== undefined && { connections: listener.connections }),
+  })),
 });
 
 export const listenersText = (listeners: readonly ListenerView[]): string =>

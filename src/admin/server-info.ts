@@ -3,7 +3,7 @@ import type { AdminViews } from './views.ts';
 
 /** Envoy's `envoy.admin.v3.ServerInfo`. */
 export const serverInfoJson = (views: AdminViews) => {
-  const { version, serviceName, serviceVersion, uptimeMs } = views.serverInfo();
+  const { version, serviceName, serviceVersion, uptimeMs, overload } = views.serverInfo();
   const uptime = protoDuration(Math.floor(uptimeMs / 1_000) * 1_000);
   return {
     version,
@@ -11,6 +11,7 @@ export const serverInfoJson = (views: AdminViews) => {
     uptime_current_epoch: uptime,
     uptime_all_epochs: uptime,
     node: { id: serviceName, cluster: serviceName, ...(serviceVersion !== undefined && { metadata: { service_version: serviceVersion } }) },
+    overload_actions: overload,
     runtime: `node ${process.version}`,
     pid: process.pid,
   };

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import { type Clock, ConfigurationError, suggest } from '../core/index.ts';
+import type { AddressInfo, Socket } from 'node:net';
+import { type Clock, ConfigurationError, LimitedLog, suggest } from '../core/index.ts';
 import type { AdminPath } from './admin-path.ts';
 import { adminPaths } from './paths.ts';
 import { Query } from './query.ts';
@@ -19,12 +19,14 @@ export interface AdminServerOptions {
   readonly port: number;
   /** Names which the port may be asked under beside the loopback's: the own host name, `SERVICE_NAME`, `ADMIN_ALLOWED_HOSTS`. */
   readonly allowedHosts: readonly string[];
+  /** Above it whoever has waited longest without a request under way makes room. */
+  readonly connectionsAtMost?: number;
   readonly clock: Clock;
 }
 
 /** No path needs a body; one of this size is read and dropped, a bigger one ends the connection. */
 const longestBodyBytes = 64 * 1_024;
-const connectionsAtMost = 256;
+const usualConnections = 256;
 const receiveWithinMs = 10_000;
 const idleSocketMs = 30_000;
 /** How long answers under way may take when the server closes. */
@@ -36,6 +38,10 @@ export class AdminServer {
   readonly #options: AdminServerOptions;
   readonly #guard: RequestGuard;
   readonly #server: Server;
+  readonly #connectionsAtMost: number;
+  /** Connections without a request under way, those that have waited longest first: idle ones, and those who send theirs slowly. */
+  readonly #waiting = new Set<Socket>();
+  #connections = 0;
 
   constructor(views: AdminViews, options: AdminServerOptions) {
     this.#views = views;
@@ -43,8 +49,9 @@ export class AdminServer {
     this.#guard = new RequestGuard(options.allowedHosts);
     const limits = { headersTimeout: receiveWithinMs, requestTimeout: receiveWithinMs, connectionsCheckingInterval: receiveWithinMs / 2 };
     // A missing Host is the guard's to judge: health checkers of old speak HTTP/1.0.
-    this.#server = createServer({ ...limits, requireHostHeader: false }, (request, response) => void this.#serve(request, response));
-    this.#server.maxConnections = connectionsAtMost;
+    this.#server = createServer({ ...limits, requireHostHeader: false }, this.#onRequest);
+    this.#connectionsAtMost = options.connectionsAtMost ?? usualConnections;
+    this.#server.on('connection', this.#onConnection);
     this.#server.timeout = idleSocketMs;
   }
 
@@ -58,7 +65,8 @@ export class AdminServer {
       throw cannotListen(address, port, error);
     }
     // After `listening` an error is one of accepting (no file descriptors left): the next connection tries again.
-    this.#server.on('error', (error) => this.#views.log.warning('admin listener failed', { error: error.message }));
+    const log = new LimitedLog(this.#views.log, this.#options.clock);
+    this.#server.on('error', (error) => log.warning('admin listener failed', () => ({ error: error.message })));
     const bound = this.#server.address() as AddressInfo;
     return { address: bound.address, port: bound.port };
   }
@@ -73,6 +81,28 @@ export class AdminServer {
     await closed;
     timer.cancel();
   }
+
+  /** Slow strangers must not lock out the operator: one connection too many costs the place of the one that has waited longest. */
+  readonly #onConnection = (socket: Socket): void => {
+    this.#connections++;
+    this.#waiting.add(socket);
+    socket.once('close', () => {
+      this.#connections--;
+      this.#waiting.delete(socket);
+    });
+    if (this.#connections <= this.#connectionsAtMost) return;
+    const [longest] = this.#waiting;
+    longest?.destroy();
+  };
+
+  readonly #onRequest = (request: IncomingMessage, response: ServerResponse): void => {
+    const { socket } = request;
+    this.#waiting.delete(socket);
+    response.once('close', () => {
+      if (!socket.destroyed) this.#waiting.add(socket);
+    });
+    void this.#serve(request, response);
+  };
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     let reply: AdminReply;

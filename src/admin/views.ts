@@ -19,6 +19,8 @@ export interface ServerInfoView {
   readonly serviceName: string;
   readonly serviceVersion?: string;
   readonly uptimeMs: number;
+  /** What is being done against overload now, under Envoy's names; usually nothing. */
+  readonly overload: readonly string[];
 }
 
 export interface HostView {
@@ -61,6 +63,7 @@ export interface ListenerView {
   readonly address: string;
   /** The one that is really bound, also where 0 was asked for. */
   readonly port: number;
+  readonly connections?: { readonly active: number; readonly limit: number };
 }
 
 /** One file of certificates, PEM. Never a key. */

@@ -26,6 +26,13 @@ export interface SidecarConfiguration {
   readonly drainTimeoutMs: number;
   readonly drainDelayMs: number;
   readonly startupWaitMs: number;
+  /** `undefined`: what the limit of open files allows. */
+  readonly maxConnections: number | undefined;
+  readonly maxConnectionsPerListener: number | undefined;
+  /** 0: no limit. */
+  readonly maxConnectionsPerSource: number;
+  /** `undefined`: what the container or the machine has. */
+  readonly maxMemoryBytes: number | undefined;
   readonly logLevel: LogLevel;
   readonly serviceAddress: string | undefined;
   /** What is accepted and deserves a line in the log; whole sentences without a full stop. */
@@ -176,11 +183,17 @@ export const readSidecarConfiguration = ({ environment, configPath }: Configurat
     drainTimeoutMs: reader.get('drainTimeoutMs'),
     drainDelayMs: reader.get('drainDelayMs'),
     startupWaitMs: reader.get('startupWaitMs'),
+    maxConnectionsPerSource: reader.get('maxConnectionsPerSource'),
     logLevel: reader.get('logLevel'),
   };
   const serviceVersion = reader.get('serviceVersion');
   const policyPath = reader.get('policyPath');
   const serviceAddress = reader.get('serviceAddress');
+  const optionalLimits = {
+    maxConnections: reader.get('maxConnections'),
+    maxConnectionsPerListener: reader.get('maxConnectionsPerListener'),
+    maxMemoryBytes: reader.get('maxMemoryBytes'),
+  };
   const identity = identityOf(reader, inboundTls);
   problems.push(...portProblems(reader));
 
@@ -192,6 +205,7 @@ export const readSidecarConfiguration = ({ environment, configPath }: Configurat
   }
   return Object.freeze({
     ...configuration,
+    ...optionalLimits,
     serviceVersion,
     policyPath,
     serviceAddress,

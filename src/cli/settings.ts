@@ -37,6 +37,29 @@ const duration = (example: string) => {
   };
 };
 
+const count = (lowest: 0 | 1, example: string, zero = '') => {
+  return (text: string): Parsed<number> => {
+    const value = /^\d{1,7}$/.test(text) ? Number(text) : Number.NaN;
+    if (value >= lowest) return accepted(value);
+    return { ok: false, allowed: `a number from ${lowest} to 9999999${zero}`, write: example };
+  };
+};
+
+const byteUnits: Readonly<Record<string, number>> = { k: 1e3, m: 1e6, g: 1e9, ki: 2 ** 10, mi: 2 ** 20, gi: 2 ** 30 };
+const leastMemoryBytes = 32 * 2 ** 20;
+
+/** `512Mi` as in Kubernetes, `512MiB`, `512m` as in compose files are 1,024s only where they say so; a bare number has no unit. */
+const bytes = (example: string) => {
+  return (text: string): Parsed<number> => {
+    const [, digits, unit = ''] = /^(\d+(?:\.\d+)?)([kmg]i?)b?$/.exec(text.toLowerCase()) ?? [];
+    const value = Number(digits) * (byteUnits[unit] ?? Number.NaN);
+    if (value >= leastMemoryBytes) return accepted(Math.round(value));
+    const bare = /^\d+$/.test(text) && Number(text) >= leastMemoryBytes;
+    const write = bare ? `${Math.round(Number(text) / 2 ** 20)}Mi` : example;
+    return { ok: false, allowed: 'an amount of memory with its unit, at least 32Mi (units: Ki, Mi, Gi, K, M, G)', write };
+  };
+};
+
 /** One of `words`, in any case; `others` are spellings that people bring along from elsewhere. */
 const oneOf = <W extends string>(words: readonly W[], example: W, others: Readonly<Record<string, W>> = {}) => {
   return (text: string): Parsed<W> => {
@@ -129,6 +152,15 @@ export const settings = {
   drainTimeoutMs: setting('DRAIN_TIMEOUT', '30s', duration('30s'), 'how long accepted calls may take to finish'),
   drainDelayMs: setting('DRAIN_DELAY', '0s', duration('1s'), 'how long a draining sidecar still accepts'),
   startupWaitMs: setting('STARTUP_WAIT', '0s', duration('30s'), 'how long to wait for files that are not there yet'),
+  maxConnections: setting('MAX_CONNECTIONS', undefined, count(1, '10000'), 'connections of both listeners (4/5 of what ulimit -n leaves)'),
+  maxConnectionsPerListener: setting('MAX_CONNECTIONS_PER_LISTENER', undefined, count(1, '8000'), 'of one listener (4/5 of those)'),
+  maxConnectionsPerSource: setting(
+    'MAX_CONNECTIONS_PER_SOURCE',
+    '0',
+    count(0, '100', ' (0: no limit)'),
+    'inbound, from one address; 0: no limit',
+  ),
+  maxMemoryBytes: setting('MAX_MEMORY', undefined, bytes('512Mi'), 'memory above which load is refused (that of the container)'),
   logLevel: setting<LogLevel>('LOG_LEVEL', 'info', oneOf(logLevels, 'info', { warn: 'warning' }), logLevels.join(', ')),
   serviceAddress: { ...setting('SERVICE_ADDRESS', undefined, host('10.0.0.4'), 'the address to register'), served: false },
   consulHttpAddress: later('CONSUL_HTTP_ADDR', 'Consul agent'),

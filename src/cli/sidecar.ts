@@ -6,9 +6,10 @@ import { Engine } from '../http2/index.ts';
 import { type Identity, IdentityFiles } from '../identity/index.ts';
 import { emptyPolicyTable, formatProblem, PolicyFiles, type PolicyProblem, type PolicyTable } from '../policy/index.ts';
 import { SidecarProxy } from '../proxy/index.ts';
-import { CallMetrics, ProcessStats, PrometheusExposition, StatRegistry } from '../telemetry/index.ts';
+import { CallMetrics, type MemoryReading, ProcessStats, PrometheusExposition, StatRegistry } from '../telemetry/index.ts';
 import { actOnBreakers, certificatesView, clusterViews } from './admin-views.ts';
 import { type Environment, readSidecarConfiguration, type SidecarConfiguration } from './configuration.ts';
+import { machineLimits, type ProcessLimits, processLimits } from './limits.ts';
 import { packageVersion } from './package-version.ts';
 import { settingNames, settings } from './settings.ts';
 import { awaitStartupFiles } from './startup-wait.ts';
@@ -18,6 +19,8 @@ export interface SidecarWorld {
   readonly clock: Clock;
   readonly log: Logger;
   readonly random: () => number;
+  /** How much memory the process uses; by default what the system says. */
+  readonly readMemory?: () => MemoryReading;
 }
 
 /**
@@ -38,6 +41,7 @@ export class Sidecar {
   readonly #admin: AdminServer;
   readonly #startedMs: number;
   readonly #environment: Environment;
+  readonly #limits: ProcessLimits;
   #state: ServerState = 'PRE_INITIALIZING';
   #drained: Promise<void> | undefined;
   #resolveStopped: () => void = () => {};
@@ -61,7 +65,9 @@ export class Sidecar {
       this.#identity?.close();
       throw error;
     }
-    this.#process = new ProcessStats(clock);
+    this.#limits = processLimits(configuration, machineLimits());
+    for (const why of this.#limits.warnings) log.warning('configuration', { why });
+    this.#process = new ProcessStats(clock, world.readMemory);
     this.#policies = this.#policyFiles ?? constantWatch(emptyPolicyTable());
     this.proxy = new SidecarProxy({
       engine: new Engine(clock, this.#wheel),
@@ -77,12 +83,16 @@ export class Sidecar {
       inbound: { host: '0.0.0.0', port: configuration.grpcPort, tls: inboundTls[configuration.inboundTls] },
       outbound: { host: '127.0.0.1', port: configuration.outboundPort },
       localService: { host: configuration.localServiceHost, port: configuration.localServicePort },
+      connectionLimits: this.#limits.connections,
+      memoryLimitBytes: this.#limits.memoryBytes,
     });
+    this.#process.onSample((sample) => this.proxy.overload.sample(sample));
     this.#registerStats();
     this.#admin = new AdminServer(this.#adminViews(), {
       address: configuration.adminAddress,
       port: configuration.adminPort,
       allowedHosts: [hostname(), configuration.serviceName, ...configuration.adminAllowedHosts],
+      connectionsAtMost: this.#limits.adminConnections,
       clock,
     });
   }
@@ -228,10 +238,16 @@ export class Sidecar {
         serviceName,
         ...(serviceVersion === undefined ? {} : { serviceVersion }),
         uptimeMs: clock.now() - this.#startedMs,
+        overload: this.proxy.overload.activeActions,
       }),
       clusters: () => clusterViews(this.#clusters(), clock),
       listeners: () => [
-        ...[this.proxy.inbound, this.proxy.outbound].map(({ name, address }) => ({ name, address: address.host, port: address.port })),
+        ...[this.proxy.inbound, this.proxy.outbound].map(({ name, address, stats }) => ({
+          name,
+          address: address.host,
+          port: address.port,
+          connections: { active: stats.connectionsActive, limit: this.#limits.connections.perListener },
+        })),
         { name: 'admin', address: this.#configuration.adminAddress, port: this.#adminPort },
       ],
       policies: () => this.#policies.value,
@@ -250,9 +266,9 @@ export class Sidecar {
 
   #readiness(): ReadinessView {
     const { eventLoopLagMs } = this.#process;
-    const stalled = eventLoopLagMs >= stallMs;
-    const why = stalled ? { why: `the event loop was stalled for ${Math.round(eventLoopLagMs)} ms` } : {};
-    return { ready: this.#state === 'LIVE' && !stalled, state: this.#state, ...why };
+    const stall = eventLoopLagMs >= stallMs ? `the event loop was stalled for ${Math.round(eventLoopLagMs)} ms` : undefined;
+    const why = stall ?? this.proxy.overload.unready;
+    return { ready: this.#state === 'LIVE' && why === undefined, state: this.#state, ...(why === undefined ? {} : { why }) };
   }
 
   #clusters() {

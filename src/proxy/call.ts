@@ -6,9 +6,9 @@ import type { Admission, Cluster, Endpoint } from '../upstream/index.ts';
 import { Attempt } from './attempt.ts';
 import type { BoundRoute } from './bound-table.ts';
 import type { DirectionProxy } from './direction-proxy.ts';
-import type { Downstream } from './listener.ts';
 import type { ReplayBuffer } from './replay-buffer.ts';
 import { type LocalReply, localReply, replyToError, sendReply } from './replies.ts';
+import type { Downstream } from './tls-acceptor.ts';
 import { UnreadAnswer } from './unread-answer.ts';
 
 /** The answer at hand when an attempt fails and nothing more is tried: what the upstream said, or what we say. */

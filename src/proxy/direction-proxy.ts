@@ -6,6 +6,8 @@ import type { Cluster } from '../upstream/index.ts';
 import { BoundTable } from './bound-table.ts';
 import { Call } from './call.ts';
 import type { Listener } from './listener.ts';
+import type { Overload } from './overload/overload.ts';
+import { shedCall } from './overload/shed-call.ts';
 import type { ReplayBuffers } from './replay-buffer.ts';
 import { runStages } from './stages.ts';
 
@@ -14,6 +16,7 @@ export interface DirectionContext {
   readonly engine: Engine;
   readonly callMetrics: CallMetrics;
   readonly replayBuffers: ReplayBuffers;
+  readonly overload: Overload;
   /** Inbound: the local service whatever the name. */
   readonly cluster: (name: string) => Cluster | undefined;
   /** The label `service` of a call to the cluster of that name. */
@@ -52,6 +55,14 @@ export class DirectionProxy {
   /** A listener's `onRequest`. */
   readonly onRequest = (listener: Listener, connection: Connection, stream: Stream, _block: HeaderBlock, endStream: boolean): void => {
     listener.stats.requestsTotal++;
+    const { overload } = this.#context;
+    const refusal = overload.vigilant ? overload.refusal() : undefined;
+    if (refusal !== undefined) {
+      this.unroutedMetrics.record(refusal.status, 0);
+      this.countFate(refusal.reason);
+      shedCall(stream, refusal);
+      return;
+    }
     const call = new Call(this, stream, connection.keepBlock(), endStream);
     stream.handler = call;
     runStages(call);

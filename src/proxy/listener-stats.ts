@@ -1,12 +1,20 @@
 import { Http2Counters } from '../http2/index.ts';
 import type { HandshakeCounter } from '../identity/index.ts';
 import type { StatSink, StatSource } from '../telemetry/index.ts';
+import type { ConnectionOverflow } from './overload/connection-limits.ts';
 
 /** What one listener counts; names are Envoy's `listener.<name>.*`. */
 export class ListenerStats implements StatSource {
   readonly http2 = new Http2Counters();
   connectionsTotal = 0;
   connectionsActive = 0;
+  /** Closed at once: the listener, the process or the peer's address has as many as are allowed, or too little memory is left. */
+  readonly overflows: Record<ConnectionOverflow, number> = { listener: 0, process: 0, source: 0, descriptors: 0 };
+  overloadRejects = 0;
+  /** Connections that are none yet: silent, waiting for their handshake, or in it. */
+  newcomersActive = 0;
+  /** Closed because too many were there already. */
+  newcomersOverflow = 0;
   /** Connections without TLS on a listener that would rather have it (`INBOUND_TLS=permissive`). */
   plainTextTotal = 0;
   requestsTotal = 0;
@@ -35,6 +43,13 @@ export class ListenerStats implements StatSource {
     const prefix = this.#prefix;
     sink.counter(`${prefix}.downstream_cx_total`, this.connectionsTotal);
     sink.gauge(`${prefix}.downstream_cx_active`, this.connectionsActive);
+    sink.counter(`${prefix}.downstream_cx_overflow`, this.overflows.listener);
+    sink.counter(`${prefix}.downstream_global_cx_overflow`, this.overflows.process);
+    sink.counter(`${prefix}.downstream_source_cx_overflow`, this.overflows.source);
+    sink.counter(`${prefix}.downstream_descriptor_overflow`, this.overflows.descriptors);
+    sink.counter(`${prefix}.downstream_cx_overload_reject`, this.overloadRejects);
+    sink.gauge(`${prefix}.downstream_pre_cx_active`, this.newcomersActive);
+    sink.counter(`${prefix}.downstream_pre_cx_overflow`, this.newcomersOverflow);
     sink.counter(`${prefix}.downstream_cx_plain_text`, this.plainTextTotal);
     sink.counter(`${prefix}.downstream_pre_cx_timeout`, this.preludeTimeouts);
     sink.counter(`${prefix}.downstream_rq_total`, this.requestsTotal);

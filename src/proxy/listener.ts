@@ -1,6 +1,5 @@
 import net from 'node:net';
-import tls from 'node:tls';
-import { type Clock, ConfigurationError, Deadline, type Logger, type Timer, type Watch } from '../core/index.ts';
+import { ConfigurationError, LimitedLog, type Logger, type Timer, type Watch } from '../core/index.ts';
 import {
   Connection,
   type ConnectionCloseCause,
@@ -10,17 +9,12 @@ import {
   type Http2Options,
   type Stream,
 } from '../http2/index.ts';
-import {
-  describeHandshakeFailure,
-  formatXfcc,
-  type Identity,
-  judgeLivePeer,
-  type PeerIdentity,
-  serverContextOptions,
-  type TlsVersion,
-  verifyClient,
-} from '../identity/index.ts';
+import { type Identity, judgeLivePeer, type TlsVersion } from '../identity/index.ts';
 import { ListenerStats } from './listener-stats.ts';
+import { Newcomers } from './newcomers.ts';
+import { type ConnectionLimits, overflowRemedy } from './overload/connection-limits.ts';
+import type { Overload } from './overload/overload.ts';
+import { type Downstream, ignoreError, plainDownstream, TlsAcceptor } from './tls-acceptor.ts';
 
 /** How a listener speaks TLS: always, never, or as the first byte of each connection says (0x16 begins a TLS handshake). */
 export type ListenerTls = 'required' | 'off' | 'detected';
@@ -33,50 +27,27 @@ export interface ListenerOptions {
   readonly tls: ListenerTls;
   /** Clients must show a certificate of the mesh where they speak TLS. */
   readonly verifyClients: boolean;
+  /** How many connections one address has is counted. */
+  readonly limitSources: boolean;
   readonly minimumTls: TlsVersion;
   readonly http2: Http2Options;
 }
 
 export interface ListenerContext {
+  /** Brings the clock with it. */
   readonly engine: Engine;
-  readonly clock: Clock;
   readonly log: Logger;
+  readonly limits: ConnectionLimits;
+  readonly overload: Overload;
   /** `undefined` only where `tls` is `off`. */
   readonly identity: Watch<Identity> | undefined;
   /** Where requests go; the callee sets `stream.handler`. */
   readonly onRequest: (listener: Listener, connection: Connection, stream: Stream, block: HeaderBlock, endStream: boolean) => void;
 }
 
-/** What a listener knows of a connection: stands in `connection.context`. */
-export interface Downstream {
-  readonly peer: PeerIdentity | undefined;
-  /** Value of `x-forwarded-client-cert`; `undefined` where the peer has no verified certificate. */
-  readonly forwardedClientCert: string | undefined;
-  readonly remoteAddress: string;
-}
-
-const handshakeTimeoutMs = 10_000;
-const firstByteTimeoutMs = 10_000;
 /** As long as a draining connection waits for its peer's round trip. */
 const newcomerGraceMs = 2_000;
 const sweepIntervalMs = 1_000;
-const tlsHandshakeByte = 0x16;
-
-class FirstByteDeadline extends Deadline {
-  readonly #listener: Listener;
-  readonly #socket: net.Socket;
-
-  constructor(listener: Listener, socket: net.Socket) {
-    super();
-    this.#listener = listener;
-    this.#socket = socket;
-  }
-
-  override expire(): void {
-    this.#listener.stats.preludeTimeouts++;
-    this.#socket.destroy();
-  }
-}
 
 /** One port: accepts, finds out who is there, and hands requests on. */
 export class Listener {
@@ -86,13 +57,12 @@ export class Listener {
   readonly #options: ListenerOptions;
   #http2: Http2Options;
   readonly #context: ListenerContext;
+  readonly #log: LimitedLog;
   readonly #server: net.Server;
-  readonly #tlsServer: tls.Server | undefined;
+  readonly #acceptor: TlsAcceptor | undefined;
+  readonly #newcomers: Newcomers;
   readonly #handler: ConnectionHandler;
-  /** Sockets that are not a connection yet, by the peer's address: TLS hands on another object than the one that was accepted. */
-  readonly #newcomers = new Map<string, net.Socket>();
   #newcomerGrace: Timer | undefined;
-  #unsubscribe: () => void = () => {};
   #sweep: Timer | undefined;
   #accepting = true;
   #started = false;
@@ -105,9 +75,15 @@ export class Listener {
     this.#http2 = options.http2;
     this.#context = context;
     this.stats = new ListenerStats(options.name);
-    this.#server = net.createServer({ noDelay: true }, this.#onSocket);
+    this.#log = new LimitedLog(context.log, context.engine.clock);
+    // Nothing is read of a connection before it is clear what becomes of it.
+    this.#server = net.createServer({ noDelay: true, pauseOnConnect: true }, this.#onSocket);
+    this.#server.on('drop', () => this.#onDrop());
+    this.#applyOverload();
     this.#closed = new Promise((resolve) => this.#server.once('close', resolve));
-    this.#tlsServer = this.#createTlsServer();
+    this.#acceptor = this.#createAcceptor();
+    this.#newcomers = this.#createNewcomers();
+    context.overload.onSample(() => this.#applyOverload());
     this.#handler = {
       onReady() {},
       onCapacity() {},
@@ -126,11 +102,12 @@ export class Listener {
       this.#server.listen({ host, port, backlog: 1_024 }, () => {
         this.#started = true;
         this.#server.removeListener('error', refuse);
-        this.#server.on('error', (error) => this.#context.log.error('listener failed', { listener: name, error: error.message }));
+        // One of accepting: no descriptors are left. Who knocks meanwhile waits, or is turned away by the kernel.
+        this.#server.on('error', (error) => this.#log.warning('listener failed', () => ({ listener: name, error: error.message })));
         resolve();
       });
     });
-    if (this.#tlsServer !== undefined) this.#scheduleSweep();
+    if (this.#acceptor !== undefined) this.#scheduleSweep();
   }
 
   /** Where it listens; only after `start`. */
@@ -148,7 +125,8 @@ export class Listener {
   drain(debugData: string): void {
     this.stopAccepting();
     for (const connection of [...this.connections]) connection.drain(debugData);
-    if (this.#newcomers.size > 0) this.#newcomerGrace ??= this.#context.clock.setTimer(() => this.#dropNewcomers(), newcomerGraceMs);
+    if (this.#newcomers.size > 0)
+      this.#newcomerGrace ??= this.#context.engine.clock.setTimer(() => this.#newcomers.dropAll(), newcomerGraceMs);
   }
 
   /** Resolves when no connection is left, nor one that may become one; at once where there is none. */
@@ -170,13 +148,13 @@ export class Listener {
 
   /** Ends everything now; streams hear `onReset`. Resolves when the port is free and every socket gone, which a peer can delay by a second. */
   async close(): Promise<void> {
-    this.#unsubscribe();
+    this.#acceptor?.close();
     this.#sweep?.cancel();
     this.#sweep = undefined;
     this.#newcomerGrace?.cancel();
     this.stopAccepting();
     for (const connection of [...this.connections]) connection.goAway(0, 'shutdown');
-    this.#dropNewcomers();
+    this.#newcomers.dropAll();
     if (this.#started) await this.#closed;
   }
 
@@ -188,122 +166,95 @@ export class Listener {
     if (this.#isEmpty) for (const resolve of this.#onEmpty.splice(0)) resolve();
   }
 
-  #dropNewcomers(): void {
-    for (const socket of [...this.#newcomers.values()]) socket.destroy();
+  /** What the process can afford has changed. */
+  #applyOverload(): void {
+    const { limits, overload } = this.#context;
+    // Node closes what is above without making a socket of it.
+    this.#server.maxConnections = overload.isActive('stop_accepting_connections') ? 0 : limits.options.perListener;
+    if (!overload.isActive('disable_http_keepalive')) return;
+    for (const connection of [...this.connections]) if (connection.activeStreams === 0) connection.drain('overloaded');
   }
 
-  #createTlsServer(): tls.Server | undefined {
-    const { identity, log } = this.#context;
-    if (this.#options.tls === 'off' || identity === undefined) return undefined;
-    const options = this.#tlsOptions(identity.value);
-    const server = tls.createServer({ ...options, handshakeTimeout: handshakeTimeoutMs });
-    server.on('secureConnection', this.#onSecureConnection);
-    server.on('tlsClientError', (error, socket) => {
-      const failure = describeHandshakeFailure(error, 'server');
-      this.stats.refusals[failure.counter]++;
-      log.warning('handshake refused', {
-        listener: this.name,
-        peer: remoteOf(socket),
-        counter: failure.counter,
-        why: failure.why,
-        remedy: failure.remedy,
-      });
-      socket.destroy();
+  #createAcceptor(): TlsAcceptor | undefined {
+    const { engine, identity } = this.#context;
+    const { minimumTls, tls, verifyClients } = this.#options;
+    if (tls === 'off' || identity === undefined) return undefined;
+    return new TlsAcceptor({
+      listener: this.name,
+      clock: engine.clock,
+      identity,
+      minimumTls,
+      verifyClients,
+      stats: this.stats,
+      log: this.#log,
+      onSecure: (socket, downstream) => {
+        // In this order: a listener that drains must not be empty in between.
+        this.#adopt(socket, downstream);
+        this.#newcomers.settle(socket);
+      },
     });
-    this.#unsubscribe = identity.subscribe((next) => server.setSecureContext(this.#tlsOptions(next)));
-    return server;
   }
 
-  #tlsOptions(identity: Identity): tls.TlsOptions {
-    const options = serverContextOptions(identity, this.#options.minimumTls);
-    return this.#options.verifyClients ? options : { ...options, requestCert: false };
+  #createNewcomers(): Newcomers {
+    const { engine, overload } = this.#context;
+    return new Newcomers({
+      engine,
+      stats: this.stats,
+      plainTextAllowed: this.#options.tls === 'detected',
+      isBusy: () => overload.isActive('shed_newest_requests'),
+      beginTls: (socket) => this.#acceptor?.begin(socket),
+      onPlain: (socket, bytes) => {
+        const connection = this.#adopt(socket, plainDownstream(socket));
+        connection.receive(bytes);
+        socket.resume();
+      },
+      onTooMany: (peer) => {
+        const why = 'too many connections are in their TLS handshake, or have not begun it';
+        this.#log.warning('connection refused', () => ({ listener: this.name, peer, why }));
+      },
+      onEmpty: () => this.#tellIfEmpty(),
+    });
   }
 
   readonly #onSocket = (socket: net.Socket): void => {
-    this.stats.connectionsTotal++;
-    this.stats.connectionsActive++;
-    const peer = remoteOf(socket);
-    this.#newcomers.set(peer, socket);
+    const { limits } = this.#context;
     socket.on('error', ignoreError);
-    socket.once('close', () => {
-      this.stats.connectionsActive--;
-      if (this.#newcomers.get(peer) !== socket) return;
-      this.#newcomers.delete(peer);
-      this.#tellIfEmpty();
-    });
-    if (this.#tlsServer === undefined) this.#adopt(socket, plainDownstream(socket));
-    else if (this.#options.tls === 'required') this.#tlsServer.emit('connection', socket);
-    else this.#detect(socket, this.#tlsServer);
-  };
-
-  #detect(socket: net.Socket, tlsServer: tls.Server): void {
-    const { engine } = this.#context;
-    const deadline = new FirstByteDeadline(this, socket);
-    engine.wheel.arm(deadline, engine.clock.now() + firstByteTimeoutMs);
-    const onReadable = (): void => {
-      const bytes: Buffer | null = socket.read();
-      if (bytes === null) return;
-      engine.wheel.cancel(deadline);
-      socket.removeListener('readable', onReadable);
-      if (bytes[0] === tlsHandshakeByte) {
-        socket.unshift(bytes);
-        tlsServer.emit('connection', socket);
-        return;
-      }
-      this.stats.plainTextTotal++;
-      const connection = this.#adopt(socket, plainDownstream(socket));
-      connection.receive(bytes);
-      // Removing the last 'readable' listener leaves the socket paused.
-      socket.resume();
-    };
-    socket.on('readable', onReadable);
-    socket.once('close', () => engine.wheel.cancel(deadline));
-  }
-
-  readonly #onSecureConnection = (socket: tls.TLSSocket): void => {
-    const { clock, log, identity } = this.#context;
-    socket.on('error', ignoreError);
-    if (!this.#options.verifyClients) {
-      if (socket.alpnProtocol !== 'h2') {
-        this.stats.refusals.no_alpn++;
-        log.warning('handshake refused', {
-          listener: this.name,
-          peer: remoteOf(socket),
-          counter: 'no_alpn',
-          why: 'the client did not offer ALPN h2',
-        });
-        socket.destroy();
-        return;
-      }
-      this.stats.handshakes++;
-      this.#adopt(socket, plainDownstream(socket));
-      return;
-    }
-    const own = (identity as Watch<Identity>).value;
-    const verdict = verifyClient(socket, { nowMs: clock.wallNow(), revocations: own.revocations });
-    if (!verdict.ok) {
-      this.stats.refusals[verdict.counter]++;
-      log.warning('handshake refused', {
-        listener: this.name,
-        peer: remoteOf(socket),
-        counter: verdict.counter,
-        why: verdict.why,
-        remedy: verdict.remedy,
-      });
+    const peer = socket.remoteAddress;
+    const source = this.#options.limitSources ? (peer ?? '') : undefined;
+    const overflow = limits.take(this.stats.connectionsActive, source);
+    if (overflow !== undefined) {
+      this.stats.overflows[overflow]++;
+      this.#log.warning('connection refused', () => ({ listener: this.name, peer, ...overflowRemedy(overflow, limits.options) }));
       socket.destroy();
       return;
     }
-    this.stats.handshakes++;
-    const ownName = own.spiffeId ?? own.dnsNames[0] ?? '';
-    this.#adopt(socket, {
-      peer: verdict.peer,
-      forwardedClientCert: formatXfcc(verdict.peer, ownName),
-      remoteAddress: remoteOf(socket),
+    this.stats.connectionsTotal++;
+    this.stats.connectionsActive++;
+    socket.once('close', () => {
+      this.stats.connectionsActive--;
+      limits.give(source);
     });
+    if (this.#acceptor !== undefined) {
+      this.#newcomers.add(socket);
+      return;
+    }
+    this.#adopt(socket, plainDownstream(socket));
+    socket.resume();
   };
 
+  /** Node has closed a connection above `maxConnections`. */
+  #onDrop(): void {
+    const { limits, overload } = this.#context;
+    const why = overload.unready;
+    if (why === undefined) this.stats.overflows.listener++;
+    else this.stats.overloadRejects++;
+    this.#log.warning('connection refused', () => ({
+      listener: this.name,
+      ...(why === undefined ? overflowRemedy('listener', limits.options) : { why }),
+    }));
+  }
+
   #adopt(socket: net.Socket, downstream: Downstream): Connection {
-    this.#newcomers.delete(downstream.remoteAddress);
     const connection = new Connection(this.#context.engine, socket, 'server', this.#http2, this.stats.http2, this.#handler);
     connection.context = downstream;
     this.connections.add(connection);
@@ -317,11 +268,12 @@ export class Listener {
     this.#tellIfEmpty();
     if (cause.kind !== 'protocol' && cause.kind !== 'timeout') return;
     const { remoteAddress } = connection.context as Downstream;
-    this.#context.log.warning('connection ended', { listener: this.name, peer: remoteAddress, kind: cause.kind, why: cause.message });
+    const { kind, message: why } = cause;
+    this.#log.warning('connection ended', () => ({ listener: this.name, peer: remoteAddress, kind, why }));
   }
 
   #scheduleSweep(): void {
-    this.#sweep = this.#context.clock.setTimer(() => {
+    this.#sweep = this.#context.engine.clock.setTimer(() => {
       this.#closeExpired();
       this.#scheduleSweep();
     }, sweepIntervalMs);
@@ -329,29 +281,19 @@ export class Listener {
 
   /** A certificate counts as long as the connection lives, not only at its beginning. */
   #closeExpired(): void {
-    const { identity, clock } = this.#context;
+    const { identity, engine } = this.#context;
     if (identity === undefined) return;
-    const expected = { nowMs: clock.wallNow(), revocations: identity.value.revocations };
+    const expected = { nowMs: engine.clock.wallNow(), revocations: identity.value.revocations };
     for (const connection of [...this.connections]) {
       const { peer, remoteAddress } = connection.context as Downstream;
       const refusal = peer === undefined ? undefined : judgeLivePeer(peer, expected);
       if (refusal === undefined) continue;
       this.stats.peersExpired++;
-      this.#context.log.warning('connection closed', { listener: this.name, peer: remoteAddress, why: refusal.why });
+      this.#log.warning('connection closed', () => ({ listener: this.name, peer: remoteAddress, why: refusal.why }));
       connection.goAway(0, refusal.why);
     }
   }
 }
-
-const ignoreError = (): void => {};
-
-const remoteOf = (socket: net.Socket): string => `${socket.remoteAddress ?? 'unknown'}:${socket.remotePort ?? 0}`;
-
-const plainDownstream = (socket: net.Socket): Downstream => ({
-  peer: undefined,
-  forwardedClientCert: undefined,
-  remoteAddress: remoteOf(socket),
-});
 
 const cannotListen = (name: string, host: string, port: number, error: NodeJS.ErrnoException): ConfigurationError => {
   const variable = name === 'inbound' ? 'GRPC_PORT' : 'OUTBOUND_PORT';

@@ -8,6 +8,8 @@ import { Cluster, ClusterSet, localServicePolicy } from '../upstream/index.ts';
 import { Call } from './call.ts';
 import { DirectionProxy } from './direction-proxy.ts';
 import { Listener, type ListenerTls } from './listener.ts';
+import { type ConnectionLimitOptions, ConnectionLimits } from './overload/connection-limits.ts';
+import { Overload } from './overload/overload.ts';
 import { ReplayBuffers } from './replay-buffer.ts';
 
 export interface ProxyOptions {
@@ -26,6 +28,9 @@ export interface ProxyOptions {
   readonly inbound: { readonly host: string; readonly port: number; readonly tls: ListenerTls };
   readonly outbound: { readonly host: string; readonly port: number };
   readonly localService: { readonly host: string; readonly port: number };
+  readonly connectionLimits: ConnectionLimitOptions;
+  /** Resident memory that the process may use; infinite where nobody set a limit. */
+  readonly memoryLimitBytes: number;
 }
 
 export interface DrainOptions {
@@ -45,6 +50,9 @@ export class SidecarProxy implements StatSource {
   readonly clusters: ClusterSet;
   readonly localService: Cluster;
   readonly replayBuffers = new ReplayBuffers();
+  /** Whoever samples the process tells it. */
+  readonly overload: Overload;
+  readonly connectionLimits: ConnectionLimits;
   readonly #options: ProxyOptions;
   readonly #inboundCalls: DirectionProxy;
   readonly #outboundCalls: DirectionProxy;
@@ -56,14 +64,16 @@ export class SidecarProxy implements StatSource {
     this.#options = options;
     const { callMetrics, engine, policies, serviceName } = options;
     const table = policies.value;
-    const upstream = { ...options, http2: defaultHttp2Options };
+    this.overload = new Overload(engine, options.log, options);
+    this.connectionLimits = new ConnectionLimits(options.connectionLimits);
+    const upstream = { ...options, http2: defaultHttp2Options, sockets: options.connectionLimits.sockets };
     this.clusters = new ClusterSet(upstream);
     this.clusters.apply(table);
     this.localService = new Cluster(
       localServicePolicy(options.localService.host, options.localService.port, table.defaultCluster),
       upstream,
     );
-    const shared = { engine, callMetrics, replayBuffers: this.replayBuffers };
+    const shared = { engine, callMetrics, replayBuffers: this.replayBuffers, overload: this.overload };
     this.#inboundCalls = new DirectionProxy(
       { ...shared, direction: 'inbound', cluster: () => this.localService, serviceLabel: () => serviceName },
       table,
@@ -138,6 +148,10 @@ export class SidecarProxy implements StatSource {
     this.outbound.stats.collectStats(sink);
     this.clusters.collectStats(sink);
     this.localService.collectStats(sink);
+    this.overload.collectStats(sink);
+    const { active, options } = this.connectionLimits;
+    sink.gauge('server.total_connections', active);
+    sink.gauge('server.sockets', options.sockets.inUse);
     const { engine } = this.#options;
     sink.gauge('server.buffered_bytes', engine.bufferedBytes);
     sink.gauge('server.replay_bytes', this.replayBuffers.usedBytes);
@@ -173,10 +187,18 @@ export class SidecarProxy implements StatSource {
         ...(isInbound ? { host: inbound.host, port: inbound.port } : outbound),
         tls,
         verifyClients: isInbound,
+        limitSources: isInbound,
         minimumTls: tlsMinimum,
         http2: { ...defaultHttp2Options, ...limits, maxConcurrentStreams: table.maxConcurrentStreams },
       },
-      { engine, clock: engine.clock, log, identity, onRequest: (isInbound ? this.#inboundCalls : this.#outboundCalls).onRequest },
+      {
+        engine,
+        log,
+        limits: this.connectionLimits,
+        overload: this.overload,
+        identity,
+        onRequest: (isInbound ? this.#inboundCalls : this.#outboundCalls).onRequest,
+      },
     );
   }
 }

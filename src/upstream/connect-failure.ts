@@ -46,7 +46,7 @@ const tcpProblems: Readonly<Record<string, readonly [string, string]>> = {
   ETIMEDOUT: ['the host does not answer', 'check the address of the endpoint and the firewalls between here and there'],
   ENOTFOUND: ['the name does not resolve', 'check the name of the endpoint and the name server'],
   ECONNRESET: ['the peer closed the connection', 'check that the service behind this port speaks HTTP/2'],
-  EMFILE: ['this process has no file descriptor left', 'raise the limit of open files (ulimit -n)'],
+  EMFILE: ['the sidecar has no file descriptor left for a connection', 'raise the limit of open files (ulimit -n)'],
 };
 
 /** The TCP connection did not come about. */
@@ -54,6 +54,12 @@ export const tcpFailure = (target: ConnectTarget, error: Error): MeshError => {
   const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
   const [why, remedy] = tcpProblems[code] ?? [error.message, 'check the address of the endpoint and the network between here and there'];
   return failure('connect_failure', target, code === '' ? why : `${why} (${code})`, remedy, error);
+};
+
+/** The process has as many sockets as it may have: asking for one more would take the last descriptors. */
+export const noSocketLeft = (target: ConnectTarget): MeshError => {
+  const [why, remedy] = tcpProblems['EMFILE'] as readonly [string, string];
+  return failure('connect_failure', target, why, remedy);
 };
 
 /** `connect_timeout` is over. */

@@ -20,6 +20,7 @@ import {
   connectTimeout,
   handshakeFailure,
   noIdentity,
+  noSocketLeft,
   peerRefusal,
   settingsFailure,
   tcpFailure,
@@ -104,6 +105,10 @@ export class UpstreamConnection implements ConnectionHandler {
     const { clock, wheel } = context.engine;
     stats.upstreamCxTotal++;
     wheel.arm(this.#deadline, clock.now() + policy.connectTimeoutMs);
+    if (context.sockets?.take() === false) {
+      this.#fail(noSocketLeft(this.#options.target));
+      return;
+    }
     if (policy.tls.mode === 'disable') this.#startPlain();
     else this.#startTls();
   }
@@ -149,6 +154,7 @@ export class UpstreamConnection implements ConnectionHandler {
     const { context, host, policy, port, target } = this.#options;
     const identity = context.identity?.value;
     if (identity === undefined) {
+      context.sockets?.give();
       this.#fail(noIdentity(target));
       return;
     }
@@ -158,6 +164,7 @@ export class UpstreamConnection implements ConnectionHandler {
       socket = tls.connect({ ...clientConnectOptions(identity, serverName, context.tlsMinimum), host, port });
     } catch (error) {
       // An identity that OpenSSL does not take after all.
+      context.sockets?.give();
       this.#fail(handshakeFailure(target, error instanceof Error ? error : new Error(String(error)), this.#options.stats));
       return;
     }
@@ -177,6 +184,7 @@ export class UpstreamConnection implements ConnectionHandler {
       if (this.#connection === undefined) this.#onSocketLost(error);
     });
     socket.on('close', () => {
+      this.#options.context.sockets?.give();
       if (this.#connection === undefined) this.#onSocketLost(this.#socketError ?? new Error('the peer closed the connection'));
     });
   }

@@ -1,4 +1,4 @@
-import type { Logger, Watch } from '../core/index.ts';
+import type { Logger, SocketBudget, Watch } from '../core/index.ts';
 import type { EndpointSource } from '../discovery/index.ts';
 import type { Engine, Http2Options } from '../http2/index.ts';
 import type { Identity, TlsVersion } from '../identity/index.ts';
@@ -17,6 +17,8 @@ export interface UpstreamContext {
   readonly tlsMinimum: TlsVersion;
   /** The endpoints of a cluster; usually `createEndpointSource` of the discovery room. */
   readonly createSource: (policy: EndpointSourcePolicy, clusterName: string) => EndpointSource;
+  /** Which connections are part of; without it there is no limit. */
+  readonly sockets?: SocketBudget;
   /** Limits of the connections that we open; the engine's defaults unless given. */
   readonly http2?: Http2Options;
 }

@@ -122,7 +122,13 @@ export class ViewsFixture implements AdminViews {
 
   scrape = () => this.exposition.scrape();
   readiness = () => this.ready;
-  serverInfo = () => ({ version: '0.1.0', serviceName: 'auth-svc', serviceVersion: 'v1.2.3', uptimeMs: 65_432 });
+  serverInfo = () => ({
+    version: '0.1.0',
+    serviceName: 'auth-svc',
+    serviceVersion: 'v1.2.3',
+    uptimeMs: 65_432,
+    overload: ['disable_http_keepalive'],
+  });
   clusters = () => this.shownClusters;
   listeners = () => [
     { name: 'inbound', address: '0.0.0.0', port: 50051 },

@@ -190,10 +190,11 @@ test('/certs shows names and expiry of a real certificate', async () => {
   assert.equal(cert_chain[0].days_until_expiration, String(expected));
 });
 
-test('/server_info tells version, state and uptime', async () => {
+test('/server_info tells version, state, uptime and what is done against overload', async () => {
   await using admin = await AdminFixture.start();
   const info = (await admin.get('/server_info')).json();
   assert.deepEqual([info.version, info.state, info.uptime_current_epoch, info.node.id], ['0.1.0', 'LIVE', '65s', 'auth-svc']);
+  assert.deepEqual(info.overload_actions, ['disable_http_keepalive']);
 });
 
 test('the index page lists every path and loads nothing', async () => {
