@@ -209,6 +209,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
     }
     if (result === 'timeout') this.#conclude('fail', 'timeout');
     else this.#conclude('neutral', 'cancelled');
+    this.#dropHeld();
   }
 
   /** Whether another attempt would meet an open breaker; with breakers by endpoint, whether it would meet one everywhere. */

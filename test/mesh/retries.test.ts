@@ -471,3 +471,18 @@ test('a port that accepts and says nothing is a connect failure, and the call go
   await pass(clock, 1_004);
   for (const call of calls) assert.equal((await call.answer).status, GrpcStatus.OK);
 });
+
+test('a caller that leaves while response headers are held leaves none of them behind', async (t) => {
+  const { client, outrider, service } = await throughOne(t, (call, index) => (index === 0 ? answerOk(call) : beginAnswer(call)), {
+    clock: virtualClock(),
+    route: retryOn('unavailable'),
+  });
+  await client.call();
+  const blocks = (): number => outrider.stat('server.header_blocks_out');
+  const before = blocks();
+  const call = client.start();
+  await service.call(1);
+  await until(() => blocks() === before + 2, 'the headers of the request and those that are held');
+  call.cancel();
+  await until(() => blocks() === before, 'all of them given back');
+});
