@@ -106,7 +106,8 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
       call.refuse(error);
       return;
     }
-    this.#conclude(this.#speaksForItselfOnly ? 'neutral' : 'fail', 'error');
+    // What we ourselves lack says nothing about the cluster.
+    this.#conclude(error.source === 'local' || this.#speaksForItselfOnly ? 'neutral' : 'fail', 'error');
     this.#fail({ kind: 'connect_failure' }, replyToError(error));
   }
 

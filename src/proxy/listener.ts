@@ -220,7 +220,13 @@ export class Listener {
     const { limits } = this.#context;
     socket.on('error', ignoreError);
     const peer = socket.remoteAddress;
-    const source = this.#options.limitSources ? (peer ?? '') : undefined;
+    if (peer === undefined) {
+      // Gone before it was looked at.
+      this.stats.connectionsTotal++;
+      socket.destroy();
+      return;
+    }
+    const source = this.#options.limitSources ? peer : undefined;
     const overflow = limits.take(this.stats.connectionsActive, source);
     if (overflow !== undefined) {
       this.stats.overflows[overflow]++;

@@ -96,6 +96,9 @@ export class Newcomers {
       return;
     }
     const newcomer = new Newcomer(this, socket, keyOf(socket), source);
+    // The same port of the same peer again: the earlier connection is gone, and its end only has not been heard of.
+    const earlier = this.#all.get(newcomer.key);
+    if (earlier !== undefined) this.#remove(earlier);
     this.#all.set(newcomer.key, newcomer);
     this.#bySource.set(source, ofSource + 1);
     stats.newcomersActive++;

@@ -46,21 +46,24 @@ const tcpProblems: Readonly<Record<string, readonly [string, string]>> = {
   ETIMEDOUT: ['the host does not answer', 'check the address of the endpoint and the firewalls between here and there'],
   ENOTFOUND: ['the name does not resolve', 'check the name of the endpoint and the name server'],
   ECONNRESET: ['the peer closed the connection', 'check that the service behind this port speaks HTTP/2'],
-  EMFILE: ['the sidecar has no file descriptor left for a connection', 'raise the limit of open files (ulimit -n)'],
 };
 
 /** The TCP connection did not come about. */
 export const tcpFailure = (target: ConnectTarget, error: Error): MeshError => {
   const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
+  if (code === 'EMFILE' || code === 'ENFILE') return noSocketLeft(target, error);
   const [why, remedy] = tcpProblems[code] ?? [error.message, 'check the address of the endpoint and the network between here and there'];
   return failure('connect_failure', target, code === '' ? why : `${why} (${code})`, remedy, error);
 };
 
-/** The process has as many sockets as it may have: asking for one more would take the last descriptors. */
-export const noSocketLeft = (target: ConnectTarget): MeshError => {
-  const [why, remedy] = tcpProblems['EMFILE'] as readonly [string, string];
-  return failure('connect_failure', target, why, remedy);
-};
+/** The process has as many sockets as it may have, and asking for one more would take the last descriptors. No breaker learns of it. */
+export const noSocketLeft = (target: ConnectTarget, cause?: unknown): MeshError =>
+  new MeshError('connect_failure', `${where(target)}: the sidecar has no file descriptor left for a connection`, {
+    source: 'local',
+    unprocessed: true,
+    remedy: 'raise the limit of open files (ulimit -n)',
+    cause,
+  });
 
 /** `connect_timeout` is over. */
 export const connectTimeout = (target: ConnectTarget, phase: ConnectPhase, timeoutMs: number): MeshError => {

@@ -3,7 +3,7 @@ import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { readSidecarConfiguration } from '../../src/cli/configuration.ts';
-import { Sidecar } from '../../src/cli/sidecar.ts';
+import { Sidecar, type SidecarWorld } from '../../src/cli/sidecar.ts';
 import { type Clock, type Fate, fates, JsonLogger, SystemClock, VirtualClock } from '../../src/core/index.ts';
 import { CertificateAuthority } from '../../src/identity/index.ts';
 import { temporaryFolder } from '../harness/temporary-folder.ts';
@@ -23,6 +23,8 @@ export interface SidecarOptions {
   readonly environment?: Readonly<Record<string, string>>;
   /** Certificates; without them INBOUND_TLS is off. */
   readonly certificates?: Readonly<Record<string, string>>;
+  /** What the process is said to use of its memory. */
+  readonly readMemory?: SidecarWorld['readMemory'];
   /** Port of the service beside it. */
   readonly localService?: number;
   /** The test ends it by itself. */
@@ -114,7 +116,8 @@ export const startSidecar = async (t: TestContext, options: SidecarOptions = {})
   sidecarsOn.set(clock, (sidecarsOn.get(clock) ?? 0) + 1);
   const lines: Record<string, unknown>[] = [];
   const log = new JsonLogger(clock, (line) => void lines.push(JSON.parse(line)), 'debug');
-  const sidecar = new Sidecar(readSidecarConfiguration({ environment: variables }), { clock, log, random }, variables);
+  const world = { clock, log, random, ...(options.readMemory === undefined ? {} : { readMemory: options.readMemory }) };
+  const sidecar = new Sidecar(readSidecarConfiguration({ environment: variables }), world, variables);
   await sidecar.start();
   const adminPort = Number(lines.find(({ msg }) => msg === 'ready')?.['admin']);
   let accountsKept = false;
