@@ -1,9 +1,37 @@
 export { BackOff, type BackOffOptions, defaultBackOff, parsePushback } from './back-off.ts';
-export type { Balancer, BalancerEndpoint } from './balancer.ts';
+export type { Balancer, BalancerEndpoint, CallHash, Usable } from './balancer.ts';
 export { Breaker, type BreakerChange, type BreakerHold, type BreakerOptions, type BreakerState, defaultBreaker } from './breaker.ts';
 export { ConcurrencyLimit, ConcurrencyLimits, defaultThresholds, type ThresholdOptions } from './concurrency-limits.ts';
-export { createBalancer, type LbPolicy, lbPolicies } from './create-balancer.ts';
+export {
+  type BalancerOptions,
+  createBalancer,
+  defaultBalancerOptions,
+  isConsistentHash,
+  type LbPolicy,
+  lbPolicies,
+} from './create-balancer.ts';
 export { attemptDueMs, callDueMs, type DeadlineReason, deadlineReason, noDeadline, remainingMs } from './deadlines.ts';
+export { Hash64 } from './hash64.ts';
+export {
+  defaultLoadBalancer,
+  LoadBalancer,
+  LoadBalancerCounts,
+  type LoadBalancerOptions,
+  type PickWish,
+  type SubsetFallback,
+  type SubsetOptions,
+  type SubsetSelector,
+  subsetKey,
+} from './load-balancer.ts';
+export { largestMaglevTable } from './maglev.ts';
+export { outlierResultOfHttp, outlierResultOfStatus } from './outlier-categories.ts';
+export { OutlierCounts, OutlierDetection, type OutlierListener } from './outlier-detection.ts';
+export type { OutlierHost, OutlierResult } from './outlier-host.ts';
+export { defaultOutlier, type OutlierKind, type OutlierOptions, outlierKinds } from './outlier-options.ts';
+export { PeakLatency, type PeakLatencyOptions } from './peak-latency.ts';
+export type { PooledEndpoint } from './pooled-endpoint.ts';
+export { type PriorityHealth, type PriorityLoad, priorityLoads } from './priority-loads.ts';
+export { type LoadReport, ReportedLoad, type ReportedLoadOptions } from './reported-load.ts';
 export { defaultRetryBudget, RetryBudget, type RetryBudgetOptions } from './retry-budget.ts';
 export {
   type AttemptOutcome,
@@ -17,3 +45,4 @@ export {
 } from './retry-conditions.ts';
 export { type GiveUpReason, type RetryCircumstances, type RetryContext, type RetryDecision, RetryMachine } from './retry-machine.ts';
 export { type RollingCounts, RollingWindow, type RollingWindowOptions } from './rolling-window.ts';
+export { defaultSlowStart, type SlowStartOptions, warmth } from './slow-start.ts';

@@ -1,4 +1,4 @@
-import type { Balancer, BalancerEndpoint } from './balancer.ts';
+import type { Balancer, BalancerEndpoint, Usable } from './balancer.ts';
 import { TurnSchedule } from './turn-schedule.ts';
 
 /** Each in turn, by weight, smoothly. */
@@ -13,7 +13,7 @@ export class RoundRobinBalancer<E extends BalancerEndpoint> implements Balancer<
     this.#schedule.update(endpoints);
   }
 
-  pick(usable: ((endpoint: E) => boolean) | undefined): E | undefined {
+  pick(usable: Usable<E> | undefined): E | undefined {
     return this.#schedule.next(usable, undefined);
   }
 }

@@ -1,5 +1,4 @@
-import type { BalancerEndpoint } from './balancer.ts';
-import { weightOf } from './weights.ts';
+import { type Weighted, weightOf } from './weights.ts';
 
 /**
  * Whose turn it is, weighted and smooth: each endpoint has an instant on a virtual clock at which its turn comes, the earliest goes
@@ -8,7 +7,7 @@ import { weightOf } from './weights.ts';
  *
  * Starting instants are random, so that a thousand sidecars that start together do not all begin with the same endpoint.
  */
-export class TurnSchedule<E extends BalancerEndpoint> {
+export class TurnSchedule<E extends Weighted> {
   readonly #random: () => number;
   /** A binary heap by `#turn`; both arrays are moved together. */
   #heap: E[] = [];

@@ -86,11 +86,11 @@ export class Cluster implements EndpointOwner, StatSource {
     if (perEndpoint) this.#nowMs = this.context.engine.clock.now();
     if (tried !== undefined && tried.length > 0) {
       this.#tried = tried;
-      const untried = this.#balancer.pick(this.#isUntried);
+      const untried = this.#balancer.pick(this.#isUntried, this.context.engine.nowMs, undefined);
       this.#tried = none;
       if (untried !== undefined) return untried;
     }
-    return this.#balancer.pick(perEndpoint ? this.#isClosed : undefined);
+    return this.#balancer.pick(perEndpoint ? this.#isClosed : undefined, this.context.engine.nowMs, undefined);
   }
 
   /** How many endpoints `pickEndpoint` could still give that are not in `tried`. */

@@ -3,7 +3,7 @@ import type { EndpointAddress } from '../discovery/index.ts';
 import { type Connection, ErrorCode, type Http2Counters } from '../http2/index.ts';
 import type { PeerIdentity } from '../identity/index.ts';
 import type { ClusterPolicy } from '../policy/index.ts';
-import type { BalancerEndpoint, Breaker, ConcurrencyLimits } from '../resilience/index.ts';
+import type { BalancerEndpoint, Breaker, ConcurrencyLimits, PeakLatency, ReportedLoad } from '../resilience/index.ts';
 import { type ClusterStats, EndpointStats } from './cluster-stats.ts';
 import { type ConnectTarget, endpointClosed, endpointRemoved, settingsFailure, tooManyPending } from './connect-failure.ts';
 import type { KeepaliveOptions } from './keepalive.ts';
@@ -46,6 +46,8 @@ export class Endpoint implements BalancerEndpoint, UpstreamConnectionOwner {
   /** Attempts that go on; for the balancer. */
   activeRequests = 0;
   weight: number;
+  latency: PeakLatency | undefined = undefined;
+  reportedLoad: ReportedLoad | undefined = undefined;
 
   readonly #owner: EndpointOwner;
   readonly #target: ConnectTarget;

@@ -1,0 +1,155 @@
+import type { Balancer, CallHash, Usable } from './balancer.ts';
+import type { PooledEndpoint } from './pooled-endpoint.ts';
+import { TurnSchedule } from './turn-schedule.ts';
+import { weightOf } from './weights.ts';
+
+export interface EndpointGroupOptions<E extends PooledEndpoint> {
+  readonly createBalancer: () => Balancer<E>;
+  /** A table that all calls share has to hold all endpoints, healthy or not, so that calls come back to theirs. */
+  readonly consistentHash: boolean;
+  /** Calls are shared out between localities first, by their weights; else all endpoints are one pool. */
+  readonly localityWeighted: boolean;
+  readonly overprovisioningFactor: number;
+  readonly random: () => number;
+}
+
+interface Locality<E extends PooledEndpoint> {
+  weight: number;
+  members: readonly E[];
+  readonly balancer: Balancer<E>;
+}
+
+/** The endpoints of one priority: one pool, or one pool for each locality. */
+export class EndpointGroup<E extends PooledEndpoint> {
+  members: readonly E[] = [];
+  /** Endpoints that are healthy, and the sums of weights. */
+  healthy = 0;
+  totalWeight = 0;
+  healthyWeight = 0;
+  readonly #options: EndpointGroupOptions<E>;
+  readonly #pool: Balancer<E>;
+  readonly #localities = new Map<string, Locality<E>>();
+  readonly #turns: TurnSchedule<Locality<E>>;
+  /** What the balancers hold are the healthy ones only. */
+  #reduced = false;
+  /** Some that the balancers hold are not to be picked. */
+  #sifts = false;
+  #outer: Usable<E> | undefined;
+
+  constructor(options: EndpointGroupOptions<E>) {
+    this.#options = options;
+    this.#pool = options.createBalancer();
+    this.#turns = new TurnSchedule<Locality<E>>(options.random);
+  }
+
+  /** The balancer that decides alone, where nothing else does. */
+  get onlyBalancer(): Balancer<E> | undefined {
+    return this.#localities.size === 0 && !this.#sifts ? this.#pool : undefined;
+  }
+
+  /** Other members. `settle` has to follow. */
+  update(members: readonly E[]): void {
+    this.members = members;
+    this.#reduced = false;
+    this.#balance(members);
+  }
+
+  /** Counts who is healthy. */
+  count(): void {
+    this.healthy = 0;
+    this.totalWeight = 0;
+    this.healthyWeight = 0;
+    for (const member of this.members) {
+      const weight = weightOf(member);
+      this.totalWeight += weight;
+      if (!member.healthy) continue;
+      this.healthy++;
+      this.healthyWeight += weight;
+    }
+  }
+
+  /** Takes over the health of the members, as counted. In a panic nobody looks at it. */
+  settle(panic: boolean): void {
+    const all = panic || this.healthy === this.members.length;
+    // Where most are not healthy, looking for one that is would take long.
+    const reduce = !all && !this.#options.consistentHash && this.healthy * 2 < this.members.length;
+    if (reduce) this.#balance(this.members.filter(({ healthy }) => healthy));
+    else if (this.#reduced) this.#balance(this.members);
+    this.#reduced = reduce;
+    this.#sifts = !all && !reduce;
+    if (this.#options.localityWeighted) this.#weighLocalities(panic);
+  }
+
+  pick(usable: Usable<E> | undefined, nowMs: number, hash: CallHash | undefined): E | undefined {
+    this.#outer = usable;
+    const accepts = this.#sifts ? this.#isHealthy : usable;
+    const found = this.#localities.size === 0 ? this.#pool.pick(accepts, nowMs, hash) : this.#pickByLocality(accepts, nowMs);
+    this.#outer = undefined;
+    return found;
+  }
+
+  readonly #isHealthy = (endpoint: E): boolean => endpoint.healthy && (this.#outer === undefined || this.#outer(endpoint));
+
+  #pickByLocality(usable: Usable<E> | undefined, nowMs: number): E | undefined {
+    const first = this.#turns.next(hasShare, undefined);
+    const found = first?.balancer.pick(usable, nowMs, undefined);
+    if (found !== undefined) return found;
+    for (const locality of this.#localities.values()) {
+      const other = locality.weight > 0 ? locality.balancer.pick(usable, nowMs, undefined) : undefined;
+      if (other !== undefined) return other;
+    }
+    return undefined;
+  }
+
+  #balance(members: readonly E[]): void {
+    const { consistentHash, createBalancer, localityWeighted } = this.#options;
+    if (!localityWeighted) {
+      this.#pool.update(members);
+      return;
+    }
+    const byLocality = Map.groupBy(members, ({ locality }) => locality);
+    if (consistentHash) {
+      this.#pool.update(members, weightsWithin(members, byLocality));
+      return;
+    }
+    for (const key of this.#localities.keys()) if (!byLocality.has(key)) this.#localities.delete(key);
+    for (const [key, here] of byLocality) {
+      let locality = this.#localities.get(key);
+      if (locality === undefined) {
+        locality = { weight: 0, members: here, balancer: createBalancer() };
+        this.#localities.set(key, locality);
+      }
+      locality.members = here;
+      locality.balancer.update(here);
+    }
+  }
+
+  /** A locality takes what its healthy endpoints can carry of its weight. */
+  #weighLocalities(panic: boolean): void {
+    if (this.#localities.size === 0) return;
+    const whole = Map.groupBy(this.members, ({ locality }) => locality);
+    for (const [key, locality] of this.#localities) {
+      const all = whole.get(key) ?? locality.members;
+      const healthy = panic ? all.length : all.filter((member) => member.healthy).length;
+      const carried = Math.min(1, ((this.#options.overprovisioningFactor / 100) * healthy) / all.length);
+      locality.weight = localityWeight(all) * carried;
+    }
+    this.#turns.update([...this.#localities.values()]);
+  }
+}
+
+const hasShare = (locality: { readonly weight: number }): boolean => locality.weight > 0;
+
+/** What is written for the locality; where nothing is, the weights of its endpoints together. */
+const localityWeight = (members: readonly PooledEndpoint[]): number =>
+  members[0]?.localityWeight ?? members.reduce((sum, member) => sum + weightOf(member), 0);
+
+/** Weights in one table: the share of the locality, shared out by the weights within. */
+const weightsWithin = <E extends PooledEndpoint>(
+  members: readonly E[],
+  byLocality: ReadonlyMap<string, readonly E[]>,
+): readonly number[] => {
+  const perWeight = new Map<string, number>();
+  for (const [key, here] of byLocality) perWeight.set(key, localityWeight(here) / here.reduce((sum, member) => sum + weightOf(member), 0));
+  return members.map((member) => weightOf(member) * (perWeight.get(member.locality) ?? 0));
+};

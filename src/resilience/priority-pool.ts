@@ -1,0 +1,182 @@
+import type { Balancer, CallHash, Usable } from './balancer.ts';
+import { type BalancerOptions, createBalancer, isConsistentHash, type LbPolicy } from './create-balancer.ts';
+import { EndpointGroup } from './endpoint-group.ts';
+import type { PooledEndpoint } from './pooled-endpoint.ts';
+import { type PriorityLoad, priorityLoads } from './priority-loads.ts';
+import { type SlowStartOptions, warmth } from './slow-start.ts';
+
+export interface PriorityPoolOptions extends BalancerOptions {
+  readonly policy: LbPolicy;
+  /** Percent; Envoy: `overprovisioning_factor`. */
+  readonly overprovisioningFactor: number;
+  /** A priority's health is that of its weights, not of its number of endpoints. */
+  readonly weightedPriorityHealth: boolean;
+  /** Percent of healthy endpoints below which calls go to all of them; 0: never. Envoy: `healthy_panic_threshold`. */
+  readonly panicThreshold: number;
+  readonly localityWeighted: boolean;
+  readonly slowStart: SlowStartOptions;
+}
+
+/** Counts that outlive a pool. */
+export interface PoolCounts {
+  /** Picks during a panic. Envoy: `lb_healthy_panic`. */
+  healthyPanic: number;
+}
+
+/** Endpoints of several priorities, each in localities, some of them not healthy and some new. */
+export class PriorityPool<E extends PooledEndpoint> {
+  readonly #options: PriorityPoolOptions;
+  readonly #counts: PoolCounts;
+  readonly #random: () => number;
+  /** By priority, the lowest number first. */
+  #groups: EndpointGroup<E>[] = [];
+  #priorities: readonly number[] = [];
+  #loads: readonly PriorityLoad[] = [];
+  #dirty = false;
+  /** The balancer that decides alone: one priority, all healthy, none new. The way of nearly every call. */
+  #only: Balancer<E> | undefined;
+  #warmUntilMs = Number.NEGATIVE_INFINITY;
+  #oldestSinceMs = 0;
+  #size = 0;
+
+  constructor(options: PriorityPoolOptions, counts: PoolCounts, random: () => number) {
+    this.#options = options;
+    this.#counts = counts;
+    this.#random = random;
+  }
+
+  get size(): number {
+    return this.#size;
+  }
+
+  /** For people: the part of the calls that each priority gets, by priority. */
+  get loads(): readonly (PriorityLoad & { readonly priority: number })[] {
+    if (this.#dirty) this.#settle();
+    return this.#loads.map((load, i) => ({ ...load, priority: this.#priorities[i] as number }));
+  }
+
+  update(endpoints: readonly E[]): void {
+    const { policy, localityWeighted, overprovisioningFactor, slowStart } = this.#options;
+    const former = new Map(this.#priorities.map((priority, i) => [priority, this.#groups[i] as EndpointGroup<E>]));
+    const byPriority = Map.groupBy(endpoints, ({ priority }) => priority);
+    this.#priorities = [...byPriority.keys()].sort((a, b) => a - b);
+    this.#groups = this.#priorities.map((priority) => {
+      const group =
+        former.get(priority) ??
+        new EndpointGroup<E>({
+          createBalancer: () => createBalancer<E>(policy, this.#random, this.#options),
+          consistentHash: isConsistentHash(policy),
+          localityWeighted,
+          overprovisioningFactor,
+          random: this.#random,
+        });
+      group.update(byPriority.get(priority) ?? []);
+      return group;
+    });
+    this.#size = endpoints.length;
+    let newestSinceMs = Number.NEGATIVE_INFINITY;
+    this.#oldestSinceMs = Number.POSITIVE_INFINITY;
+    for (const { sinceMs } of endpoints) {
+      newestSinceMs = Math.max(newestSinceMs, sinceMs);
+      this.#oldestSinceMs = Math.min(this.#oldestSinceMs, sinceMs);
+    }
+    this.#warmUntilMs =
+      slowStart.windowMs > 0 && newestSinceMs > this.#oldestSinceMs ? newestSinceMs + slowStart.windowMs : Number.NEGATIVE_INFINITY;
+    this.healthChanged();
+  }
+
+  /** `healthy` of some endpoint has changed. */
+  healthChanged(): void {
+    this.#dirty = true;
+    this.#only = undefined;
+  }
+
+  pick(usable: Usable<E> | undefined, nowMs: number, hash: CallHash | undefined): E | undefined {
+    if (this.#only !== undefined) return this.#only.pick(usable, nowMs, hash);
+    if (this.#dirty) this.#settle();
+    if (this.#warmUntilMs !== Number.NEGATIVE_INFINITY) {
+      if (nowMs < this.#warmUntilMs) return this.#pickWarming(usable, nowMs, hash);
+      this.#warmUntilMs = Number.NEGATIVE_INFINITY;
+    }
+    this.#only = this.#groups.length === 1 && this.#loads[0]?.panic !== true ? this.#groups[0]?.onlyBalancer : undefined;
+    return this.#pickAny(usable, nowMs, hash);
+  }
+
+  /** Whether a pick may come upon this endpoint, looking at health alone. */
+  isAvailable(endpoint: E): boolean {
+    if (endpoint.healthy) return true;
+    if (this.#dirty) this.#settle();
+    return this.#loads[this.#priorities.indexOf(endpoint.priority)]?.panic === true;
+  }
+
+  #pickAny(usable: Usable<E> | undefined, nowMs: number, hash: CallHash | undefined): E | undefined {
+    const first = this.#groups.length === 1 ? 0 : this.#choosePriority(hash);
+    if (first < 0) return undefined;
+    const found = this.#pickOf(first, usable, nowMs, hash);
+    if (found !== undefined) return found;
+    for (let i = 0; i < this.#groups.length; i++) {
+      const other = i === first ? undefined : this.#pickOf(i, usable, nowMs, hash);
+      if (other !== undefined) return other;
+    }
+    return undefined;
+  }
+
+  #pickOf(priority: number, usable: Usable<E> | undefined, nowMs: number, hash: CallHash | undefined): E | undefined {
+    const found = (this.#groups[priority] as EndpointGroup<E>).pick(usable, nowMs, hash);
+    if (found !== undefined && this.#loads[priority]?.panic === true) this.#counts.healthyPanic++;
+    return found;
+  }
+
+  #choosePriority(hash: CallHash | undefined): number {
+    // The low bits: the high ones decide the place on a ring.
+    let target = hash === undefined ? this.#random() : hash.low / 0x1_0000_0000;
+    for (let i = 0; i < this.#loads.length; i++) {
+      const load = this.#loads[i] as PriorityLoad;
+      if (target < load.load) return i;
+      target -= load.load;
+    }
+    // What rounding left over, or nobody is healthy: the first one.
+    return this.#groups.length === 0
+      ? -1
+      : Math.max(
+          this.#loads.findIndex(({ load }) => load > 0),
+          0,
+        );
+  }
+
+  // ---- slow start: a new endpoint gives up turns until it is warm ----
+
+  #outer: Usable<E> | undefined;
+  #nowMs = 0;
+  #warmest = 1;
+  readonly #isWarmEnough = (endpoint: E): boolean => {
+    if (this.#outer !== undefined && !this.#outer(endpoint)) return false;
+    const share = warmth(this.#options.slowStart, this.#nowMs - endpoint.sinceMs);
+    return share >= this.#warmest || this.#random() * this.#warmest < share;
+  };
+
+  #pickWarming(usable: Usable<E> | undefined, nowMs: number, hash: CallHash | undefined): E | undefined {
+    this.#outer = usable;
+    this.#nowMs = nowMs;
+    // Where all are new, none has to wait for another.
+    this.#warmest = warmth(this.#options.slowStart, nowMs - this.#oldestSinceMs);
+    const found = this.#pickAny(this.#isWarmEnough, nowMs, hash);
+    this.#outer = undefined;
+    return found ?? this.#pickAny(usable, nowMs, hash);
+  }
+
+  #settle(): void {
+    this.#dirty = false;
+    const { overprovisioningFactor, panicThreshold, weightedPriorityHealth } = this.#options;
+    for (const group of this.#groups) group.count();
+    const health = this.#groups.map((group) =>
+      weightedPriorityHealth
+        ? { total: group.totalWeight, healthy: group.healthyWeight }
+        : { total: group.members.length, healthy: group.healthy },
+    );
+    this.#loads = priorityLoads(health, overprovisioningFactor, panicThreshold);
+    this.#groups.forEach((group, i) => {
+      group.settle(this.#loads[i]?.panic === true);
+    });
+  }
+}
