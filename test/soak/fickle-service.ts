@@ -5,7 +5,7 @@
  *     node fickle-service.ts        prints the port that it listens on; ends by a signal
  */
 import http2 from 'node:http2';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 
 const grpcHeaders = { ':status': 200, 'content-type': 'application/grpc' };
 const message = Buffer.from([0, 0, 0, 0, 4, 0x70, 0x6f, 0x6e, 0x67]);
@@ -30,7 +30,8 @@ const behaviours: Readonly<Record<string, (stream: http2.ServerHttp2Stream) => v
     stream.end();
   },
   'refuse-once': (stream) => stream.close(http2.constants.NGHTTP2_REFUSED_STREAM),
-  'cut-once': ({ session }) => session?.destroy(),
+  // Not by the session, which would first reset every stream with NO_ERROR.
+  'cut-once': ({ session }) => void (session === undefined ? undefined : sockets.get(session)?.destroy()),
   'go-away': (stream) => {
     stream.session?.goaway(0, stream.id ?? 0);
     answer(stream);
@@ -48,8 +49,18 @@ const behaviours: Readonly<Record<string, (stream: http2.ServerHttp2Stream) => v
 const known = new Set<string>();
 const mostKnown = 1_000;
 
+const sockets = new WeakMap<http2.Http2Session, Socket>();
+let accepted: Socket | undefined;
+
 const server = http2.createServer();
-server.on('session', (session) => session.on('error', () => {}));
+// The session is made, and said, within the very same event.
+server.prependListener('connection', (socket: Socket) => {
+  accepted = socket;
+});
+server.on('session', (session) => {
+  session.on('error', () => {});
+  if (accepted !== undefined) sockets.set(session, accepted);
+});
 server.on('sessionError', () => {});
 server.on('stream', (stream: http2.ServerHttp2Stream, headers) => {
   stream.on('error', () => {});

@@ -47,6 +47,8 @@ export interface SoakReport {
   /** The gauges that were compared, of all sidecars. */
   readonly gauges: number;
   readonly memory: ReadonlyMap<string, MemoryVerdict>;
+  /** Limits of the engine that somebody has met, by sidecar and counter. */
+  readonly limitsMet: Readonly<Record<string, number>>;
   /** What kept everything from being well, in words; empty where all is. */
   readonly problems: readonly string[];
 }
@@ -112,6 +114,15 @@ const sampleMemory = async (mesh: SoakMesh, stop: AbortSignal): Promise<Readonly
   return samples;
 };
 
+const limitCounters = /\.http2\.(\w*flood|\w*overflow|rapid_reset|keepalive_timeout|preface_timeout|rx_messaging_error|tx_flush_timeout)$/;
+
+const limitsMet = async (mesh: SoakMesh): Promise<Readonly<Record<string, number>>> => {
+  const met: Record<string, number> = {};
+  for (const [name, sidecar] of mesh.sidecars)
+    for (const [counter, count] of await sidecar.stats()) if (count > 0 && limitCounters.test(counter)) met[`${name} ${counter}`] = count;
+  return met;
+};
+
 const mib = (bytes: number): string => (bytes / 1024 / 1024).toFixed(1);
 
 const reportProgress = async (mesh: SoakMesh, ledger: Ledger, options: SoakOptions, stop: AbortSignal): Promise<void> => {
@@ -159,6 +170,7 @@ export const runSoak = async (options: SoakOptions): Promise<SoakReport> => {
   await touch(mesh, options.quietMs);
   const { differences: leaks, after } = await leftOver(before, mesh.sidecars, options.quietMs);
   const fates = await fateSums(mesh);
+  const met = await limitsMet(mesh);
   const memory = new Map<string, MemoryVerdict>();
   for (const [name, bytes] of samples)
     memory.set(name, judgeMemory(bytes.slice(Math.min(longestWarmUpS, Math.floor(bytes.length * warmUpShare)))));
@@ -187,6 +199,7 @@ export const runSoak = async (options: SoakOptions): Promise<SoakReport> => {
     leaks,
     gauges: [...after.values()].reduce((sum, reading) => sum + reading.size, 0),
     memory,
+    limitsMet: met,
     problems,
   };
 };

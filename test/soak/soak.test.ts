@@ -15,7 +15,7 @@ test('a short soak: no call fails that should not, each has one fate, and nothin
     quietMs: 20_000,
     progress: () => {},
   });
-  assert.deepEqual([...report.examples, ...report.problems], []);
+  assert.deepEqual([...report.examples, ...report.problems], [], `limits met: ${JSON.stringify(report.limitsMet)}`);
   // It did what it is for.
   for (const kind of [
     'policies: invalid',

@@ -21,6 +21,8 @@ class WireCaller {
   /** Bytes of DATA so far, and streams that the other side has ended or reset. */
   dataBytes = 0;
   ended = 0;
+  /** What the other side said in GOAWAY or RST_STREAM. */
+  #said = '';
 
   constructor(port: number, settings: Uint8Array = Buffer.alloc(0)) {
     this.#socket = tcpConnect(port, '127.0.0.1');
@@ -76,7 +78,7 @@ class WireCaller {
 
   /** Looks when something has come; false where it never does. */
   async until(condition: () => boolean): Promise<boolean> {
-    if (condition()) return true;
+    if (condition() || this.closed) return condition();
     const { promise, resolve } = Promise.withResolvers<void>();
     const timer = setTimeout(resolve, patienceMs);
     const watcher = (): void => {
@@ -87,6 +89,11 @@ class WireCaller {
     clearTimeout(timer);
     this.#watchers.delete(watcher);
     return condition();
+  }
+
+  /** How the connection stands, for a failure's message. */
+  get state(): string {
+    return `${this.closed ? 'closed' : 'open'}, sent ${this.#socket.bytesWritten} bytes, received ${this.#socket.bytesRead}${this.#said}`;
   }
 
   destroy(): void {
@@ -102,6 +109,8 @@ class WireCaller {
       if (type === Type.PING && (flags & ACK) !== 0) this.#acknowledged++;
       if (type === Type.SETTINGS && (flags & ACK) === 0) this.#socket.write(frame(Type.SETTINGS, ACK, 0));
       if (type === Type.DATA) this.dataBytes += length;
+      if (type === Type.GOAWAY) this.#said += ` GOAWAY ${this.#rest.readUInt32BE(13)} ${this.#rest.subarray(17, 9 + length)}`;
+      if (type === Type.RST_STREAM) this.#said += ` RST_STREAM ${this.#rest.readUInt32BE(9)}`;
       if (type === Type.RST_STREAM || ((type === Type.HEADERS || type === Type.DATA) && (flags & END_STREAM) !== 0)) this.ended++;
       this.#rest = this.#rest.subarray(9 + length);
     }
@@ -148,13 +157,18 @@ const narrow: Scenario = async ({ caller }, ledger) => {
   const end = ledger.begin('wire narrow window');
   const wanted = 4 * (5 + 8_192);
   wire.call(1, '/echo.Echo/Pour', '4 8192');
-  for (let credited = 400; credited < wanted && !wire.closed; credited += 700) {
-    await pause(5);
+  // Credit for what has come: who gives it ahead, again and again, is taken for a flood.
+  for (let credited = 400; credited < wanted && (await wire.until(() => wire.dataBytes >= credited)); credited += 700) {
+    await pause(2);
     wire.credit(1, 700);
   }
   const ended = await wire.until(() => wire.ended > 0);
   const whole = ended && wire.dataBytes === wanted;
-  end({ expected: whole, what: whole ? 'OK' : `${wire.dataBytes} of ${wanted} bytes: ${ended ? 'ended' : 'never ended'}`, reached: true });
+  end({
+    expected: whole,
+    what: whole ? 'OK' : `${wire.dataBytes} of ${wanted} bytes: ${ended ? 'ended' : 'never ended'}, connection ${wire.state}`,
+    reached: true,
+  });
   wire.destroy();
 };
 
