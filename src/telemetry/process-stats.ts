@@ -17,9 +17,23 @@ export interface ProcessSample {
 
 export type MemoryReading = Omit<ProcessSample, 'lagMs'>;
 
-const readProcessMemory = (): MemoryReading => {
+/** Node opens a file to find it out, and throws where no descriptor is left: then it is what it was. */
+class ResidentMemory {
+  #bytes = 0;
+
+  read(): number {
+    try {
+      this.#bytes = process.memoryUsage.rss();
+    } catch {
+      // The next look will tell.
+    }
+    return this.#bytes;
+  }
+}
+
+const readHeapShare = (): number => {
   const { heap_size_limit: limit, used_heap_size: used } = getHeapStatistics();
-  return { rssBytes: process.memoryUsage.rss(), heapShare: used / limit };
+  return used / limit;
 };
 
 /**
@@ -28,6 +42,7 @@ const readProcessMemory = (): MemoryReading => {
  */
 export class ProcessStats implements StatSource {
   readonly #clock: Clock;
+  readonly #resident = new ResidentMemory();
   readonly #readMemory: () => MemoryReading;
   readonly #startedMs: number;
   readonly #listeners: ((sample: ProcessSample) => void)[] = [];
@@ -36,9 +51,9 @@ export class ProcessStats implements StatSource {
   #lastLagMs = 0;
   #longestLagMs = 0;
 
-  constructor(clock: Clock, readMemory: () => MemoryReading = readProcessMemory) {
+  constructor(clock: Clock, readMemory?: () => MemoryReading) {
     this.#clock = clock;
-    this.#readMemory = readMemory;
+    this.#readMemory = readMemory ?? (() => ({ rssBytes: this.#resident.read(), heapShare: readHeapShare() }));
     this.#startedMs = clock.now();
     this.#arm();
   }
@@ -64,12 +79,12 @@ export class ProcessStats implements StatSource {
   }
 
   collectStats(sink: StatSink): void {
-    const memory = process.memoryUsage();
+    const heap = getHeapStatistics();
     const cpu = process.cpuUsage();
-    sink.gauge('server.memory_physical_size', memory.rss);
-    sink.gauge('server.memory_allocated', memory.heapUsed);
-    sink.gauge('server.memory_heap_size', memory.heapTotal);
-    sink.gauge('server.memory_external_size', memory.external);
+    sink.gauge('server.memory_physical_size', this.#resident.read());
+    sink.gauge('server.memory_allocated', heap.used_heap_size);
+    sink.gauge('server.memory_heap_size', heap.total_heap_size);
+    sink.gauge('server.memory_external_size', heap.external_memory);
     sink.counter('server.cpu_seconds', (cpu.user + cpu.system) / 1e6);
     const openFiles = countOpenFiles();
     if (openFiles !== undefined) sink.gauge('server.open_fds', openFiles);

@@ -183,3 +183,26 @@ test('a connection that never asks does not hold up the end for more than a seco
   await closing;
   socket.destroy();
 });
+
+test('those who send their requests slowly lose their place to those who come later', async () => {
+  const views = new ViewsFixture();
+  const server = new AdminServer(views, { address: '127.0.0.1', port: 0, allowedHosts: [], connectionsAtMost: 4, clock: views.clock });
+  const { port } = await server.start();
+  const closed: number[] = [];
+  const slow = await Promise.all(
+    Array.from({ length: 6 }, async (_, i) => {
+      const socket = connect(port, '127.0.0.1');
+      socket.on('error', () => {});
+      socket.on('close', () => closed.push(i));
+      socket.resume();
+      await new Promise((resolve) => socket.once('connect', resolve));
+      socket.write('GET /healthz HTTP/1.1\r\nHost: loc');
+      return socket;
+    }),
+  );
+  for (let i = 0; i < 5; i++)
+    assert.match(await raw(port, 'GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n'), /^HTTP\/1\.1 200 /);
+  assert.ok(closed.length >= 2, `${closed.length} of the slow ones are gone`);
+  for (const socket of slow) socket.destroy();
+  await server.close();
+});

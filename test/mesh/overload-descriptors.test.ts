@@ -8,7 +8,7 @@ import { cpuMicrosecondsOf } from '../../bench/process-usage.ts';
 import { GrpcStatus } from '../../src/grpc/index.ts';
 import { tcpFailure } from '../../src/upstream/connect-failure.ts';
 import { checkLeaks } from '../harness/leak-check.ts';
-import { outriderPath, type Program, spawnProgram } from '../harness/program.ts';
+import { outriderPath, type Program, runProgram, spawnProgram } from '../harness/program.ts';
 import { temporaryFolder } from '../harness/temporary-folder.ts';
 import { atEnd } from './at-end.ts';
 import { Caller } from './caller.ts';
@@ -76,10 +76,10 @@ const crowd = async (t: TestContext, port: number, count: number) => {
 };
 
 /** Less than half of the time of the processor: whoever spins on a descriptor that is not there uses all of it. */
-const checkNoSpin = async (program: Program): Promise<void> => {
+const checkNoSpin = async (program: Program, windowMs = 500): Promise<void> => {
   const before = cpuMicrosecondsOf(program.pid);
   const startedMs = performance.now();
-  await new Promise((resolve) => setTimeout(resolve, 500));
+  await new Promise((resolve) => setTimeout(resolve, windowMs));
   const passedMs = performance.now() - startedMs;
   const usedMs = (cpuMicrosecondsOf(program.pid) - before) / 1_000;
   assert.ok(usedMs < passedMs / 2, `${usedMs} ms of CPU in ${passedMs} ms`);
@@ -152,6 +152,28 @@ test('more upstreams than descriptors: calls fail with the remedy, admin answers
   while ((await outrider.stat('server.sockets')) > 1) assert.ok(performance.now() < deadline, 'sockets are left');
   // No breaker has opened for what the sidecar itself lacked.
   assert.equal((await client.call({ authority: 'single' })).status, GrpcStatus.OK);
+});
+
+test('a kernel that gives no descriptor any more is survived, without a spin', async (t) => {
+  const service = await startUpstream(t, (call) => answerOk(call));
+  const outrider = await startSmall(t, echoPolicies({ endpoints: [service.address] }));
+  const established = new Caller(t, outrider.outbound);
+  assert.equal((await established.call()).status, GrpcStatus.OK);
+  const open = await outrider.stat('server.open_fds');
+  // Behind the back of the account of sockets.
+  const { pid } = outrider.program;
+  const { code, stderr } = await runProgram('prlimit', ['--pid', String(pid), `--nofile=${open + 10}:256`]);
+  assert.equal(code, 0, stderr);
+  const { state, leave } = await crowd(t, outrider.outbound, 100);
+  await until(() => state.closed >= 80, 'the end of those whom the kernel turns away');
+  // The process is sampled twice a second, for which Node needs a descriptor.
+  await checkNoSpin(outrider.program, 1_200);
+  assert.equal((await established.call()).status, GrpcStatus.OK);
+  leave();
+  await until(() => state.closed === 100, 'the end of the others');
+  assert.equal((await runProgram('prlimit', ['--pid', String(pid), '--nofile=256:256'])).code, 0);
+  assert.ok(await outrider.healthy());
+  assert.equal((await new Caller(t, outrider.outbound).call()).status, GrpcStatus.OK);
 });
 
 test('limits above what the descriptors allow are lowered, with a warning', async (t) => {
