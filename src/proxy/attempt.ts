@@ -251,7 +251,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
     const ok = status === GrpcStatus.OK;
     this.#conclude(status === GrpcStatus.UNAVAILABLE ? 'fail' : 'succeed', ok ? 'success' : 'error');
     // The request may still be on its way: the server has said all that it will say (RFC 9113 8.1).
-    if (!stream.localEnded) stream.reset(ErrorCode.noError);
+    if (!stream.endSent) stream.reset(ErrorCode.noError);
     if (!ok && (call.route as BoundRoute).route.retry !== undefined && !call.downstream.headersSent) {
       const at = block.indexOf(Token.grpcRetryPushbackMs);
       const pushback = at < 0 ? undefined : block.value(at);
@@ -281,7 +281,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
 
   #onMissingStatus(stream: Stream): void {
     this.#conclude('fail', 'error');
-    if (!stream.localEnded) stream.reset(ErrorCode.noError);
+    if (!stream.endSent) stream.reset(ErrorCode.noError);
     this.#failHttp();
   }
 

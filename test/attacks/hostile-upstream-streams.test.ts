@@ -256,6 +256,27 @@ overPlainAndTls("an answer before the request's end, with RST_STREAM(NO_ERROR) b
   await friendAnswers();
 });
 
+overPlainAndTls(
+  'an answer to a request that the server never takes in full is the answer, and nothing of the request is kept',
+  async (t, hostile) => {
+    const { caller, outrider, upstream, stat, friendAnswers } = await hostile(t, {
+      settings: [[initialWindowSize, 1_000]],
+      onRequest: (peer, id) => (id % 4 === 1 ? answer(peer, id, 'enough') : peer.headers(id, responseFields, END_HEADERS | END_STREAM)),
+    });
+    for (let i = 0; i < 10; i++) {
+      const { code, reply } = await caller.call(Buffer.alloc(i < 5 ? 3_000 : 100_000));
+      assert.deepEqual([code, reply], i % 2 === 0 ? [0, 'enough'] : [status.UNKNOWN, undefined]);
+    }
+    const peer = upstream.peers[0] as RawPeer;
+    await until(() => peer.seen(Type.RST_STREAM).length === 10, 'ten resets: nobody will send the rest');
+    for (const { payload } of peer.seen(Type.RST_STREAM)) assert.equal(payload.readUInt32BE(0), noError);
+    assert.equal(stat('http2.streams_active'), 0);
+    assert.equal(outrider.stat('server.buffered_bytes'), 0);
+    assert.equal(upstream.peers.length, 1);
+    await friendAnswers();
+  },
+);
+
 /** Answers that end in order and say no status. */
 const silent: readonly (readonly [name: string, send: (peer: RawPeer, id: number) => void])[] = [
   ['headers alone', (peer, id) => peer.headers(id, responseFields, END_HEADERS | END_STREAM)],
