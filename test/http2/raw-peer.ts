@@ -254,6 +254,7 @@ const party = (t: TestContext, role: 'client' | 'server', { options, cut, clock 
     await quiesce(5);
     assert.equal(engine.connection.heldBytes, 0, 'bytes held');
     assert.equal(engine.engine.bufferedBytes, 0, 'bytes buffered');
+    assert.equal(engine.engine.blocksOut, 0, 'header blocks out of their pool');
     assert.equal(engine.wheel.armed, 0, 'deadlines');
     assert.equal(engine.owner.causes.length, 1, 'closed once');
   });
