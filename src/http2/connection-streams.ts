@@ -2,6 +2,7 @@ import { TokenBucket } from './abuse-limits.ts';
 import type { Connection } from './connection.ts';
 import type { ControlSender } from './control-sender.ts';
 import { defaultWindowBytes, ErrorCode, largestWindowBytes } from './frames.ts';
+import { LingeringStreams } from './lingering-streams.ts';
 import type { MessageSender } from './message-sender.ts';
 import type { ReceiveWindow } from './receive-window.ts';
 import { Stream, type StreamHandler } from './stream.ts';
@@ -21,6 +22,7 @@ export class ConnectionStreams {
   readonly #receiving: ReceiveWindow;
   readonly #sender: MessageSender;
   readonly #table = new StreamTable();
+  readonly #lingering: LingeringStreams;
   readonly #ownResets: TokenBucket;
   #peerInitialWindow = defaultWindowBytes;
 
@@ -31,6 +33,7 @@ export class ConnectionStreams {
     this.#receiving = receiving;
     this.#sender = sender;
     this.#ownResets = new TokenBucket(options.resetBurst, options.resetsPerSecond, engine.clock.now());
+    this.#lingering = new LingeringStreams(engine, this);
     this.ids = new StreamIds(role, options.maxConcurrentStreams);
   }
 
@@ -42,7 +45,7 @@ export class ConnectionStreams {
     return this.#table.get(id);
   }
 
-  /** Those that are open now, in the order in which they were opened. */
+  /** Those that are open now, in the order in which they were opened; also those that are closed for their owners and linger. */
   snapshot(): readonly Stream[] {
     return this.#table.snapshot();
   }
@@ -79,19 +82,46 @@ export class ConnectionStreams {
   onLocalEnd(stream: Stream): void {
     stream.localEnded = true;
     stream.endSent = true;
+    if (stream.closed) return;
     if (stream.remoteEnded) this.#close(stream);
-    // RFC 9113 8.1: an answer that is complete before its request. NO_ERROR keeps the client from taking it for a failure.
-    else if (this.#connection.role === 'server' && !stream.closed) this.reset(stream, ErrorCode.noError);
+    else if (this.#connection.role === 'server') this.#linger(stream);
   }
 
   /** END_STREAM of the peer has come, and its owner knows. */
   onRemoteEnd(stream: Stream): void {
-    if (stream.endSent) this.#close(stream);
+    if (stream.endSent && !stream.closed) this.#close(stream);
   }
 
   #close(stream: Stream): void {
-    if (stream.closed) return;
-    this.#drop(stream);
+    this.#detach(stream);
+    this.#remove(stream);
+    this.#connection.onStreamGone();
+  }
+
+  // ---- an answer that is complete before its request (RFC 9113 8.1) ----
+
+  #linger(stream: Stream): void {
+    this.#receiving.release(stream);
+    this.#detach(stream);
+    this.#lingering.add(stream);
+  }
+
+  /** DATA of a request that has been answered. */
+  onDiscardedData(stream: Stream, bytes: number, endStream: boolean): void {
+    if (endStream) this.endLingering(stream);
+    else this.#lingering.discard(stream, bytes);
+  }
+
+  /** The client has ended or reset its request. */
+  endLingering(stream: Stream): void {
+    this.#remove(stream);
+    this.#connection.onStreamGone();
+  }
+
+  /** LingeringStreams: the request has not ended in time, or is large. NO_ERROR keeps the client from taking it for a failure. */
+  onLingerEnd(stream: Stream): void {
+    this.#remove(stream);
+    this.#sendReset(stream.id, ErrorCode.noError);
     this.#connection.onStreamGone();
   }
 
@@ -107,9 +137,12 @@ export class ConnectionStreams {
   /** The peer broke a rule of one stream. */
   fail(stream: Stream, code: number, message: string): void {
     this.#connection.counters.rxMessagingError++;
-    stream.problem = message;
-    this.discard(stream);
-    stream.handler.onReset(stream, code, false);
+    if (stream.closed) this.#remove(stream);
+    else {
+      stream.problem = message;
+      this.discard(stream);
+      stream.handler.onReset(stream, code, false);
+    }
     this.refuse(stream.id, code);
     this.#connection.onStreamGone();
   }
@@ -153,7 +186,10 @@ export class ConnectionStreams {
   loseAll(code: number, message: string): void {
     for (const stream of this.#table.snapshot()) {
       // Its owner may have ended it on hearing of another one.
-      if (stream.closed) continue;
+      if (stream.closed) {
+        if (stream.lingering !== undefined) this.#remove(stream);
+        continue;
+      }
       this.discard(stream);
       stream.connectionLost = true;
       stream.problem = message;
@@ -164,15 +200,21 @@ export class ConnectionStreams {
   /** Closes a stream with all that it holds. `onStreamGone` follows, once its owner has heard of it. */
   discard(stream: Stream): void {
     this.#receiving.release(stream);
-    this.#drop(stream);
+    this.#detach(stream);
+    this.#remove(stream);
   }
 
-  /** The one place where a stream becomes closed. */
-  #drop(stream: Stream): void {
+  /** The one place where a stream becomes closed: its owner is done with it. */
+  #detach(stream: Stream): void {
     stream.closed = true;
+    this.#sender.forget(stream);
+  }
+
+  /** The one place where a stream ceases to count: both sides are done with it. */
+  #remove(stream: Stream): void {
+    this.#lingering.remove(stream);
     this.#table.delete(stream.id);
     this.#connection.counters.streamsActive--;
-    this.#sender.forget(stream);
   }
 
   #sendReset(streamId: number, code: number): void {

@@ -125,6 +125,7 @@ export class Connection {
 
   // ---- for the owner ----
 
+  /** Also those that are answered, and whose clients still have to end their requests. */
   get activeStreams(): number {
     return this.#streams.size;
   }
@@ -142,7 +143,10 @@ export class Connection {
 
   /** Handlers of the streams that are open now. */
   handlers(): readonly StreamHandler[] {
-    return Array.from(this.#streams.snapshot(), (stream) => stream.handler);
+    return this.#streams
+      .snapshot()
+      .filter(({ closed }) => !closed)
+      .map(({ handler }) => handler);
   }
 
   /** Received DATA that waits for its way out. */

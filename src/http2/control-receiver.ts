@@ -65,6 +65,11 @@ export class ControlReceiver {
     }
     connection.counters.rxReset++;
     const stream = this.#streams.get(streamId);
+    // Its answer was complete: a client that takes back the rest of its request costs us nothing.
+    if (stream?.closed) {
+      this.#streams.endLingering(stream);
+      return;
+    }
     const code = readUint32(bytes, start);
     const nowMs = connection.engine.clock.now();
     // An honest caller gives up late, or at its own deadline, which the owner has told us.

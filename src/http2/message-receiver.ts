@@ -189,6 +189,10 @@ export class MessageReceiver {
       return;
     }
     stream.remoteEnded = true;
+    if (stream.closed) {
+      this.#streams.endLingering(stream);
+      return;
+    }
     stream.handler.onTrailers(stream, block);
     this.#streams.onRemoteEnd(stream);
   }
@@ -219,6 +223,10 @@ export class MessageReceiver {
       return;
     }
     if (!this.#admitData(stream, length, padding, endStream)) return;
+    if (stream.closed) {
+      this.#streams.onDiscardedData(stream, length, endStream);
+      return;
+    }
     // Padding is never forwarded, so its credit goes back at once.
     if (padding > 0) this.#receiving.refund(stream, padding);
     this.#dataStream = stream;

@@ -1,6 +1,7 @@
 import type { Connection } from './connection.ts';
 import { ErrorCode } from './frames.ts';
 import type { HeaderBlock } from './header-block.ts';
+import type { Lingering } from './lingering-streams.ts';
 import type { PendingData } from './pending-data.ts';
 
 /**
@@ -25,7 +26,7 @@ export interface StreamHandler {
 
 /**
  * One HTTP/2 stream, of either role. States are RFC 9113 5.1 told by two booleans: each side has ended its half or not; `closed`
- * is entered once, in `Connection.#dropStream`.
+ * is entered once, in `ConnectionStreams`, and is the end of it for its owner, who hears nothing more.
  *
  * The public methods are the owner's; the fields below them belong to the connection.
  */
@@ -66,6 +67,8 @@ export class Stream {
   pendingEnd = false;
   /** True while it stands in the connection's queue of those that wait for the connection's window or the socket. */
   queued = false;
+  /** Closed for its owner, while its client still has to end its request. */
+  lingering: Lingering | undefined = undefined;
   /** Monotonic milliseconds. */
   readonly openedAtMs: number;
 
@@ -91,7 +94,7 @@ export class Stream {
     return this.connection.sendData(this, bytes, start, end, endStream);
   }
 
-  /** Ends our half, behind all DATA. A server that ends before its client follows with RST_STREAM(NO_ERROR) (RFC 9113 8.1). */
+  /** Ends our half, behind all DATA. Where the client does not end its own soon, RST_STREAM(NO_ERROR) follows (RFC 9113 8.1). */
   sendTrailers(block: HeaderBlock): void {
     if (!this.closed && !this.localEnded) this.connection.sendTrailers(this, block);
   }

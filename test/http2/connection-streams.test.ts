@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import fc from 'fast-check';
+import { VirtualClock } from '../../src/core/index.ts';
 import type { HeaderBlock, Stream } from '../../src/http2/index.ts';
 import { checkLeaks } from '../harness/leak-check.ts';
 import {
@@ -67,7 +68,8 @@ const runPlan = async (t: TestContext, { seed, calls }: Plan): Promise<void> => 
   const random = randomFrom(seed);
   const small = random() < 0.5;
   const cut = () => (random() < 0.3 ? 1 + random() * 12 : 1 + random() * (small ? 900 : 60_000));
-  const { client, server } = await joined(t, { cut });
+  const clock = new VirtualClock();
+  const { client, server } = await joined(t, { clock, cut });
   server.owner.serve = (request, stream) => {
     const fields = new Map(request.headers);
     if (fields.get('x-fate') === 'refused') {
@@ -97,7 +99,11 @@ const runPlan = async (t: TestContext, { seed, calls }: Plan): Promise<void> => 
     assertWindows(client, server);
     if (random() < 0.5) await new Promise((resolve) => setImmediate(resolve));
   }
-  await until(() => client.connection.activeStreams === 0 && server.connection.activeStreams === 0, 'the end of all streams');
+  await until(() => {
+    // Answers before their requests wait a moment for these.
+    clock.advance(1);
+    return client.connection.activeStreams === 0 && server.connection.activeStreams === 0;
+  }, 'the end of all streams');
   await quiesce(20);
   for (const { call, body, fate } of live) {
     if (fate === 'reset') continue;
@@ -224,12 +230,17 @@ test('a reset drops what waits, on both sides, and the owner who resets hears no
 });
 
 test('an answer before the end of the request is followed by RST_STREAM(NO_ERROR), and the rest of the request is dropped', async (t) => {
-  const { client, server } = await joined(t);
+  const clock = new VirtualClock();
+  const { client, server } = await joined(t, { clock });
   server.owner.serve = (_request, stream) => stream.sendHeaders(blockOf([...responseFields, ['grpc-status', '16']]), true);
   const call = client.open();
   const stream = call.stream as Stream;
   const body = bodyOf(60_000, 2);
   stream.sendData(body, 0, body.length, false);
+  await until(() => call.ended, 'the answer');
+  await quiesce();
+  assert.ok(!stream.closed, 'the request may still end');
+  clock.advance(104);
   await until(() => stream.closed, 'the reset');
   assert.ok(call.ended);
   assert.equal(call.reset, undefined, 'no failure: the answer is complete');

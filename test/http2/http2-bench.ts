@@ -109,7 +109,7 @@ export const wire = (cut: Cut = () => 65_536): readonly [WireEnd, WireEnd] => {
 export class CountingEngine extends Engine {
   readonly #lent = new Set<Buffer>();
 
-  get slabsOut(): number {
+  get slabsLent(): number {
     return this.#lent.size;
   }
 
@@ -267,7 +267,7 @@ export class Party {
   /** Nothing is held or lent any more, and the accounts say so. */
   assertQuiet(): void {
     this.#assertIdle();
-    assert.equal(this.engine.slabsOut, 0, 'slabs');
+    assert.equal(this.engine.slabsLent, 0, 'slabs');
   }
 
   #assertIdle(): void {

@@ -212,7 +212,7 @@ test('an idle stream ends after idle_timeout, a busy one does not', async (t) =>
     }
   }
   assert.equal(call.settled, false);
-  await pass(clock, 10_004);
+  await pass(clock, 10_104);
   const answer = await call.answer;
   assert.equal(answer.status, GrpcStatus.DEADLINE_EXCEEDED);
   assert.equal(answer.trailers['x-outrider-reason'], 'idle_timeout');

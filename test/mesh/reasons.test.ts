@@ -359,7 +359,9 @@ test('overloaded: more request bytes wait than the process keeps', async (t) => 
   const client = outrider.caller();
   const other = outrider.caller();
   const calls = Array.from({ length: 600 }, (_, i) => (i % 2 === 0 ? client : other).start({ body: Buffer.alloc(65_000), open: true }));
-  await until(() => calls.some(({ settled }) => settled), 'a refusal');
+  await until(() => (outrider.fates().overloaded ?? 0) > 0, 'a refusal');
+  // It is over for the caller, who has not ended its request, with the reset that follows.
+  await pass(clock, 104);
   const refused = await Promise.race(calls.map(({ answer }) => answer));
   isReply(refused, 'overloaded', GrpcStatus.RESOURCE_EXHAUSTED, [/too many request bytes/]);
   for (const call of calls) if (!call.settled) call.cancel();
