@@ -56,8 +56,7 @@ export interface SoakReport {
 const same = (bytes: Buffer): Buffer => bytes;
 const progressEveryMs = 10_000;
 /** The heap finds its size, code is compiled, pools fill. */
-const warmUpShare = 0.25;
-const longestWarmUpS = 60;
+const warmUpS = 60;
 
 /** One call to every service, so that every connection that idleness has is there, and every breaker closed. */
 const touch = async ({ caller }: SoakMesh, patienceMs: number): Promise<void> => {
@@ -172,8 +171,7 @@ export const runSoak = async (options: SoakOptions): Promise<SoakReport> => {
   const fates = await fateSums(mesh);
   const met = await limitsMet(mesh);
   const memory = new Map<string, MemoryVerdict>();
-  for (const [name, bytes] of samples)
-    memory.set(name, judgeMemory(bytes.slice(Math.min(longestWarmUpS, Math.floor(bytes.length * warmUpShare)))));
+  for (const [name, bytes] of samples) memory.set(name, judgeMemory(bytes.slice(warmUpS)));
   await mesh.stop();
 
   const problems: string[] = [];
