@@ -39,7 +39,7 @@ routes:
       cluster: fickle-svc
       timeout: 20s
       # Trailers that a busy machine delays are no failure of the soak.
-      retry_headers_hold: 5s
+      retry_headers_hold: 1s
       retry_policy:
         retry_on: "unavailable,reset,connect-failure,refused-stream"
         num_retries: 5
