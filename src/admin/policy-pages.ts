@@ -1,15 +1,7 @@
 import { formatDurationMs } from '../core/index.ts';
-import type {
-  ClusterPolicy,
-  EndpointPolicy,
-  PathMatch,
-  PolicyProblem,
-  PolicyTable,
-  ReloadRecord,
-  Route,
-  RouteTable,
-} from '../policy/index.ts';
+import type { ClusterPolicy, PathMatch, PolicyProblem, PolicyTable, ReloadRecord, Route, RouteTable } from '../policy/index.ts';
 import { type RetryPolicyOptions, retryOnWords } from '../resilience/index.ts';
+import { balancerJson, lbEndpointsJson, outlierJson } from './balancing-pages.ts';
 import { isoTime, protoDuration } from './durations.ts';
 import { protoUint32 } from './proto-number.ts';
 
@@ -100,15 +92,6 @@ export const routeConfigJson = (name: string, { routes }: RouteTable) => ({
   ],
 });
 
-const lbEndpointsJson = (endpoints: readonly EndpointPolicy[]) => [
-  {
-    lb_endpoints: endpoints.map(({ host, port, weight }) => ({
-      endpoint: { address: { socket_address: { address: host, port_value: port } } },
-      load_balancing_weight: weight,
-    })),
-  },
-];
-
 const clusterTypes = { static: 'STATIC', dns: 'STRICT_DNS', unwritten: 'EDS' } as const;
 
 /** Envoy's `Cluster`, with our breaker beside the thresholds. */
@@ -116,7 +99,8 @@ export const clusterConfigJson = ({
   name,
   serviceName,
   endpoints,
-  lbPolicy,
+  loadBalancer,
+  outlierDetection,
   connectTimeoutMs,
   thresholds,
   breaker,
@@ -125,13 +109,15 @@ export const clusterConfigJson = ({
   name,
   type: endpoints.kind === 'dns' && !endpoints.allAddresses ? 'LOGICAL_DNS' : clusterTypes[endpoints.kind],
   service_name: serviceName,
-  lb_policy: lbPolicy.toUpperCase(),
+  ...balancerJson(loadBalancer),
+  ...(outlierDetection !== undefined && { outlier_detection: outlierJson(outlierDetection) }),
   connect_timeout: protoDuration(connectTimeoutMs),
   ...(endpoints.kind === 'dns' && { dns_refresh_rate: protoDuration(endpoints.refreshMs) }),
   ...(endpoints.kind !== 'unwritten' && {
     load_assignment: {
       cluster_name: name,
       endpoints: lbEndpointsJson(endpoints.kind === 'dns' ? endpoints.names : endpoints.endpoints),
+      ...(loadBalancer.overprovisioningFactor !== 140 && { policy: { overprovisioning_factor: loadBalancer.overprovisioningFactor } }),
     },
   }),
   circuit_breakers: {

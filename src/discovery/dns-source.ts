@@ -97,10 +97,10 @@ export class DnsEndpointSource implements EndpointSource {
   }
 
   #merge(updatedAtMs: number): EndpointSet {
-    const endpoints = this.#targets.flatMap(({ host, port, weight }): EndpointAddress[] => {
-      const name = this.#names.get(host);
-      if (name === undefined) return [{ host, port, weight }];
-      return name.addresses.map((address) => ({ host: address, port, weight, hostname: host }));
+    const endpoints = this.#targets.flatMap((target): EndpointAddress[] => {
+      const name = this.#names.get(target.host);
+      if (name === undefined) return [target];
+      return name.addresses.map((address) => ({ ...target, host: address, hostname: target.host }));
     });
     const names = [...this.#names.values()];
     const errors = names.flatMap(({ error }) => error ?? []);

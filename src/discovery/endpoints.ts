@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { Watch } from '../core/index.ts';
 
 /** One place where a service can be reached. */
@@ -9,6 +10,13 @@ export interface EndpointAddress {
   readonly weight: number;
   /** The name that led to `host`, where there was one. */
   readonly hostname?: string;
+  /** Calls go to the lowest number that can carry them; 0 where left out. */
+  readonly priority?: number;
+  /** `region/zone/sub_zone`. */
+  readonly locality?: string;
+  /** Share of the locality in relation to the others of the priority; the weights of its endpoints together where left out. */
+  readonly localityWeight?: number;
+  /** By which `lb_subset_config` chooses. */
   readonly metadata?: Readonly<Record<string, string>>;
 }
 
@@ -52,7 +60,7 @@ export const normalizeEndpoints = (endpoints: readonly EndpointAddress[]): reado
   return [...byKey.values()].sort((a, b) => (a.host === b.host ? a.port - b.port : a.host < b.host ? -1 : 1));
 };
 
-/** Whether two normalized lists say the same about the same endpoints (metadata aside, which no source here gives). */
+/** Whether two normalized lists say the same about the same endpoints. */
 export const sameEndpoints = (a: readonly EndpointAddress[], b: readonly EndpointAddress[]): boolean =>
   a.length === b.length &&
   a.every((endpoint, i) => {
@@ -61,6 +69,10 @@ export const sameEndpoints = (a: readonly EndpointAddress[], b: readonly Endpoin
       endpoint.host === other.host &&
       endpoint.port === other.port &&
       endpoint.weight === other.weight &&
-      endpoint.hostname === other.hostname
+      endpoint.hostname === other.hostname &&
+      endpoint.priority === other.priority &&
+      endpoint.locality === other.locality &&
+      endpoint.localityWeight === other.localityWeight &&
+      (endpoint.metadata === other.metadata || isDeepStrictEqual(endpoint.metadata, other.metadata))
     );
   });

@@ -1,13 +1,38 @@
 import { lbPolicies } from '../resilience/index.ts';
+import {
+  commonLbShape,
+  leastRequestShape,
+  maglevShape,
+  peakEwmaShape,
+  reportedLoadShape,
+  ringHashShape,
+  roundRobinShape,
+  subsetShape,
+} from './balancer-schema.ts';
 import { field, group, inert, later, refused, required } from './group.ts';
 import { homeOf } from './homes.ts';
+import { metadataShape } from './metadata-shape.ts';
+import { outlierShape } from './outlier-schema.ts';
 import { nameText } from './route-schema.ts';
 import { count, dictionary, duration, either, flag, list, number, placed, text, word } from './shape.ts';
 
 /** Read further in `endpoint-address.ts`, where a message can say which part is wrong. */
 const hostPort = placed(text('"host:port"'));
 const port = count(1, 65_535);
-const weight = count(1, 128);
+const weight = count(1);
+const priority = field(placed(count(0, 128)), 'Calls go to the lowest number that can carry them; 0 where left out');
+const localityText = text('a place such as "eu-central-1/a"', { mayBeEmpty: true });
+const localityShape = group(
+  'locality',
+  'a group such as { region: eu-central-1, zone: a }',
+  {
+    region: field(localityText, 'Region'),
+    zone: field(localityText, 'Zone in the region'),
+    sub_zone: field(localityText, 'Part of the zone'),
+  },
+  homeOf,
+);
+const metadata = field(metadataShape, 'Keys and values by which lb_subset_config chooses');
 
 const endpointShape = either(
   'scalar',
@@ -18,6 +43,9 @@ const endpointShape = either(
     {
       address: required(hostPort, 'host:port; an IPv6 address in brackets'),
       weight: field(weight, 'Share of the calls relative to the others; 1 where left out'),
+      priority,
+      locality: field(either('scalar', localityText, localityShape), 'Where it is: region/zone/sub_zone'),
+      metadata,
     },
     homeOf,
   ),
@@ -64,7 +92,7 @@ const lbEndpointShape = group(
     ),
     load_balancing_weight: field(weight, 'Share of the calls relative to the others; 1 where left out'),
     health_status: later('remove it: endpoints that are listed are in use'),
-    metadata: refused('remove it'),
+    metadata,
   },
   homeOf,
 );
@@ -81,9 +109,12 @@ const loadAssignmentShape = group(
           'a group with "lb_endpoints:"',
           {
             lb_endpoints: required(list(lbEndpointShape), 'The endpoints'),
-            locality: later(),
-            priority: later(),
-            load_balancing_weight: later(),
+            locality: field(localityShape, 'Where they are'),
+            priority,
+            load_balancing_weight: field(
+              weight,
+              'Share of the locality relative to the others of its priority, with locality_weighted_lb_config',
+            ),
             proximity: refused('remove it'),
           },
           homeOf,
@@ -91,7 +122,23 @@ const loadAssignmentShape = group(
       ),
       'Groups of endpoints',
     ),
-    policy: later(),
+    policy: field(
+      group(
+        'load_assignment_policy',
+        'a group such as { overprovisioning_factor: 140 }',
+        {
+          overprovisioning_factor: field(
+            count(1),
+            'Percent: a priority or locality keeps all its calls until less than 100 / this of it is healthy; 140 where left out',
+          ),
+          weighted_priority_health: field(flag, 'The health of a priority goes by the weights of its endpoints, not by their number'),
+          drop_overloads: later(),
+          endpoint_stale_after: refused('remove it'),
+        },
+        homeOf,
+      ),
+      'How priorities and localities take over from each other',
+    ),
   },
   homeOf,
 );
@@ -256,7 +303,15 @@ const clusterFields = {
   dns_lookup_family: field(family, 'Which addresses count; all where left out'),
   keep_last: field(keepLast, 'How long the last good endpoints outlive an empty answer; 5m where left out'),
   lb_policy: field(
-    word(lbPolicies, { ROUND_ROBIN: 'round_robin', RANDOM: 'random', LEAST_REQUEST: 'least_request' }),
+    word(lbPolicies, {
+      ROUND_ROBIN: 'round_robin',
+      RANDOM: 'random',
+      LEAST_REQUEST: 'least_request',
+      RING_HASH: 'ring_hash',
+      MAGLEV: 'maglev',
+      PEAK_EWMA: 'peak_ewma',
+      CLIENT_SIDE_WEIGHTED_ROUND_ROBIN: 'client_side_weighted_round_robin',
+    }),
     'Which endpoint gets the next call; round_robin where left out',
   ),
   connect_timeout: field(duration({ minMs: 1, example: '2s' }), 'Time limit of a new connection, handshake included; 5s where left out'),
@@ -266,14 +321,19 @@ const clusterFields = {
   http2_protocol_options: field(clusterHttp2Shape, 'Limits of HTTP/2'),
   typed_extension_protocol_options: refused('remove it: services are always called by HTTP/2; limits go under http2_protocol_options'),
   transport_socket: refused('write tls'),
-  outlier_detection: later(),
+  outlier_detection: field(outlierShape, 'Ejects endpoints that do worse than the others, for a while'),
   health_checks: later(),
   consul: later('write endpoints or dns'),
   http: later('write endpoints or dns'),
-  ring_hash_lb_config: later(),
-  maglev_lb_config: later(),
-  least_request_lb_config: later(),
-  common_lb_config: later(),
+  round_robin_lb_config: field(roundRobinShape, 'Options of lb_policy: round_robin'),
+  least_request_lb_config: field(leastRequestShape, 'Options of lb_policy: least_request'),
+  peak_ewma_lb_config: field(peakEwmaShape, 'Options of lb_policy: peak_ewma'),
+  ring_hash_lb_config: field(ringHashShape, 'Options of lb_policy: ring_hash'),
+  maglev_lb_config: field(maglevShape, 'Options of lb_policy: maglev'),
+  client_side_weighted_round_robin_lb_config: field(reportedLoadShape, 'Options of lb_policy: client_side_weighted_round_robin'),
+  common_lb_config: field(commonLbShape, 'What holds for every lb_policy'),
+  lb_subset_config: field(subsetShape, 'Parts of the cluster that routes choose by metadata_match'),
+  load_balancing_policy: refused('write lb_policy'),
   upstream_connection_options: later('write keepalive'),
   eds_cluster_config: refused('write endpoints or dns'),
   respect_dns_ttl: refused('remove it: names are resolved again every dns_refresh_rate'),

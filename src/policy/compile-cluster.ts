@@ -1,12 +1,15 @@
 import {
   defaultBreaker,
+  defaultLoadBalancer,
   defaultRetryBudget,
   defaultThresholds,
   type RetryBudgetOptions,
   type ThresholdOptions,
 } from '../resilience/index.ts';
 import type { circuitBreakersShape, ListedCluster, MappedCluster } from './cluster-schema.ts';
+import { compileBalancer } from './compile-balancer.ts';
 import { compileEndpoints } from './compile-endpoints.ts';
+import { compileOutlier } from './compile-outlier.ts';
 import type { Place, Problems } from './problems.ts';
 import type { Placed, Read } from './shape.ts';
 import type { BreakerPolicy, ClusterPolicy, UpstreamTlsPolicy } from './types.ts';
@@ -47,7 +50,8 @@ export const unwrittenCluster = (name: string, breakers: CompiledBreakers = defa
     serviceName: name,
     location: { file: '', line: 0, column: 0 },
     endpoints: { kind: 'unwritten' },
-    lbPolicy: 'round_robin',
+    loadBalancer: defaultLoadBalancer,
+    outlierDetection: undefined,
     connectTimeoutMs: defaultConnectTimeoutMs,
     ...breakers,
     tls: defaultTls,
@@ -76,12 +80,14 @@ export const compileCluster = (
       'remove it, or write service_name',
     );
   }
+  const endpoints = Object.freeze(compileEndpoints(written, problems));
   return Object.freeze({
     ...base,
     serviceName: values.service_name ?? name,
     location: place.location,
-    endpoints: Object.freeze(compileEndpoints(written, problems)),
-    lbPolicy: values.lb_policy ?? base.lbPolicy,
+    endpoints,
+    loadBalancer: compileBalancer(written, problems),
+    outlierDetection: values.outlier_detection === undefined ? undefined : compileOutlier(values.outlier_detection, endpoints, problems),
     connectTimeoutMs: values.connect_timeout ?? base.connectTimeoutMs,
     tls: values.tls === undefined ? base.tls : compileTls(values.tls, problems),
     ...compileKeepalive(written, problems),

@@ -1,6 +1,7 @@
 import type { ListedCluster, MappedCluster } from './cluster-schema.ts';
-import { formatHostPort, isName, readHost, readHostPort } from './endpoint-address.ts';
+import { formatHostPort, type HostPort, isName, readHost, readHostPort } from './endpoint-address.ts';
 import type { Place, Problems } from './problems.ts';
+import type { Placed } from './shape.ts';
 import type { DnsEndpointsPolicy, EndpointPolicy, EndpointSourcePolicy } from './types.ts';
 
 type ClusterGroup = MappedCluster | ListedCluster;
@@ -26,6 +27,7 @@ export const compileEndpoints = (written: ClusterGroup, problems: Problems): End
     values.endpoints !== undefined ? readShort(values.endpoints, problems) : readLoadAssignment(values.load_assignment, problems);
   if (ways.length === 0) return { kind: 'unwritten' };
   refuseDuplicates(endpoints, problems);
+  refuseGaps(endpoints, problems);
 
   const names = endpoints.filter(({ endpoint }) => isName(endpoint.host));
   if (values.type === 'STATIC') {
@@ -69,25 +71,67 @@ const compileDns = (written: ClusterGroup, problems: Problems): DnsEndpointsPoli
 
 const readShort = (written: NonNullable<ClusterGroup['values']['endpoints']>, problems: Problems): readonly PlacedEndpoint[] =>
   written.flatMap((item) => {
-    const address = 'values' in item ? item.values.address : item;
-    const weight = 'values' in item ? item.values.weight : undefined;
+    if (!('values' in item)) {
+      const read = readHostPort(item, problems);
+      return read === undefined ? [] : [{ endpoint: { ...read, weight: defaultWeight }, place: item.place }];
+    }
+    const { address, weight, priority, locality, metadata } = item.values;
     const read = address === undefined ? undefined : readHostPort(address, problems);
-    return read === undefined || address === undefined
-      ? []
-      : [{ endpoint: { ...read, weight: weight ?? defaultWeight }, place: address.place }];
+    if (read === undefined || address === undefined) return [];
+    const place = { priority, locality: typeof locality === 'object' ? localityText(locality) : locality, metadata };
+    return [{ endpoint: endpointOf({ ...read, weight: weight ?? defaultWeight }, place), place: priority?.place ?? address.place }];
   });
 
 const readLoadAssignment = (written: ClusterGroup['values']['load_assignment'], problems: Problems): readonly PlacedEndpoint[] =>
-  (written?.values.endpoints ?? [])
-    .flatMap((locality) => locality.values.lb_endpoints ?? [])
-    .flatMap((item) => {
-      const socket = item.values.endpoint?.values.address?.values.socket_address;
-      const address = socket?.values.address;
-      const port = socket?.values.port_value;
-      const host = address === undefined ? undefined : readHost(address, problems);
-      if (address === undefined || host === undefined || port === undefined) return [];
-      return [{ endpoint: { host, port, weight: item.values.load_balancing_weight ?? defaultWeight }, place: address.place }];
-    });
+  (written?.values.endpoints ?? []).flatMap(
+    ({ values: { lb_endpoints: items, locality, priority, load_balancing_weight: localityWeight } }) =>
+      (items ?? []).flatMap((item) => {
+        const socket = item.values.endpoint?.values.address?.values.socket_address;
+        const address = socket?.values.address;
+        const port = socket?.values.port_value;
+        const host = address === undefined ? undefined : readHost(address, problems);
+        if (address === undefined || host === undefined || port === undefined) return [];
+        const weight = item.values.load_balancing_weight ?? defaultWeight;
+        const where = { priority, locality: locality && localityText(locality), localityWeight, metadata: item.values.metadata };
+        return [{ endpoint: endpointOf({ host, port, weight }, where), place: priority?.place ?? address.place }];
+      }),
+  );
+
+interface Where {
+  readonly priority: Placed<number> | undefined;
+  readonly locality: string | undefined;
+  readonly localityWeight?: number | undefined;
+  readonly metadata: Readonly<Record<string, string>> | undefined;
+}
+
+/** Only what was written: most endpoints have nothing but an address. */
+const endpointOf = (
+  address: HostPort & { readonly weight: number },
+  { priority, locality, localityWeight, metadata }: Where,
+): EndpointPolicy => ({
+  ...address,
+  ...(priority !== undefined && priority.value !== 0 && { priority: priority.value }),
+  ...(locality !== undefined && locality !== '' && { locality }),
+  ...(localityWeight !== undefined && { localityWeight }),
+  ...(metadata !== undefined && { metadata }),
+});
+
+/** `region/zone/sub_zone`, without what is missing at its end. */
+const localityText = ({
+  values,
+}: {
+  readonly values: { readonly region?: string | undefined; readonly zone?: string | undefined; readonly sub_zone?: string | undefined };
+}): string => `${values.region ?? ''}/${values.zone ?? ''}/${values.sub_zone ?? ''}`.replace(/\/+$/, '');
+
+/** A priority without endpoints would be one that can carry nothing; Envoy refuses it too. */
+const refuseGaps = (endpoints: readonly PlacedEndpoint[], problems: Problems): void => {
+  const written = new Set(endpoints.map(({ endpoint }) => endpoint.priority ?? 0));
+  for (const { endpoint, place } of endpoints) {
+    const priority = endpoint.priority ?? 0;
+    if (priority > 0 && !written.has(priority - 1))
+      problems.error(place, `priority ${priority} without priority ${priority - 1}`, 'number the priorities 0, 1, 2 without gaps');
+  }
+};
 
 const refuseDuplicates = (endpoints: readonly PlacedEndpoint[], problems: Problems): void => {
   const first = new Map<string, Place>();

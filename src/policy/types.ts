@@ -1,4 +1,4 @@
-import type { BreakerOptions, LbPolicy, RetryPolicyOptions, ThresholdOptions } from '../resilience/index.ts';
+import type { BreakerOptions, LoadBalancerOptions, OutlierOptions, RetryPolicyOptions, ThresholdOptions } from '../resilience/index.ts';
 
 export type { ThresholdOptions };
 
@@ -81,6 +81,13 @@ export interface EndpointPolicy {
   readonly port: number;
   /** At least 1. */
   readonly weight: number;
+  /** 0 where left out. */
+  readonly priority?: number;
+  /** `region/zone/sub_zone`. */
+  readonly locality?: string;
+  /** Share of the locality in relation to the others of the priority. */
+  readonly localityWeight?: number;
+  readonly metadata?: Readonly<Record<string, string>>;
 }
 
 /** Where the endpoints of a cluster come from. */
@@ -132,7 +139,9 @@ export interface ClusterPolicy {
   readonly serviceName: string;
   readonly location: SourceLocation;
   readonly endpoints: EndpointSourcePolicy;
-  readonly lbPolicy: LbPolicy;
+  readonly loadBalancer: LoadBalancerOptions;
+  /** `undefined`: nobody is ejected. */
+  readonly outlierDetection: OutlierOptions | undefined;
   readonly connectTimeoutMs: number;
   readonly breaker: BreakerPolicy;
   /** `retryBudget` is missing only where `max_retries` was written alone; the default budget exists beside it all the same. */

@@ -1,7 +1,14 @@
 import { Deadline, type MeshError } from '../core/index.ts';
 import { GrpcStatus, isGrpcContentType, longestGrpcTimeoutBytes, writeGrpcTimeout } from '../grpc/index.ts';
 import { type Connection, ErrorCode, type HeaderBlock, type Stream, type StreamHandler, statusOf, Token } from '../http2/index.ts';
-import type { AttemptOutcome, Breaker } from '../resilience/index.ts';
+import {
+  type AttemptOutcome,
+  type Breaker,
+  type OutlierResult,
+  outlierResultOfHttp,
+  outlierResultOfStatus,
+  type PeakLatency,
+} from '../resilience/index.ts';
 import type { Cluster, Endpoint, EndpointOutcome, StreamWaiter, WaiterQueue } from '../upstream/index.ts';
 import { replyToMissingStatus, replyToReset, statusIn } from './answers.ts';
 import type { BoundRoute } from './bound-table.ts';
@@ -27,6 +34,8 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
   sentBytes = 0;
 
   readonly #call: Call;
+  #startedMs = 0;
+  #latencyObserved = false;
   #breaker: Breaker | undefined = undefined;
   #permit = 0;
   #concluded = false;
@@ -62,6 +71,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
     this.#breaker = breaker;
     this.#permit = permit;
     this.endpoint = endpoint;
+    this.#startedMs = nowMs;
     endpoint.begin();
     const { retry } = (call.route as BoundRoute).route;
     if (retry !== undefined && retry.perTryTimeoutMs > 0) engine.wheel.arm(this, nowMs + retry.perTryTimeoutMs);
@@ -107,7 +117,8 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
       return;
     }
     // What we ourselves lack says nothing about the cluster.
-    this.#conclude(error.source === 'local' || this.#speaksForItselfOnly ? 'neutral' : 'fail', 'error');
+    const ours = error.source === 'local';
+    this.#conclude(ours || this.#speaksForItselfOnly ? 'neutral' : 'fail', 'error', ours ? undefined : 'local_origin_failure');
     this.#fail({ kind: 'connect_failure' }, replyToError(error));
   }
 
@@ -127,6 +138,8 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
       return;
     }
     const call = this.#call;
+    const latency = this.endpoint?.latency;
+    if (latency !== undefined) this.#observeLatency(latency, true, call.proxy.engine.nowMs);
     const { route } = call.route as BoundRoute;
     if (route.retry === undefined || !call.requestEnded || call.replay === undefined || route.retryHeadersHoldMs <= 0) {
       this.#commit(block);
@@ -158,7 +171,11 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
     if (this.#concluded) return;
     const { cluster } = this.#call;
     if (!stream.connectionLost) (cluster as Cluster).stats.upstreamRqRxReset++;
-    this.#conclude(unprocessed ? 'neutral' : 'fail', 'error');
+    if (code === ErrorCode.cancel && !stream.connectionLost && this.#call.deadlineIsDue) {
+      this.#endByDeadlineOfServer();
+      return;
+    }
+    this.#conclude(unprocessed ? 'neutral' : 'fail', 'error', unprocessed ? undefined : 'local_origin_failure');
     const reply = replyToReset((cluster as Cluster).name, (this.endpoint as Endpoint).key, stream, code);
     this.#fail({ kind: 'reset', code, unprocessed, requestSent: true }, reply);
   }
@@ -208,7 +225,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
       (this.#call.cluster as Cluster).stats.upstreamRqTxReset++;
       stream.reset(ErrorCode.cancel);
     }
-    if (result === 'timeout') this.#conclude('fail', 'timeout');
+    if (result === 'timeout') this.#conclude('fail', 'timeout', 'local_origin_failure');
     else this.#conclude('neutral', 'cancelled');
     this.#dropHeld();
   }
@@ -216,7 +233,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
   /** Whether another attempt would meet an open breaker; with breakers by endpoint, whether it would meet one everywhere. */
   breakerRefuses(nowMs: number): boolean {
     const cluster = this.#call.cluster as Cluster;
-    if (cluster.breakers.scope === 'endpoint') return cluster.endpoints.every((endpoint) => !cluster.isHealthy(endpoint));
+    if (cluster.breakers.scope === 'endpoint') return cluster.endpoints.every((endpoint) => cluster.isOpen(endpoint));
     return this.#breaker?.refuses(nowMs) ?? false;
   }
 
@@ -242,14 +259,12 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
     }
     const call = this.#call;
     if (status === GrpcStatus.DEADLINE_EXCEEDED && call.deadlineIsDue) {
-      // The server's timer for the deadline that we forwarded was a little faster than ours for the same one.
-      this.#conclude(call.deadlineReason === 'route_timeout' ? 'fail' : 'neutral', 'timeout');
-      this.#dropHeld();
-      call.endByDeadline();
+      this.#endByDeadlineOfServer();
+      if (!stream.endSent) stream.reset(ErrorCode.noError);
       return;
     }
     const ok = status === GrpcStatus.OK;
-    this.#conclude(status === GrpcStatus.UNAVAILABLE ? 'fail' : 'succeed', ok ? 'success' : 'error');
+    this.#conclude(status === GrpcStatus.UNAVAILABLE ? 'fail' : 'succeed', ok ? 'success' : 'error', outlierResultOfStatus(status));
     // The request may still be on its way: the server has said all that it will say (RFC 9113 8.1).
     if (!stream.endSent) stream.reset(ErrorCode.noError);
     if (!ok && (call.route as BoundRoute).route.retry !== undefined && !call.downstream.headersSent) {
@@ -267,6 +282,14 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
       call.downstream.sendTrailers(block);
     }
     call.finish(ok ? 'ok' : 'app_error', status);
+  }
+
+  /** The server's timer for the deadline that we forwarded was a little faster than ours for the same one. */
+  #endByDeadlineOfServer(): void {
+    const call = this.#call;
+    this.#conclude(call.deadlineReason === 'route_timeout' ? 'fail' : 'neutral', 'timeout');
+    this.#dropHeld();
+    call.endByDeadline();
   }
 
   /** END_STREAM on DATA: the answer has no trailers, and so no status. */
@@ -295,7 +318,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
 
   /** Not gRPC at all: an error page, or another protocol. */
   #onForeignAnswer(): void {
-    this.#conclude('fail', 'error');
+    this.#conclude('fail', 'error', outlierResultOfHttp(this.#httpStatus));
     this.#failHttp();
   }
 
@@ -310,14 +333,28 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
     this.#call.onAttemptFailed(this, outcome, { kind: 'local', reply }, undefined);
   }
 
-  /** The only place where an attempt ends. */
-  #conclude(result: BreakerResult, outcome: EndpointOutcome): void {
+  /** The only place where an attempt ends. `judged` is what it says about the endpoint, `undefined` where it says nothing. */
+  #conclude(result: BreakerResult, outcome: EndpointOutcome, judged?: OutlierResult): void {
     if (this.#concluded) return;
     this.#concluded = true;
-    const { wheel, nowMs } = this.#call.proxy.engine;
+    const { cluster, proxy } = this.#call;
+    const { wheel, nowMs } = proxy.engine;
     wheel.cancel(this);
-    this.endpoint?.end(outcome);
+    const { endpoint } = this;
+    if (endpoint !== undefined) {
+      endpoint.end(outcome);
+      if (endpoint.latency !== undefined && result !== 'neutral') this.#observeLatency(endpoint.latency, result === 'succeed', nowMs);
+      if (judged !== undefined) (cluster as Cluster).judge(endpoint, judged, nowMs);
+    }
     this.#report(result, nowMs);
+  }
+
+  /** The beginning of an answer counts, not its end: a stream may last for hours. */
+  #observeLatency(latency: PeakLatency, answered: boolean, nowMs: number): void {
+    if (this.#latencyObserved) return;
+    this.#latencyObserved = true;
+    if (answered) latency.observe(nowMs - this.#startedMs, nowMs);
+    else latency.observeFailure(nowMs - this.#startedMs, nowMs);
   }
 
   #report(result: BreakerResult, nowMs: number): void {

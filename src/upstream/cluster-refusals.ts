@@ -20,6 +20,23 @@ export const noEndpoint = ({ endpointSet, name }: Cluster): MeshError =>
     'check that the service runs and is registered, and the endpoints of the cluster in the policy files',
   );
 
+export const allEjected = ({ endpoints, name }: Cluster): MeshError =>
+  refusal(
+    'no_endpoint',
+    `cluster "${name}": all ${endpoints.length} endpoints are ejected by outlier_detection`,
+    'they return on their own; a healthy_panic_threshold above 0 calls them all the same',
+  );
+
+/** @param subset what the route asks for, as `subsetKey` writes it. */
+export const noSubset = ({ name }: Cluster, subset: string | undefined): MeshError =>
+  refusal(
+    'no_endpoint',
+    subset === undefined
+      ? `cluster "${name}" is called by subset, and the route asks for none`
+      : `cluster "${name}" has no endpoint with ${subset.replaceAll('\u0000', ': ').replaceAll('\u0001', ', ')}`,
+    'write metadata_match on the route, metadata on endpoints, or a fallback_policy under lb_subset_config',
+  );
+
 /** @param endpoint `undefined`: all of them. */
 export const circuitOpen = ({ breakers, name }: Cluster, endpoint: Endpoint | undefined, method: string | undefined): MeshError => {
   const places = {

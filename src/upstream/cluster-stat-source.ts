@@ -1,3 +1,4 @@
+import { outlierKinds } from '../resilience/index.ts';
 import type { StatSink } from '../telemetry/index.ts';
 import type { Cluster } from './cluster.ts';
 
@@ -17,6 +18,9 @@ export const collectClusterStats = (cluster: Cluster, sink: StatSink): void => {
   sink.counter(`${prefix}upstream_rq_retry_overflow`, retries.overflowTotal);
   sink.gauge(`${prefix}membership_total`, cluster.endpoints.length);
   sink.gauge(`${prefix}membership_healthy`, cluster.endpoints.filter((endpoint) => cluster.isHealthy(endpoint)).length);
+  sink.counter(`${prefix}lb_healthy_panic`, cluster.balancer.counts.healthyPanic);
+  collectSubsets(cluster, prefix, sink);
+  collectOutliers(cluster, `${prefix}outlier_detection.`, sink);
   for (const [name, value] of Object.entries(cluster.endpointUpdates ?? {})) sink.counter(prefix + name, value);
   collectThresholds(cluster, `${prefix}circuit_breakers.default.`, sink);
   collectBreakers(cluster, `${prefix}circuit_breaker.`, sink);
@@ -38,6 +42,28 @@ const collectThresholds = ({ budget, limits }: Cluster, prefix: string, sink: St
   sink.gauge(`${prefix}remaining_pending`, pending.remaining);
   sink.gauge(`${prefix}remaining_rq`, requests.remaining);
   sink.gauge(`${prefix}remaining_retries`, Math.min(retries.remaining, budgetLeft));
+};
+
+const collectSubsets = ({ balancer, policy }: Cluster, prefix: string, sink: StatSink): void => {
+  if (policy.loadBalancer.subsets === undefined) return;
+  const { subsetsCreated, subsetsFallback, subsetsRemoved, subsetsSelected } = balancer.counts;
+  sink.gauge(`${prefix}lb_subsets_active`, balancer.subsets);
+  sink.counter(`${prefix}lb_subsets_created`, subsetsCreated);
+  sink.counter(`${prefix}lb_subsets_removed`, subsetsRemoved);
+  sink.counter(`${prefix}lb_subsets_selected`, subsetsSelected);
+  sink.counter(`${prefix}lb_subsets_fallback`, subsetsFallback);
+};
+
+/** As in Envoy they are there as long as outlier detection is configured, and what it counted stays when it no longer is. */
+const collectOutliers = ({ outliers }: Cluster, prefix: string, sink: StatSink): void => {
+  if (outliers.detection === undefined && outliers.counts.ejectionsEnforcedTotal === 0) return;
+  sink.gauge(`${prefix}ejections_active`, outliers.active);
+  sink.counter(`${prefix}ejections_enforced_total`, outliers.counts.ejectionsEnforcedTotal);
+  sink.counter(`${prefix}ejections_overflow`, outliers.counts.ejectionsOverflow);
+  for (const kind of outlierKinds) {
+    sink.counter(`${prefix}ejections_detected_${kind}`, outliers.counts.detected[kind]);
+    sink.counter(`${prefix}ejections_enforced_${kind}`, outliers.counts.enforced[kind]);
+  }
 };
 
 /** Of several breakers the state that most needs looking at, and the sums. */

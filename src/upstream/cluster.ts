@@ -5,10 +5,11 @@ import { Http2Counters } from '../http2/index.ts';
 import type { PeerIdentity } from '../identity/index.ts';
 import type { ClusterPolicy } from '../policy/index.ts';
 import {
-  type Balancer,
   type Breaker,
   ConcurrencyLimits,
-  createBalancer,
+  LoadBalancer,
+  type OutlierResult,
+  type PickWish,
   RetryBudget,
   type RetryContext,
   type RollingWindow,
@@ -16,7 +17,8 @@ import {
 import type { StatSink, StatSource } from '../telemetry/index.ts';
 import { Admission } from './admission.ts';
 import { ClusterBreakers } from './cluster-breakers.ts';
-import { circuitOpen, noEndpoint, tooManyRequests } from './cluster-refusals.ts';
+import { ClusterOutliers } from './cluster-outliers.ts';
+import { allEjected, circuitOpen, noEndpoint, noSubset, tooManyRequests } from './cluster-refusals.ts';
 import { collectClusterStats } from './cluster-stat-source.ts';
 import { ClusterStats } from './cluster-stats.ts';
 import { Endpoint, type EndpointOwner, endpointKey } from './endpoint.ts';
@@ -36,10 +38,11 @@ export class Cluster implements EndpointOwner, StatSource {
   readonly http2Counters = new Http2Counters();
   readonly context: UpstreamContext;
   readonly breakers: ClusterBreakers;
+  readonly outliers: ClusterOutliers;
   readonly #log: Logger;
   #policy: ClusterPolicy;
   #admission: Admission;
-  #balancer: Balancer<Endpoint>;
+  #balancer: LoadBalancer<Endpoint>;
   #endpoints: readonly Endpoint[] = [];
   readonly #leaving = new Set<Endpoint>();
   #source: EndpointSource;
@@ -56,7 +59,15 @@ export class Cluster implements EndpointOwner, StatSource {
     this.#policy = policy;
     this.limits = new ConcurrencyLimits(policy.thresholds);
     this.#admission = new Admission(this.limits, new RetryBudget(policy.thresholds.retryBudget), context.random);
-    this.#balancer = createBalancer<Endpoint>(policy.lbPolicy, context.random);
+    this.#balancer = new LoadBalancer<Endpoint>(policy.loadBalancer, context.random);
+    this.outliers = new ClusterOutliers({
+      cluster: policy.name,
+      engine: context.engine,
+      log: context.log,
+      random: context.random,
+      onHealthChanged: () => this.#balancer.healthChanged(),
+    });
+    this.outliers.update(policy.outlierDetection, []);
     const { clock } = context.engine;
     this.breakers = new ClusterBreakers({ cluster: policy.name, policy: policy.breaker, clock, log: context.log, window });
     this.#resolved = new Promise((resolve) => {
@@ -81,26 +92,44 @@ export class Cluster implements EndpointOwner, StatSource {
    * The endpoint for the next attempt. One that the call has tried is taken only where no other is left, and one whose own breaker
    * is open never. `undefined`: see `unavailable`.
    */
-  pickEndpoint(tried?: readonly Endpoint[]): Endpoint | undefined {
+  pickEndpoint(tried?: readonly Endpoint[], wish?: PickWish): Endpoint | undefined {
+    const { nowMs } = this.context.engine;
     const perEndpoint = this.#policy.breaker.scope === 'endpoint';
     if (perEndpoint) this.#nowMs = this.context.engine.clock.now();
     if (tried !== undefined && tried.length > 0) {
       this.#tried = tried;
-      const untried = this.#balancer.pick(this.#isUntried, this.context.engine.nowMs, undefined);
+      const untried = this.#balancer.pick(this.#isUntried, nowMs, wish);
       this.#tried = none;
       if (untried !== undefined) return untried;
     }
-    return this.#balancer.pick(perEndpoint ? this.#isClosed : undefined, this.context.engine.nowMs, undefined);
+    return this.#balancer.pick(perEndpoint ? this.#isClosed : undefined, nowMs, wish);
   }
 
   /** How many endpoints `pickEndpoint` could still give that are not in `tried`. */
-  untriedEndpoints(tried: readonly Endpoint[] | undefined): number {
+  untriedEndpoints(tried: readonly Endpoint[] | undefined, wish?: PickWish): number {
     this.#nowMs = this.context.engine.clock.now();
     this.#tried = tried ?? none;
     let count = 0;
-    for (const endpoint of this.#endpoints) if (this.#isUntried(endpoint)) count++;
+    for (const endpoint of this.#endpoints) if (this.#isUntried(endpoint) && this.#balancer.isAvailable(endpoint, wish)) count++;
     this.#tried = none;
     return count;
+  }
+
+  /** An attempt at this endpoint has ended; only those are told that say something about it. */
+  judge(endpoint: Endpoint, result: OutlierResult, nowMs: number): void {
+    if (endpoint.outlier !== undefined) this.outliers.detection?.report(endpoint, endpoint.outlier, result, nowMs);
+  }
+
+  /** What the balancer looks at beside the endpoints: the hash of a call, the latency of answers, reports of load. */
+  get balancer(): Pick<LoadBalancer<Endpoint>, 'wantsHash' | 'wantsLatency' | 'wantsLoadReports' | 'counts' | 'subsets' | 'loads'> {
+    return this.#balancer;
+  }
+
+  /** By hand: ends the ejection of the endpoint `host:port`. */
+  uneject(key: string): 'ok' | 'not_ejected' | 'unknown_endpoint' {
+    const endpoint = this.#endpoints.find((each) => each.key === key);
+    if (endpoint === undefined) return 'unknown_endpoint';
+    return this.outliers.detection?.uneject(endpoint) === true ? 'ok' : 'not_ejected';
   }
 
   /** Whom an attempt at this endpoint has to ask and to tell. `method` is the full gRPC path. */
@@ -128,9 +157,12 @@ export class Cluster implements EndpointOwner, StatSource {
     return tooManyRequests(this);
   }
 
-  /** `pickEndpoint` gave nothing: there is no endpoint, or the breakers of all of them are open. */
-  unavailable(): MeshError {
-    return this.#endpoints.length > 0 ? circuitOpen(this, undefined, undefined) : noEndpoint(this);
+  /** `pickEndpoint` gave nothing: there is no endpoint, none that the route asks for, all are ejected, or the breakers of all are open. */
+  unavailable(wish?: PickWish): MeshError {
+    this.stats.upstreamCxNoneHealthy++;
+    if (this.#endpoints.length === 0) return noEndpoint(this);
+    if (this.#endpoints.some((endpoint) => this.#balancer.isAvailable(endpoint, wish))) return circuitOpen(this, undefined, undefined);
+    return this.#endpoints.every(({ healthy }) => !healthy) ? allEjected(this) : noSubset(this, wish?.subset);
   }
 
   /** A breaker refused the attempt; it is named as far as the scope tells. */
@@ -162,9 +194,14 @@ export class Cluster implements EndpointOwner, StatSource {
     return this.#resolved;
   }
 
-  /** Whether calls may go to this endpoint: false while its own breaker is open. */
+  /** Whether calls are to go to this endpoint: false while it is ejected, or its own breaker is open. */
   isHealthy(endpoint: Endpoint): boolean {
-    return endpoint.breaker?.refuses(this.context.engine.clock.now()) !== true;
+    return endpoint.healthy && !this.isOpen(endpoint);
+  }
+
+  /** Whether the breaker of this endpoint would refuse an attempt now. */
+  isOpen(endpoint: Endpoint): boolean {
+    return endpoint.breaker?.refuses(this.context.engine.clock.now()) === true;
   }
 
   /** How often the source of endpoints has asked, where it asks somebody. */
@@ -187,10 +224,11 @@ export class Cluster implements EndpointOwner, StatSource {
       this.#admission = new Admission(this.limits, new RetryBudget(policy.thresholds.retryBudget), this.context.random);
     }
     this.breakers.update(policy.breaker, this.#endpoints);
-    if (former.lbPolicy !== policy.lbPolicy) {
-      this.#balancer = createBalancer<Endpoint>(policy.lbPolicy, this.context.random);
+    if (!isDeepStrictEqual(former.loadBalancer, policy.loadBalancer)) {
+      this.#balancer = new LoadBalancer<Endpoint>(policy.loadBalancer, this.context.random, this.#balancer.counts);
       this.#balancer.update(this.#endpoints);
     }
+    this.outliers.update(policy.outlierDetection, this.#endpoints);
     if (former.serviceName !== policy.serviceName || !isDeepStrictEqual(former.tls, policy.tls)) {
       for (const endpoint of this.#endpoints) endpoint.replaceConnections('tls_changed');
     }
@@ -254,6 +292,7 @@ export class Cluster implements EndpointOwner, StatSource {
 
   #finish(): void {
     this.breakers.dispose();
+    this.outliers.close();
     this.#onGone();
   }
 
@@ -290,6 +329,7 @@ export class Cluster implements EndpointOwner, StatSource {
       if (known === undefined) {
         const created = new Endpoint(address, this);
         this.breakers.admit(created);
+        this.outliers.admit(created);
         next.set(key, created);
       } else {
         known.update(address);
@@ -302,6 +342,7 @@ export class Cluster implements EndpointOwner, StatSource {
     this.#balancer.update(this.#endpoints);
     for (const endpoint of removed) {
       this.breakers.forget(endpoint);
+      this.outliers.forget(endpoint);
       this.#leaving.add(endpoint);
       endpoint.drain('endpoint_removed');
     }

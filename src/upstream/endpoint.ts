@@ -3,7 +3,7 @@ import type { EndpointAddress } from '../discovery/index.ts';
 import { type Connection, ErrorCode, type Http2Counters } from '../http2/index.ts';
 import type { PeerIdentity } from '../identity/index.ts';
 import type { ClusterPolicy } from '../policy/index.ts';
-import type { BalancerEndpoint, Breaker, ConcurrencyLimits, PeakLatency, ReportedLoad } from '../resilience/index.ts';
+import type { Breaker, ConcurrencyLimits, OutlierHost, PeakLatency, PooledEndpoint, ReportedLoad } from '../resilience/index.ts';
 import { type ClusterStats, EndpointStats } from './cluster-stats.ts';
 import { type ConnectTarget, endpointClosed, endpointRemoved, settingsFailure, tooManyPending } from './connect-failure.ts';
 import type { KeepaliveOptions } from './keepalive.ts';
@@ -38,7 +38,7 @@ const longestKeepaliveMs = 7_200_000;
  * calls that share a connection share its writes and TLS records; another one is made only while the peer's
  * MAX_CONCURRENT_STREAMS (or the cluster's own) is used up.
  */
-export class Endpoint implements BalancerEndpoint, UpstreamConnectionOwner {
+export class Endpoint implements PooledEndpoint, UpstreamConnectionOwner {
   readonly key: string;
   readonly stats = new EndpointStats();
   /** Its own breaker, where the cluster's scope is `endpoint`. Belongs to the cluster. */
@@ -48,6 +48,14 @@ export class Endpoint implements BalancerEndpoint, UpstreamConnectionOwner {
   weight: number;
   latency: PeakLatency | undefined = undefined;
   reportedLoad: ReportedLoad | undefined = undefined;
+  priority: number;
+  locality: string;
+  localityWeight: number | undefined;
+  metadata: Readonly<Record<string, string>> | undefined;
+  /** False while it is ejected. Belongs to the cluster, as does `outlier`. */
+  healthy = true;
+  outlier: OutlierHost | undefined = undefined;
+  readonly sinceMs: number;
 
   readonly #owner: EndpointOwner;
   readonly #target: ConnectTarget;
@@ -70,6 +78,11 @@ export class Endpoint implements BalancerEndpoint, UpstreamConnectionOwner {
     this.#owner = owner;
     this.key = endpointKey(address);
     this.weight = address.weight;
+    this.priority = address.priority ?? 0;
+    this.locality = address.locality ?? '';
+    this.localityWeight = address.localityWeight;
+    this.metadata = address.metadata;
+    this.sinceMs = owner.context.engine.clock.now();
     this.#target = { cluster: owner.name, endpoint: this.key };
   }
 
@@ -138,10 +151,14 @@ export class Endpoint implements BalancerEndpoint, UpstreamConnectionOwner {
 
   // ---- for the cluster ----
 
-  /** The same host and port, with another weight, name or metadata. */
+  /** The same host and port, with another weight, place, name or metadata. */
   update(address: EndpointAddress): void {
     this.#address = address;
     this.weight = address.weight;
+    this.priority = address.priority ?? 0;
+    this.locality = address.locality ?? '';
+    this.localityWeight = address.localityWeight;
+    this.metadata = address.metadata;
   }
 
   /** Connects where calls wait and a connection is missing; at most one attempt at a time unless more calls wait than it will carry. */

@@ -10,7 +10,7 @@ import {
 } from '../../src/admin/index.ts';
 import { JsonLogger, VirtualClock } from '../../src/core/index.ts';
 import type { BreakerPolicy, ClusterPolicy, PolicyTable, Route } from '../../src/policy/index.ts';
-import { RetryOn } from '../../src/resilience/index.ts';
+import { defaultLoadBalancer, RetryOn } from '../../src/resilience/index.ts';
 import { CallMetrics, PrometheusExposition, StatRegistry } from '../../src/telemetry/index.ts';
 
 const location = { file: 'policies/mesh.yaml', line: 3, column: 5 };
@@ -20,7 +20,8 @@ export const clusterPolicy = (name: string, scope: BreakerPolicy['scope'] = 'clu
   serviceName: name,
   location,
   endpoints: { kind: 'static', endpoints: [{ host: '10.0.0.4', port: 50051, weight: 1 }] },
-  lbPolicy: 'round_robin',
+  loadBalancer: defaultLoadBalancer,
+  outlierDetection: undefined,
   connectTimeoutMs: 2_000,
   breaker: { consecutiveFailures: 5, recoveryTimeoutMs: 60_000, scope },
   thresholds: {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { clusterPolicy, emptyPolicyTable } from '../../src/policy/index.ts';
-import { RetryOn } from '../../src/resilience/index.ts';
+import { defaultLoadBalancer, RetryOn } from '../../src/resilience/index.ts';
 import { clusterWith, problemsOf, tableOf } from './policy-harness.ts';
 
 test('a route means what it says', () => {
@@ -76,7 +76,8 @@ clusters:
         { host: '2001:db8::4', port: 50_051, weight: 3 },
       ],
     },
-    lbPolicy: 'least_request',
+    loadBalancer: { ...defaultLoadBalancer, policy: 'least_request' },
+    outlierDetection: undefined,
     connectTimeoutMs: 2_000,
     breaker: { consecutiveFailures: 7, recoveryTimeoutMs: 30_000, scope: 'endpoint' },
     thresholds: {

@@ -76,8 +76,8 @@ for (const [what, text, line] of [
   ],
   [
     'what a later release serves',
-    clusterWith('{ endpoints: ["h:1"], outlier_detection: { consecutive_5xx: 5 } }'),
-    'p.yaml:2:28: clusters.c.outlier_detection: is not supported by this release; remove it',
+    clusterWith('{ endpoints: ["h:1"], health_checks: [{ timeout: 1s }] }'),
+    'p.yaml:2:28: clusters.c.health_checks: is not supported by this release; remove it',
   ],
   [
     'Consul, which a later release serves',

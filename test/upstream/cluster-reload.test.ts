@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import type { ClusterPolicy } from '../../src/policy/index.ts';
+import { defaultLoadBalancer } from '../../src/resilience/index.ts';
 import { ClusterSet } from '../../src/upstream/index.ts';
 import { checkLeaks } from '../harness/leak-check.ts';
 import {
@@ -88,7 +89,11 @@ test('a reload keeps clusters, connections, breakers and budgets whose options a
   assert.ok(endpoint);
   const breaker = cluster.breakerFor(endpoint, '/a/b');
   const { budget } = cluster;
-  clusters.apply(tableOf(policyOf({ endpoints: at(server.port), connectTimeoutMs: 1, lbPolicy: 'least_request' })));
+  clusters.apply(
+    tableOf(
+      policyOf({ endpoints: at(server.port), connectTimeoutMs: 1, loadBalancer: { ...defaultLoadBalancer, policy: 'least_request' } }),
+    ),
+  );
   assert.equal(clusters.get('learner-svc'), cluster);
   assert.equal(cluster.policy.connectTimeoutMs, 1);
   assert.equal(cluster.pickEndpoint(), endpoint);

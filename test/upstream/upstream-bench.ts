@@ -6,6 +6,7 @@ import { type Clock, type MeshError, SystemClock, silentLogger, TimerWheel, Watc
 import type { EndpointAddress, EndpointSet, EndpointSource } from '../../src/discovery/index.ts';
 import { type Connection, Engine, type Stream, type StreamHandler, Token } from '../../src/http2/index.ts';
 import type { ClusterPolicy, PolicyTable } from '../../src/policy/index.ts';
+import { defaultLoadBalancer } from '../../src/resilience/index.ts';
 import { Cluster, type Endpoint, StreamWaiter, type UpstreamContext } from '../../src/upstream/index.ts';
 
 export const policyOf = (overrides: Partial<ClusterPolicy> = {}): ClusterPolicy => ({
@@ -13,7 +14,8 @@ export const policyOf = (overrides: Partial<ClusterPolicy> = {}): ClusterPolicy 
   serviceName: 'learner-svc',
   location: { file: '', line: 0, column: 0 },
   endpoints: { kind: 'unwritten' },
-  lbPolicy: 'round_robin',
+  loadBalancer: defaultLoadBalancer,
+  outlierDetection: undefined,
   connectTimeoutMs: 5_000,
   breaker: { consecutiveFailures: 5, recoveryTimeoutMs: 60_000, scope: 'cluster' },
   thresholds: {

@@ -1,0 +1,139 @@
+import {
+  defaultLoadBalancer,
+  type LbPolicy,
+  type LoadBalancerOptions,
+  type SlowStartOptions,
+  type SubsetOptions,
+} from '../resilience/index.ts';
+import type { ListedCluster, MappedCluster } from './cluster-schema.ts';
+import type { Problems } from './problems.ts';
+
+type ClusterGroup = MappedCluster | ListedCluster;
+type SlowStartGroup = NonNullable<NonNullable<ClusterGroup['values']['round_robin_lb_config']>['values']['slow_start_config']>;
+
+/** Which group of options belongs to which policy. */
+const configOf = {
+  round_robin: 'round_robin_lb_config',
+  random: undefined,
+  least_request: 'least_request_lb_config',
+  peak_ewma: 'peak_ewma_lb_config',
+  ring_hash: 'ring_hash_lb_config',
+  maglev: 'maglev_lb_config',
+  client_side_weighted_round_robin: 'client_side_weighted_round_robin_lb_config',
+} as const satisfies Record<LbPolicy, string | undefined>;
+
+/** A percentage as a number or as Envoy's group. */
+export const percentOf = (
+  written: number | { readonly values: { readonly value?: number | undefined } } | undefined,
+): number | undefined => (typeof written === 'object' ? written.values.value : written);
+
+const doubleOf = (
+  written: number | { readonly values: { readonly default_value?: number | undefined } } | undefined,
+): number | undefined => (typeof written === 'object' ? written.values.default_value : written);
+
+/** Who gets the next call. */
+export const compileBalancer = (written: ClusterGroup, problems: Problems): LoadBalancerOptions => {
+  const { values } = written;
+  const policy = values.lb_policy ?? defaultLoadBalancer.policy;
+  for (const [name, key] of Object.entries(configOf)) {
+    if (key !== undefined && name !== policy && written.wrote(key))
+      problems.warning(written.placeOf(key), `has no effect with lb_policy: ${policy}`, `remove it, or write lb_policy: ${name}`);
+  }
+  const common = values.common_lb_config?.values;
+  const assignment = values.load_assignment?.values.policy?.values;
+  const leastRequest = values.least_request_lb_config?.values;
+  const peakEwma = values.peak_ewma_lb_config?.values;
+  const slowStart = policy === 'least_request' ? leastRequest?.slow_start_config : values.round_robin_lb_config?.values.slow_start_config;
+  return Object.freeze<LoadBalancerOptions>({
+    policy,
+    leastRequest: {
+      choiceCount: leastRequest?.choice_count ?? defaultLoadBalancer.leastRequest.choiceCount,
+      activeRequestBias: doubleOf(leastRequest?.active_request_bias) ?? defaultLoadBalancer.leastRequest.activeRequestBias,
+    },
+    peakEwma: {
+      decayTimeMs: peakEwma?.decay_time ?? defaultLoadBalancer.peakEwma.decayTimeMs,
+      defaultRttMs: peakEwma?.default_rtt ?? defaultLoadBalancer.peakEwma.defaultRttMs,
+    },
+    ringHash: compileRing(written, problems),
+    maglev: compileMaglev(written, problems),
+    reportedLoad: compileReportedLoad(written),
+    overprovisioningFactor: assignment?.overprovisioning_factor ?? defaultLoadBalancer.overprovisioningFactor,
+    weightedPriorityHealth: assignment?.weighted_priority_health ?? defaultLoadBalancer.weightedPriorityHealth,
+    panicThreshold: percentOf(common?.healthy_panic_threshold) ?? defaultLoadBalancer.panicThreshold,
+    localityWeighted: common?.locality_weighted_lb_config !== undefined,
+    slowStart: slowStart === undefined ? defaultLoadBalancer.slowStart : compileSlowStart(slowStart, problems),
+    subsets: compileSubsets(written, problems),
+  });
+};
+
+const compileSlowStart = ({ values }: SlowStartGroup, problems: Problems): SlowStartOptions => {
+  const aggression = doubleOf(values.aggression?.value);
+  if (values.aggression !== undefined && aggression === 0)
+    problems.error(values.aggression.place, 'is 0', 'write a number above 0; 1 warms up evenly');
+  return {
+    windowMs: values.slow_start_window ?? 0,
+    aggression: aggression ?? defaultLoadBalancer.slowStart.aggression,
+    minWeightPercent: percentOf(values.min_weight_percent) ?? defaultLoadBalancer.slowStart.minWeightPercent,
+  };
+};
+
+const compileRing = ({ values: { ring_hash_lb_config: written } }: ClusterGroup, problems: Problems): LoadBalancerOptions['ringHash'] => {
+  const minimum = written?.values.minimum_ring_size;
+  const maximum = written?.values.maximum_ring_size;
+  const minimumRingSize =
+    minimum?.value ?? Math.min(defaultLoadBalancer.ringHash.minimumRingSize, maximum?.value ?? Number.POSITIVE_INFINITY);
+  const maximumRingSize = maximum?.value ?? defaultLoadBalancer.ringHash.maximumRingSize;
+  if (maximum !== undefined && maximumRingSize < minimumRingSize)
+    problems.error(maximum.place, 'is less than minimum_ring_size', 'write a larger one, or leave it out');
+  return { minimumRingSize, maximumRingSize, hashFunction: written?.values.hash_function ?? defaultLoadBalancer.ringHash.hashFunction };
+};
+
+const compileMaglev = ({ values: { maglev_lb_config: written } }: ClusterGroup, problems: Problems): LoadBalancerOptions['maglev'] => {
+  const size = written?.values.table_size;
+  if (size !== undefined && !isPrime(size.value)) {
+    let prime = size.value;
+    while (!isPrime(prime)) prime++;
+    problems.error(size.place, `${size.value} is no prime number`, `write ${prime}`);
+  }
+  return { tableSize: size?.value ?? defaultLoadBalancer.maglev.tableSize };
+};
+
+const isPrime = (number: number): boolean => {
+  if (number < 2) return false;
+  for (let divisor = 2; divisor * divisor <= number; divisor++) if (number % divisor === 0) return false;
+  return true;
+};
+
+const compileReportedLoad = ({ values }: ClusterGroup): LoadBalancerOptions['reportedLoad'] => {
+  const written = values.client_side_weighted_round_robin_lb_config?.values;
+  const { reportedLoad: otherwise } = defaultLoadBalancer;
+  return {
+    blackoutPeriodMs: written?.blackout_period ?? otherwise.blackoutPeriodMs,
+    weightExpirationPeriodMs: written?.weight_expiration_period ?? otherwise.weightExpirationPeriodMs,
+    weightUpdatePeriodMs: written?.weight_update_period ?? otherwise.weightUpdatePeriodMs,
+    errorUtilizationPenalty: written?.error_utilization_penalty ?? otherwise.errorUtilizationPenalty,
+    metricNames: written?.metric_names_for_computing_utilization ?? otherwise.metricNames,
+  };
+};
+
+const compileSubsets = ({ values: { lb_subset_config: written } }: ClusterGroup, problems: Problems): SubsetOptions | undefined => {
+  if (written === undefined) return undefined;
+  const { values } = written;
+  const seen = new Set<string>();
+  const selectors = (values.subset_selectors ?? []).map(({ value, place }) => {
+    const keys = [...new Set(value.values.keys ?? [])].sort();
+    if (seen.has(keys.join(' '))) problems.error(place, 'has the same keys as an earlier selector', 'keep one of them');
+    seen.add(keys.join(' '));
+    const fallback = value.values.fallback_policy;
+    return { keys, fallback: fallback === 'not_defined' ? undefined : fallback };
+  });
+  const fallback = values.fallback_policy ?? 'no_fallback';
+  const usesDefault = fallback === 'default_subset' || selectors.some((selector) => selector.fallback === 'default_subset');
+  if (values.default_subset !== undefined && !usesDefault)
+    problems.warning(
+      values.default_subset.place,
+      'has no effect: no fallback_policy says default_subset',
+      'write fallback_policy: default_subset',
+    );
+  return { selectors, fallback, defaultSubset: values.default_subset?.value ?? {} };
+};
