@@ -13,6 +13,7 @@ checkLeaks();
 
 const noError = 0;
 const flowControlError = 3;
+const cancelled = 8;
 const refusedStream = 7;
 const tolerant = 'circuit_breakers: { consecutive_failures: 1000 }';
 const oneConnection = 'circuit_breakers: { thresholds: [{ max_connections: 1 }] }';
@@ -276,6 +277,30 @@ overPlainAndTls(
     await friendAnswers();
   },
 );
+
+/** How servers end a call at the deadline that was forwarded to them: grpc-js by a status, those on gRPC's core by a reset. */
+for (const [how, end] of [
+  ['the status DEADLINE_EXCEEDED', (peer, id) => peer.headers(id, [...responseFields, ['grpc-status', '4']])],
+  ['RST_STREAM(CANCEL)', (peer, id) => peer.reset(id, cancelled)],
+] as const satisfies readonly (readonly [string, (peer: RawPeer, id: number) => void])[]) {
+  overPlainAndTls(
+    `a server whose clock is a little faster ends a call with ${how}: it is the deadline, and no stream is left`,
+    async (t, hostile) => {
+      const clock = virtualClock();
+      const { caller, outrider, upstream, stat, friendAnswers } = await hostile(t, {}, { clock, route: 'timeout: 2s' });
+      const calls = Array.from({ length: 5 }, () => caller.openRequest());
+      await until(() => upstream.peers[0]?.seen(Type.HEADERS).length === 5, 'five requests');
+      await pass(clock, 1_996);
+      const peer = upstream.peers[0] as RawPeer;
+      for (const { id } of peer.seen(Type.HEADERS)) end(peer, id);
+      for (const { code, reason } of await Promise.all(calls))
+        assert.deepEqual([code, reason], [status.DEADLINE_EXCEEDED, 'route_timeout']);
+      assert.equal(stat('http2.streams_active'), 0);
+      assert.deepEqual(outrider.fates(), { route_timeout: 5 });
+      await friendAnswers();
+    },
+  );
+}
 
 /** Answers that end in order and say no status. */
 const silent: readonly (readonly [name: string, send: (peer: RawPeer, id: number) => void])[] = [
