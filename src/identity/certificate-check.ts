@@ -48,6 +48,7 @@ export const checkCertificate = (question: CertificateQuestion): readonly Certif
   let fields: CertificateFields;
   try {
     chain = blocks.map((block) => new X509Certificate(block));
+    for (const one of chain) refuseUnreadable(one);
     fields = readCertificateFields((chain[0] as X509Certificate).raw);
   } catch (error) {
     const why = error instanceof DerError ? `: ${error.message}` : '';
@@ -61,6 +62,13 @@ export const checkCertificate = (question: CertificateQuestion): readonly Certif
     checkStrength(certificate),
   ];
   return certificate.ca ? findings : [...findings, checkNames(fields, question.name), checkPurposes(certificate)];
+};
+
+/** OpenSSL reads a certificate in part only: its key, its dates and its extensions show what is wrong with them when they are asked for. */
+const refuseUnreadable = (certificate: X509Certificate): void => {
+  weaknessOf(certificate);
+  readCertificateFields(certificate.raw);
+  if (Number.isNaN(certificate.validFromDate.getTime() + certificate.validToDate.getTime())) throw new DerError('its validity is no time');
 };
 
 const good = (check: CertificateCheck, detail: string): CertificateFinding => ({ check, result: 'good', detail });

@@ -53,6 +53,9 @@ const readPathLength = (der: Uint8Array | undefined): number | undefined => {
   return node === undefined ? undefined : Number.parseInt(integerHex(node), 16);
 };
 
+/** GeneralName of RFC 5280 4.2.1.6 beside those that are read: otherName, rfc822Name, x400Address, directoryName, ediPartyName, registeredID. */
+const otherNameTags: ReadonlySet<number> = new Set([0xa0, 0x81, 0xa3, 0xa4, 0xa5, 0x88]);
+
 const readAltNames = (der: Uint8Array | undefined) => {
   const dnsNames: string[] = [];
   const uris: string[] = [];
@@ -61,6 +64,8 @@ const readAltNames = (der: Uint8Array | undefined) => {
     if (tag === DerTag.dnsName) pushVisible(dnsNames, content);
     else if (tag === DerTag.uri) pushVisible(uris, content);
     else if (tag === DerTag.ipAddress) ipAddresses.push(...ipText(content));
+    // OpenSSL reads none of the names where one is of a kind that does not exist: neither do we.
+    else if (!otherNameTags.has(tag)) throw new DerError(`an alternative name with tag 0x${tag.toString(16)}`);
   }
   return { dnsNames, uris, ipAddresses };
 };

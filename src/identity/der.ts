@@ -46,8 +46,11 @@ export const readDer = (bytes: Uint8Array): DerNode[] => {
     if (length >= 0x80) {
       const lengthBytes = length & 0x7f;
       if (lengthBytes === 0 || lengthBytes > 4) throw new DerError(`length of ${lengthBytes} bytes at offset ${start}`);
+      // OpenSSL takes them where it reads BER: what two readers could take differently is no DER (X.690 10.1).
+      const least = lengthBytes === 1 ? 0x80 : 256 ** (lengthBytes - 1);
       length = 0;
       for (let i = 0; i < lengthBytes; i++) length = length * 256 + (bytes[at++] ?? Number.NaN);
+      if (length < least) throw new DerError(`length in more bytes than it needs at offset ${start}`);
     }
     if (!(at + length <= bytes.length)) throw new DerError(`element at offset ${start} is cut short`);
     nodes.push({ tag, whole: bytes.subarray(start, at + length), content: bytes.subarray(at, at + length) });
