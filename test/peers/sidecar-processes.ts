@@ -167,6 +167,10 @@ export interface MeshOptions {
   readonly routes?: string;
   /** Added to every cluster, in YAML, indented by four. */
   readonly clusterSettings?: string;
+  /** Further clusters of the calling side, in YAML, indented by two. */
+  readonly moreClusters?: string;
+  /** Further variables of every sidecar before a service. */
+  readonly calleeEnvironment?: Readonly<Record<string, string>>;
 }
 
 export interface Mesh extends AsyncDisposable {
@@ -189,7 +193,8 @@ export const startMesh = async (services: Readonly<Record<string, number>>, opti
   const callees = new Map<string, SidecarProcess>();
   for (const name of names) {
     const servicePort = services[name] as number;
-    callees.set(name, started.use(await startSidecar({ name, identity: identity(name), servicePort })));
+    const environment = options.calleeEnvironment ?? {};
+    callees.set(name, started.use(await startSidecar({ name, identity: identity(name), servicePort, environment })));
   }
   const callee = (name: string): SidecarProcess => {
     const sidecar = callees.get(name);
@@ -200,7 +205,10 @@ export const startMesh = async (services: Readonly<Record<string, number>>, opti
     (name) => `  ${name}:\n    endpoints: ["127.0.0.1:${callee(name).inboundPort}"]\n${options.clusterSettings ?? ''}`,
   );
   const policyPath = join(folder.path, 'mesh.yaml');
-  writeFileSync(policyPath, `${options.routes === undefined ? '' : `routes:\n${options.routes}`}clusters:\n${clusters.join('')}`);
+  writeFileSync(
+    policyPath,
+    `${options.routes === undefined ? '' : `routes:\n${options.routes}`}clusters:\n${clusters.join('')}${options.moreClusters ?? ''}`,
+  );
   const caller = started.use(await startSidecar({ name: 'caller-svc', identity: identity('caller-svc'), policyPath }));
   const owned = started.move();
   return {
