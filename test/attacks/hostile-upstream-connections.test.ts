@@ -13,10 +13,12 @@ import {
   answer,
   type HostileMesh,
   type HostileOptions,
+  identities,
   initialWindowSize,
   maxConcurrentStreams,
   type Outcome,
   overPlainAndTls,
+  secure,
   throughSidecar,
 } from './scripted-upstream.ts';
 
@@ -53,6 +55,39 @@ for (const [name, say] of [
     await friendAnswers();
   });
 }
+
+/** Over TLS, with our certificate accepted and `h2` agreed on. */
+for (const [name, say] of [
+  ['answers in HTTP/1.1', (socket) => void socket.once('data', () => socket.end('HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n'))],
+  ['closes at once', (socket) => void socket.end()],
+  ['sends half of its SETTINGS and closes', (socket) => void socket.end(frame(Type.SETTINGS, 0, 0, Buffer.alloc(6)).subarray(0, 11))],
+  ['begins with another frame than SETTINGS', (socket) => void socket.write(frame(Type.PING, 0, 0, Buffer.alloc(8)))],
+] as const satisfies readonly (readonly [string, (socket: net.Socket) => void])[]) {
+  test(`an upstream that ${name} behind TLS cannot be connected to, and the breaker opens`, async (t) => {
+    const { pair, certificates } = await identities(t);
+    const onSocket = (socket: net.Socket): void => say(secure(socket, pair));
+    const { caller, outrider, stat, friendAnswers } = await beforeTcp(t, onSocket, { certificates });
+    for (let i = 0; i < 5; i++) {
+      const { code, reason, details } = await caller.call();
+      assert.equal(code, status.UNAVAILABLE, details);
+      assert.match(reason ?? '', /^(connect_failure|tls_handshake_failed)$/, details);
+    }
+    failsWith(await caller.call(), 'circuit_open', /Circuit breaker OPEN/);
+    assert.equal(stat('upstream_cx_connect_fail'), 5);
+    assert.equal(outrider.fates().circuit_open, 1);
+    await friendAnswers();
+  });
+}
+
+test('TLS with HTTP/1.1 alone: no protocol in common, and nothing is sent', async (t) => {
+  const { pair, certificates } = await identities(t);
+  let received = 0;
+  const onSocket = (socket: net.Socket): void => void secure(socket, pair, ['http/1.1']).on('data', () => received++);
+  const { caller, friendAnswers } = await beforeTcp(t, onSocket, { certificates });
+  failsWith(await caller.call(), 'tls_handshake_failed', /ALPN|protocol/i);
+  assert.equal(received, 0);
+  await friendAnswers();
+});
 
 test('TLS without ALPN: the handshake succeeds and the connection is refused', async (t) => {
   const certificates = await MeshCertificates.create(t);
