@@ -9,6 +9,8 @@ export interface MemoryVerdict {
   readonly errorBytesPerMinute: number;
   /** What the slope makes of the time that was looked at. */
   readonly growthBytes: number;
+  /** The least of every ten seconds: what was judged. */
+  readonly floorsBytes: readonly number[];
 }
 
 /** The saw-tooth of the garbage collector makes neighbouring seconds anything but independent; the least of ten is its floor. */
@@ -19,10 +21,32 @@ const tQuantile = 2.6;
 const toleratedShare = 0.03;
 const toleratedBytes = 2 * 1024 * 1024;
 
+interface Line {
+  /** Per step, and its standard error. */
+  readonly slope: number;
+  readonly error: number;
+}
+
+/** Least squares through values at equal distances. */
+const fitLine = (values: readonly number[]): Line => {
+  const count = values.length;
+  const middle = (count - 1) / 2;
+  const mean = values.reduce((sum, value) => sum + value, 0) / count;
+  let spread = 0;
+  let product = 0;
+  for (const [i, value] of values.entries()) {
+    spread += (i - middle) ** 2;
+    product += (i - middle) * (value - mean);
+  }
+  const slope = product / spread;
+  const residual = values.reduce((sum, value, i) => sum + (value - mean - slope * (i - middle)) ** 2, 0);
+  return { slope, error: Math.sqrt(residual / (count - 2) / spread) };
+};
+
 /**
- * Least squares through the floors of blocks of ten samples, of which there is one each second. Memory rises where the slope is above zero with
- * 99 % confidence *and* makes more than 3 % of the mean, or 2 MiB, of the time that was looked at: a significant slope
- * that small is the heap finding its size.
+ * A line through the floors of blocks of ten samples, of which there is one each second. Memory rises where, all three:
+ * its slope is above zero with 99 % confidence; it makes more than 3 % of the mean and more than 2 MiB of the time that was looked at; and two
+ * of the three thirds by themselves rise as fast. A heap that finds its size rises once, by a step; a leak goes on.
  */
 export const judgeMemory = (samplesBytes: readonly number[]): MemoryVerdict => {
   const floors: number[] = [];
@@ -31,26 +55,21 @@ export const judgeMemory = (samplesBytes: readonly number[]): MemoryVerdict => {
   const count = floors.length;
   const meanBytes = count === 0 ? 0 : floors.reduce((sum, bytes) => sum + bytes, 0) / count;
   if (count < fewestBlocks)
-    return { flat: true, tooShort: true, meanBytes, slopeBytesPerMinute: 0, errorBytesPerMinute: 0, growthBytes: 0 };
-  const middle = (count - 1) / 2;
-  let spread = 0;
-  let product = 0;
-  for (const [i, bytes] of floors.entries()) {
-    spread += (i - middle) ** 2;
-    product += (i - middle) * (bytes - meanBytes);
-  }
-  const slope = product / spread;
-  const residual = floors.reduce((sum, bytes, i) => sum + (bytes - meanBytes - slope * (i - middle)) ** 2, 0);
-  const error = Math.sqrt(residual / (count - 2) / spread);
+    return { flat: true, tooShort: true, meanBytes, slopeBytesPerMinute: 0, errorBytesPerMinute: 0, growthBytes: 0, floorsBytes: floors };
+  const { slope, error } = fitLine(floors);
   const growthBytes = slope * (count - 1);
-  const rises = slope - tQuantile * error > 0 && growthBytes > Math.max(toleratedBytes, toleratedShare * meanBytes);
+  const tolerated = Math.max(toleratedBytes, toleratedShare * meanBytes);
+  const third = Math.floor(count / 3);
+  const thirds = [0, 1, 2].map((i) => fitLine(floors.slice(i * third, i === 2 ? count : (i + 1) * third)).slope * (count - 1));
+  const goesOn = thirds.filter((growth) => growth > tolerated).length >= 2;
   const perMinute = 60 / blockSeconds;
   return {
-    flat: !rises,
+    flat: !(slope - tQuantile * error > 0 && growthBytes > tolerated && goesOn),
     tooShort: false,
     meanBytes,
     slopeBytesPerMinute: slope * perMinute,
     errorBytesPerMinute: error * perMinute,
     growthBytes,
+    floorsBytes: floors,
   };
 };

@@ -47,5 +47,11 @@ describe('memory', () => {
     assert.ok(growthBytes > 3 * mib);
   });
 
+  test('that takes one step is flat: a heap has found its size', () => {
+    const samples = sawTooth(240, 0).map((bytes, second) => bytes + (second < 130 ? 0 : 6 * mib));
+    const { flat, growthBytes } = judgeMemory(samples);
+    assert.ok(flat && growthBytes > 3 * mib, `${growthBytes}`);
+  });
+
   test('of a minute says nothing', () => assert.ok(judgeMemory(sawTooth(60, 10 * mib)).tooShort));
 });
