@@ -39,6 +39,20 @@ export const breakerReply = (views: AdminViews, action: BreakerAction, name: str
   }
 };
 
+/** `POST /clusters/{name}/endpoints/{address}/uneject`: answers with the endpoint as it is afterwards. */
+export const unejectReply = (views: AdminViews, name: string, endpoint: string): AdminReply => {
+  const result = views.uneject(name, endpoint);
+  switch (result) {
+    case 'unknown_cluster':
+      throw unknownCluster(name, views);
+    case 'unknown_endpoint':
+      throw new AdminProblem(404, `cluster ${name} has no endpoint ${endpoint}; /clusters lists those it has`);
+    case 'ok':
+    case 'not_ejected':
+      return json({ cluster: name, endpoint, unejected: result === 'ok' });
+  }
+};
+
 export const drainReply = (views: AdminViews): AdminReply => {
   views.drain();
   return json({ state: views.readiness().state });

@@ -4,15 +4,17 @@ import type { AdminViews } from './views.ts';
 
 export interface AdminRequest {
   readonly query: Query;
-  /** What stands at the path's `{...}`, decoded. */
+  /** What stands at the path's first `{...}`, decoded. */
   readonly named: string;
+  /** What stands at its second one, decoded. */
+  readonly second: string;
   /** Wall clock. */
   readonly nowMs: number;
 }
 
 export interface AdminPath {
   readonly method: 'GET' | 'POST';
-  /** At most one segment may be `{something}`. */
+  /** At most two segments may be `{something}`. */
   readonly path: string;
   /** What it is for, shown on the index page. */
   readonly summary: string;

@@ -1,3 +1,4 @@
+import { localityJson } from './balancing-pages.ts';
 import { isoTime } from './durations.ts';
 import { protoUint32 } from './proto-number.ts';
 import type { BreakerView, ClusterView, HostView } from './views.ts';
@@ -44,7 +45,10 @@ const hostJson = (host: HostView) => ({
   },
   weight: host.weight,
   ...(host.hostname !== undefined && { hostname: host.hostname }),
-  locality: {},
+  priority: host.priority,
+  locality: localityJson(host.locality),
+  ...(host.successRate >= 0 && { success_rate: { value: host.successRate } }),
+  ...(host.localOriginSuccessRate >= 0 && { local_origin_success_rate: { value: host.localOriginSuccessRate } }),
 });
 
 /** Envoy's `envoy.admin.v3.Clusters`, with our breakers. */
@@ -64,19 +68,22 @@ export const clustersJson = (clusters: readonly ClusterView[]) => ({
   })),
 });
 
-const hostLines = (host: HostView): readonly (readonly [string, string | number])[] => [
-  ...host.stats.map(({ name, value }): [string, number] => [name, value]),
-  ['hostname', host.hostname ?? ''],
-  ['health_flags', host.healthFlags.length === 0 ? 'healthy' : host.healthFlags.map((flag) => `/${flag}`).join('')],
-  ['weight', host.weight],
-  ['region', ''],
-  ['zone', ''],
-  ['sub_zone', ''],
-  ['canary', 'false'],
-  ['priority', 0],
-  ['success_rate', -1],
-  ['local_origin_success_rate', -1],
-];
+const hostLines = (host: HostView): readonly (readonly [string, string | number])[] => {
+  const [region = '', zone = '', subZone = ''] = host.locality.split('/');
+  return [
+    ...host.stats.map(({ name, value }): [string, number] => [name, value]),
+    ['hostname', host.hostname ?? ''],
+    ['health_flags', host.healthFlags.length === 0 ? 'healthy' : host.healthFlags.map((flag) => `/${flag}`).join('')],
+    ['weight', host.weight],
+    ['region', region],
+    ['zone', zone],
+    ['sub_zone', subZone],
+    ['canary', 'false'],
+    ['priority', host.priority],
+    ['success_rate', host.successRate],
+    ['local_origin_success_rate', host.localOriginSuccessRate],
+  ];
+};
 
 const breakerLines = (breaker: BreakerView): readonly (readonly [string, string | number])[] => [
   ['state', breaker.state],

@@ -16,4 +16,5 @@ export type {
   ReloadPart,
   ServerInfoView,
   ServerState,
+  UnejectResult,
 } from './views.ts';

@@ -1,4 +1,4 @@
-import { breakerReply, drainReply, loggingReply, reloadReply } from './actions.ts';
+import { breakerReply, drainReply, loggingReply, reloadReply, unejectReply } from './actions.ts';
 import type { AdminPath } from './admin-path.ts';
 import { certificatesJson } from './certificate-page.ts';
 import { clustersJson, clustersText } from './cluster-pages.ts';
@@ -86,6 +86,12 @@ export const adminPaths: readonly AdminPath[] = [
   breaker('reset', 'close the circuit breakers and end what was held by hand', ['endpoint', 'method']),
   breaker('open', 'hold the circuit breakers open until ttl or a reset', ['ttl', 'endpoint', 'method']),
   breaker('close', 'hold the circuit breakers closed until ttl or a reset', ['ttl', 'endpoint', 'method']),
+  {
+    method: 'POST',
+    path: '/clusters/{name}/endpoints/{address}/uneject',
+    summary: 'take back an endpoint that outlier detection has ejected',
+    answer: (views, { named, second }) => unejectReply(views, named, second),
+  },
   { method: 'POST', path: '/drain', summary: 'finish what is under way, take nothing new, end', answer: (views) => drainReply(views) },
   { method: 'POST', path: '/reload', summary: 'read policies and certificates again now', answer: (views) => reloadReply(views) },
   {

@@ -138,7 +138,12 @@ export class AdminServer {
       throw new AdminProblem(413, 'no path of the admin API takes a body', { headers: { connection: 'close' } });
     }
     const parameters = new Query(query, found.entry.parameters ?? []);
-    return found.entry.answer(this.#views, { query: parameters, named: found.named, nowMs: this.#options.clock.wallNow() });
+    return found.entry.answer(this.#views, {
+      query: parameters,
+      named: found.named,
+      second: found.second,
+      nowMs: this.#options.clock.wallNow(),
+    });
   }
 }
 
@@ -147,20 +152,32 @@ const splitOnce = (text: string, separator: string): readonly string[] => {
   return at < 0 ? [text] : [text.slice(0, at), text.slice(at + 1)];
 };
 
+interface MatchedPath {
+  readonly entry: AdminPath;
+  readonly named: string;
+  readonly second: string;
+}
+
 /** The entry, with what stands at its `{...}`, where `path` is one of its. */
-const matchPath = (entry: AdminPath, path: string): { readonly entry: AdminPath; readonly named: string } | undefined => {
+const matchPath = (entry: AdminPath, path: string): MatchedPath | undefined => {
   const wanted = entry.path.split('/');
   const given = path.split('/');
   if (wanted.length !== given.length) return undefined;
-  let named = '';
+  const names: string[] = [];
   for (const [i, segment] of wanted.entries()) {
-    if (segment.startsWith('{') && given[i] !== '') named = given[i] ?? '';
-    else if (segment !== given[i]) return undefined;
+    const here = given[i] ?? '';
+    if (segment.startsWith('{') && here !== '') names.push(here);
+    else if (segment !== here) return undefined;
   }
+  const [named = '', second = ''] = names.map(decoded);
+  return { entry, named, second };
+};
+
+const decoded = (text: string): string => {
   try {
-    return { entry, named: decodeURIComponent(named) };
+    return decodeURIComponent(text);
   } catch {
-    throw new AdminProblem(400, `${named} is not percent-encoded correctly`);
+    throw new AdminProblem(400, `${text} is not percent-encoded correctly`);
   }
 };
 

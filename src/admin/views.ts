@@ -29,6 +29,12 @@ export interface HostView {
   readonly port: number;
   readonly hostname?: string;
   readonly weight: number;
+  readonly priority: number;
+  /** `region/zone/sub_zone`; empty where nobody said. */
+  readonly locality: string;
+  /** Percent of good answers in the last interval of outlier detection; -1 where it did not look, or there were too few. */
+  readonly successRate: number;
+  readonly localOriginSuccessRate: number;
   /** Envoy's words (`failed_active_hc`, `failed_outlier_check`, `failed_eds_health`); empty is healthy. */
   readonly healthFlags: readonly string[];
   /** Envoy's short names: `cx_active`, `cx_connect_fail`, `cx_total`, `rq_active`, `rq_error`, `rq_success`, `rq_timeout`, `rq_total`. */
@@ -91,6 +97,8 @@ export interface BreakerTarget {
 /** `wrong_scope`: the cluster has no breaker per endpoint (or method), but one was named. */
 export type BreakerActionResult = 'ok' | 'unknown_cluster' | 'unknown_endpoint' | 'unknown_method' | 'wrong_scope';
 
+export type UnejectResult = 'ok' | 'not_ejected' | 'unknown_cluster' | 'unknown_endpoint';
+
 export interface ReloadPart {
   /** `policies`, `certificates`. */
   readonly name: string;
@@ -117,6 +125,8 @@ export interface AdminViews {
   /** Settings under the names of the environment, secrets included: they are redacted here. */
   settings(): Readonly<Record<string, string>>;
   actOnBreakers(cluster: string, action: BreakerAction, target: BreakerTarget): BreakerActionResult;
+  /** Ends the ejection of the endpoint `address:port`. */
+  uneject(cluster: string, endpoint: string): UnejectResult;
   /** Begins to drain; returns at once. */
   drain(): void;
   /** Reads policies and certificates again. Resolves when they are in force or refused; never rejects for wrong files. */

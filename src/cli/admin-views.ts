@@ -33,6 +33,10 @@ const hostView = (cluster: Cluster, endpoint: Endpoint): HostView => ({
   port: endpoint.address.port,
   ...(endpoint.address.hostname === undefined ? {} : { hostname: endpoint.address.hostname }),
   weight: endpoint.weight,
+  priority: endpoint.priority,
+  locality: endpoint.locality,
+  successRate: endpoint.outlier?.external.successRate ?? -1,
+  localOriginSuccessRate: endpoint.outlier?.localOrigin.successRate ?? -1,
   healthFlags: cluster.isHealthy(endpoint) ? [] : ['failed_outlier_check'],
   stats: endpoint.stats.entries().map(([name, value]) => ({ name, value, kind: name.endsWith('_active') ? 'gauge' : 'counter' })),
 });

@@ -254,6 +254,11 @@ export class Sidecar {
       reloads: () => this.#policyFiles?.history ?? [],
       certificates: () => (paths === undefined || identity === undefined ? undefined : certificatesView(paths, identity.value)),
       settings: () => this.#settings(),
+      uneject: (name, endpoint) => {
+        const result = this.proxy.clusters.get(name)?.uneject(endpoint) ?? 'unknown_cluster';
+        if (result === 'ok') log.info('endpoint taken back by hand', { cluster: name, endpoint });
+        return result;
+      },
       actOnBreakers: (cluster, action, target) => {
         const result = actOnBreakers(this.proxy.clusters.get(cluster), action, target);
         if (result === 'ok') log.info('circuit breaker changed by hand', { cluster, action, ...target });

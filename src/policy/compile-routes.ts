@@ -1,5 +1,6 @@
 import { suggest } from '../core/index.ts';
-import { defaultBackOff, parseRetryOn, type RetryPolicyOptions, retryOnWords } from '../resilience/index.ts';
+import { defaultBackOff, parseRetryOn, type RetryPolicyOptions, retryOnWords, subsetKey } from '../resilience/index.ts';
+import { compileHashPolicies } from './hash-policy.ts';
 import { type CompiledHeaderMatcher, compileHeaderMatcher, compileRegex } from './header-matcher.ts';
 import type { Place, Problems } from './problems.ts';
 import type { inboundRouteShape, outboundRouteShape, retryPolicyShape } from './route-schema.ts';
@@ -111,6 +112,8 @@ export const compileRoute = (written: RouteGroup, defaults: RouteDefaults, probl
     idempotent: action?.values.idempotent,
     bufferLimitBytes,
     retryHeadersHoldMs: action?.values.retry_headers_hold ?? defaultHeadersHoldMs,
+    hashPolicies: compileHashPolicies(action?.values.hash_policy, problems),
+    metadataMatch: action?.values.metadata_match === undefined ? undefined : subsetKey(action.values.metadata_match),
   };
   return {
     route,
@@ -140,6 +143,8 @@ export const fallbackRoute = ({ direction, retry }: RouteDefaults): Route =>
     idempotent: undefined,
     bufferLimitBytes: defaultBufferBytes,
     retryHeadersHoldMs: defaultHeadersHoldMs,
+    hashPolicies: [],
+    metadataMatch: undefined,
   });
 
 const readCluster = (written: RouteGroup): string | undefined => {

@@ -1,5 +1,7 @@
 import { field, group, later, refused, required } from './group.ts';
+import { hashPoliciesShape } from './hash-policy.ts';
 import { homeOf } from './homes.ts';
+import { metadataShape } from './metadata-shape.ts';
 import { count, duration, either, flag, list, number, placed, text, word } from './shape.ts';
 
 const regexText = placed(text('a regular expression (RE2) such as /acme\\.Billing/.*'));
@@ -140,7 +142,8 @@ const actionFields = {
   max_stream_duration: later('write timeout or idle_timeout'),
   max_grpc_timeout: refused("remove it: the caller's grpc-timeout always counts"),
   grpc_timeout_offset: refused("remove it: the caller's grpc-timeout always counts"),
-  hash_policy: later(),
+  hash_policy: field(hashPoliciesShape, 'By what calls stick to an endpoint, where the cluster has lb_policy: ring_hash or maglev'),
+  metadata_match: field(metadataShape, 'Metadata of the endpoints that may serve, where the cluster has lb_subset_config'),
   hedge_policy: later(),
   rate_limits: later(),
   request_mirror_policies: later(),

@@ -60,7 +60,22 @@ export interface Route {
   readonly bufferLimitBytes: number;
   /** How long response headers may be held back so that a failing status in trailers can still be retried. */
   readonly retryHeadersHoldMs: number;
+  /** By what calls stick to an endpoint, where the cluster balances by hash. */
+  readonly hashPolicies: readonly HashPolicy[];
+  /** `subsetKey` of the endpoints that the route asks for; `undefined` where it asks for nothing. */
+  readonly metadataMatch: string | undefined;
 }
+
+/** One thing that a call is known by again. A header and a cookie count where the call has them. */
+export type HashPolicy = (
+  | { readonly kind: 'header' /** Lower case. */; readonly name: string }
+  /** `making`: attributes of the cookie that a caller without one is given; `undefined`: none is given. */
+  | { readonly kind: 'cookie'; readonly name: string; readonly making: string | undefined }
+  | { readonly kind: 'source_ip' }
+) & {
+  /** Where it gave a hash, those after it are not looked at. */
+  readonly terminal: boolean;
+};
 
 export interface RouteTable {
   /** In the order of evaluation. */

@@ -1,5 +1,16 @@
-import { GrpcStatus, parseGrpcStatus, statusFromHttp, statusFromReset, statusName } from '../grpc/index.ts';
+import {
+  GrpcStatus,
+  loadReportBinHeader,
+  loadReportHeader,
+  parseBinaryLoadReport,
+  parseGrpcStatus,
+  parseLoadReport,
+  statusFromHttp,
+  statusFromReset,
+  statusName,
+} from '../grpc/index.ts';
 import { errorCodeName, type HeaderBlock, type Stream, Token } from '../http2/index.ts';
+import type { LoadReport } from '../resilience/index.ts';
 import { type LocalReply, localReply } from './replies.ts';
 
 /** What an attempt that was reset means, and what the caller is told if nothing more is tried. */
@@ -31,4 +42,12 @@ export const replyToMissingStatus = (cluster: string, endpoint: string, httpStat
     `cluster ${cluster}: ${endpoint} answered HTTP ${httpStatus} without grpc-status (taken as ${statusName(status)})`,
     status,
   );
+};
+
+/** The load that a service reports in its trailers (ORCA); `undefined` where it does not, or not rightly. Allocates: for balancers that look at it. */
+export const loadReportIn = (block: HeaderBlock): LoadReport | undefined => {
+  const binary = block.find(loadReportBinHeader);
+  if (binary >= 0) return parseBinaryLoadReport(block.value(binary));
+  const text = block.find(loadReportHeader);
+  return text < 0 ? undefined : parseLoadReport(block.value(text));
 };

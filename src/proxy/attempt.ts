@@ -8,15 +8,21 @@ import {
   outlierResultOfHttp,
   outlierResultOfStatus,
   type PeakLatency,
+  type ReportedLoad,
 } from '../resilience/index.ts';
 import type { Cluster, Endpoint, EndpointOutcome, StreamWaiter, WaiterQueue } from '../upstream/index.ts';
-import { replyToMissingStatus, replyToReset, statusIn } from './answers.ts';
+import { loadReportIn, replyToMissingStatus, replyToReset, statusIn } from './answers.ts';
 import type { BoundRoute } from './bound-table.ts';
 import type { Call } from './call.ts';
 import { headerListBytes, sanitizeResponse } from './headers.ts';
 import { type LocalReply, localReply, replyToError } from './replies.ts';
 
 type BreakerResult = 'succeed' | 'fail' | 'neutral';
+
+const readLoad = (reported: ReportedLoad, block: HeaderBlock, nowMs: number): void => {
+  const report = loadReportIn(block);
+  if (report !== undefined) reported.report(report, nowMs);
+};
 
 const timeoutBytes = new Uint8Array(longestGrpcTimeoutBytes);
 
@@ -54,9 +60,9 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
     const call = this.#call;
     const cluster = call.cluster as Cluster;
     call.attempts++;
-    const endpoint = cluster.pickEndpoint(call.tried);
+    const endpoint = cluster.pickEndpoint(call.tried, call.wish);
     if (endpoint === undefined) {
-      call.refuse(cluster.unavailable());
+      call.refuse(cluster.unavailable(call.wish));
       return;
     }
     const { engine } = call.proxy;
@@ -244,10 +250,10 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
    * that restarts would otherwise open the breaker for both.
    */
   get #speaksForItselfOnly(): boolean {
-    const { cluster, tried } = this.#call;
+    const { cluster, tried, wish } = this.#call;
     const { breakers } = cluster as Cluster;
     if (breakers.scope === 'endpoint') return false;
-    return (cluster as Cluster).untriedEndpoints([...(tried ?? []), this.endpoint as Endpoint]) > 0;
+    return (cluster as Cluster).untriedEndpoints([...(tried ?? []), this.endpoint as Endpoint], wish) > 0;
   }
 
   #onAnswerEnd(stream: Stream, block: HeaderBlock, trailersOnly: boolean): void {
@@ -265,6 +271,8 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
     }
     const ok = status === GrpcStatus.OK;
     this.#conclude(status === GrpcStatus.UNAVAILABLE ? 'fail' : 'succeed', ok ? 'success' : 'error', outlierResultOfStatus(status));
+    const reported = this.endpoint?.reportedLoad;
+    if (reported !== undefined) readLoad(reported, block, call.proxy.engine.nowMs);
     // The request may still be on its way: the server has said all that it will say (RFC 9113 8.1).
     if (!stream.endSent) stream.reset(ErrorCode.noError);
     if (!ok && (call.route as BoundRoute).route.retry !== undefined && !call.downstream.headersSent) {
@@ -276,6 +284,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
       }
     }
     sanitizeResponse(block);
+    if (trailersOnly && call.setCookie !== undefined) block.add(Token.setCookie, call.setCookie);
     if (trailersOnly) call.downstream.sendHeaders(block, true);
     else {
       if (this.#held !== undefined) this.releaseHeld();
@@ -370,6 +379,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
   #commit(block: HeaderBlock): void {
     const call = this.#call;
     sanitizeResponse(block);
+    if (call.setCookie !== undefined) block.add(Token.setCookie, call.setCookie);
     call.downstream.sendHeaders(block, false);
     call.dropReplay();
     const { engine } = call.proxy;

@@ -1,5 +1,6 @@
 import { type HeaderBlock, Token } from '../http2/index.ts';
 import type { Direction, PolicyTable, Route, RouteTable } from '../policy/index.ts';
+import type { PickWish } from '../resilience/index.ts';
 import type { CallMetrics, MethodMetrics } from '../telemetry/index.ts';
 import type { Cluster } from '../upstream/index.ts';
 
@@ -11,6 +12,8 @@ export interface BoundRoute {
   /** Name of the cluster that was looked for, for messages. */
   readonly clusterName: string;
   readonly metrics: MethodMetrics;
+  /** What its calls ask of the endpoint, where that is the same for all of them. */
+  readonly wish: PickWish | undefined;
 }
 
 export interface BindingContext {
@@ -94,7 +97,8 @@ export class BoundTable {
     const label = route === this.#table.fallback ? 'other' : methodLabel(route);
     const found = cluster(clusterName);
     const service = found === undefined && direction === 'outbound' && route === this.#table.fallback ? 'other' : serviceLabel(clusterName);
-    return { route, cluster: found, clusterName, metrics: callMetrics.method(direction, service, label) };
+    const wish = route.metadataMatch === undefined ? undefined : { hash: undefined, subset: route.metadataMatch };
+    return { route, cluster: found, clusterName, metrics: callMetrics.method(direction, service, label), wish };
   }
 }
 

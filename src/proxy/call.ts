@@ -1,7 +1,7 @@
 import { Deadline, type Fate, type MeshError } from '../core/index.ts';
 import { GrpcStatus } from '../grpc/index.ts';
 import { type HeaderBlock, readUint32, type Stream, type StreamHandler, Token } from '../http2/index.ts';
-import { type AttemptOutcome, type DeadlineReason, type GiveUpReason, RetryMachine } from '../resilience/index.ts';
+import { type AttemptOutcome, type DeadlineReason, type GiveUpReason, type PickWish, RetryMachine } from '../resilience/index.ts';
 import type { Admission, Cluster, Endpoint } from '../upstream/index.ts';
 import { Attempt } from './attempt.ts';
 import type { BoundRoute } from './bound-table.ts';
@@ -51,6 +51,10 @@ export class Call extends Deadline implements StreamHandler {
   requestEnded: boolean;
   /** What was sent so far; `undefined` once it is too much to be sent again. */
   replay: ReplayBuffer | undefined;
+  /** What it asks of the endpoint; `undefined`: nothing. */
+  wish: PickWish | undefined = undefined;
+  /** Value of `set-cookie` in the answer; `undefined`: none. */
+  setCookie: string | undefined = undefined;
   /** Endpoints that attempts have failed on. */
   tried: Endpoint[] | undefined;
   /** Room in the cluster, given back when the call ends. */
@@ -225,7 +229,7 @@ export class Call extends Deadline implements StreamHandler {
       nowMs,
       dueMs: this.endsAtMs,
       committed: this.replay === undefined || this.downstream.headersSent,
-      untriedEndpoints: cluster.untriedEndpoints(this.tried ?? []),
+      untriedEndpoints: cluster.untriedEndpoints(this.tried, this.wish),
       breakerOpen: attempt.breakerRefuses(nowMs),
       pushback,
     });

@@ -10,6 +10,7 @@ import type { Overload } from './overload/overload.ts';
 import { shedCall } from './overload/shed-call.ts';
 import type { ReplayBuffers } from './replay-buffer.ts';
 import { runStages } from './stages.ts';
+import { Stickiness } from './stickiness.ts';
 
 export interface DirectionContext {
   readonly direction: Direction;
@@ -17,6 +18,8 @@ export interface DirectionContext {
   readonly callMetrics: CallMetrics;
   readonly replayBuffers: ReplayBuffers;
   readonly overload: Overload;
+  /** From 0 to 1, for new cookies. */
+  readonly random: () => number;
   /** Inbound: the local service whatever the name. */
   readonly cluster: (name: string) => Cluster | undefined;
   /** The label `service` of a call to the cluster of that name. */
@@ -28,6 +31,7 @@ export class DirectionProxy {
   readonly direction: Direction;
   readonly engine: Engine;
   readonly replayBuffers: ReplayBuffers;
+  readonly stickiness: Stickiness;
   /** Calls that ended before they had a route. */
   readonly unroutedMetrics: MethodMetrics;
   /** The policies in force. A call that has its route keeps it. */
@@ -38,6 +42,7 @@ export class DirectionProxy {
     this.direction = context.direction;
     this.engine = context.engine;
     this.replayBuffers = context.replayBuffers;
+    this.stickiness = new Stickiness(context.random);
     this.#context = context;
     this.unroutedMetrics = context.callMetrics.method(
       context.direction,
@@ -55,8 +60,7 @@ export class DirectionProxy {
   /** A listener's `onRequest`. */
   readonly onRequest = (listener: Listener, connection: Connection, stream: Stream, _block: HeaderBlock, endStream: boolean): void => {
     listener.stats.requestsTotal++;
-    const { overload } = this.#context;
-    const refusal = overload.vigilant ? overload.refusal() : undefined;
+    const refusal = this.#context.overload.refusal();
     if (refusal !== undefined) {
       this.unroutedMetrics.record(refusal.status, 0);
       this.countFate(refusal.reason);

@@ -73,7 +73,7 @@ export class SidecarProxy implements StatSource {
       localServicePolicy(options.localService.host, options.localService.port, table.defaultCluster),
       upstream,
     );
-    const shared = { engine, callMetrics, replayBuffers: this.replayBuffers, overload: this.overload };
+    const shared = { engine, callMetrics, replayBuffers: this.replayBuffers, overload: this.overload, random: options.random };
     this.#inboundCalls = new DirectionProxy(
       { ...shared, direction: 'inbound', cluster: () => this.localService, serviceLabel: () => serviceName },
       table,

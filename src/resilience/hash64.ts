@@ -9,13 +9,13 @@ export class Hash64 {
   readonly #lane = new Word64();
   readonly #stripes = [new Word64(), new Word64(), new Word64(), new Word64()] as const;
 
-  /** xxHash64 of `bytes[start, end)`. */
-  xx(bytes: Uint8Array, start: number, end: number, seed = 0): Word64 {
+  /** xxHash64 of `bytes[start, end)`. The seed is 64 bits in two halves, the lower one first. */
+  xx(bytes: Uint8Array, start: number, end: number, seed = 0, seedHigh = 0): Word64 {
     const hash = this.value;
     const lane = this.#lane;
     let at = start;
-    if (end - start >= 32) at = this.#xxStripes(bytes, start, end, seed);
-    else hash.set(p5High, p5Low).add(0, seed);
+    if (end - start >= 32) at = this.#xxStripes(bytes, start, end, seed, seedHigh);
+    else hash.set(p5High, p5Low).add(seedHigh, seed);
     hash.add(0, end - start);
     for (; at + 8 <= end; at += 8) {
       lane
@@ -66,12 +66,12 @@ export class Hash64 {
   }
 
   /** Everything in steps of 32 bytes, four sums beside each other. Returns where the rest begins. */
-  #xxStripes(bytes: Uint8Array, start: number, end: number, seed: number): number {
+  #xxStripes(bytes: Uint8Array, start: number, end: number, seed: number, seedHigh: number): number {
     const [a, b, c, d] = this.#stripes;
-    a.set(p1High, p1Low).add(p2High, p2Low).add(0, seed);
-    b.set(p2High, p2Low).add(0, seed);
-    c.set(0, seed);
-    d.set(~p1High, ~p1Low).add(0, 1).add(0, seed);
+    a.set(p1High, p1Low).add(p2High, p2Low).add(seedHigh, seed);
+    b.set(p2High, p2Low).add(seedHigh, seed);
+    c.set(seedHigh, seed);
+    d.set(~p1High, ~p1Low).add(0, 1).add(seedHigh, seed);
     let at = start;
     for (; at + 32 <= end; at += 32) {
       this.#round(a, bytes, at);

@@ -19,6 +19,20 @@ test('breakers are reset, opened and closed by hand, all or one', async () => {
   ]);
 });
 
+test('an endpoint that is ejected is taken back by hand', async () => {
+  await using admin = await AdminFixture.start();
+  const path = '/clusters/learner-svc/endpoints';
+  const answer = await admin.post(`${path}/10.0.0.4:50051/uneject`);
+  assert.deepEqual([answer.status, answer.json()], [200, { cluster: 'learner-svc', endpoint: '10.0.0.4:50051', unejected: true }]);
+  assert.equal((await admin.post(`${path}/%5Bfd00::4%5D%3A50051/uneject`)).json().unejected, false, 'it was not ejected');
+  const unknown = await admin.post(`${path}/10.0.0.9:1/uneject`);
+  assert.equal(unknown.status, 404);
+  assert.match(unknown.json().error, /has no endpoint 10\.0\.0\.9:1/);
+  assert.equal((await admin.post('/clusters/lerner-svc/endpoints/10.0.0.4:50051/uneject')).status, 404);
+  assert.equal((await admin.post(`${path}/10.0.0.4:50051/uneject?ttl=5s`)).status, 400);
+  assert.equal((await admin.post(`${path}//uneject`)).status, 404);
+});
+
 test('an unknown cluster is 404 and says which there are', async () => {
   await using admin = await AdminFixture.start();
   const answer = await admin.post('/clusters/lerner-svc/circuit_breakers/reset');

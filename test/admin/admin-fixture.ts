@@ -7,6 +7,7 @@ import {
   type BreakerTarget,
   type BreakerView,
   type ClusterView,
+  type UnejectResult,
 } from '../../src/admin/index.ts';
 import { JsonLogger, VirtualClock } from '../../src/core/index.ts';
 import type { BreakerPolicy, ClusterPolicy, PolicyTable, Route } from '../../src/policy/index.ts';
@@ -38,6 +39,8 @@ export const clusterPolicy = (name: string, scope: BreakerPolicy['scope'] = 'clu
   maxConcurrentStreams: 100,
 });
 
+const nowhere = { priority: 0, locality: 'eu/a', successRate: -1, localOriginSuccessRate: -1 };
+
 export const clusterView = (name: string, breakers: readonly BreakerView[], scope: BreakerPolicy['scope'] = 'cluster'): ClusterView => ({
   name,
   policy: clusterPolicy(name, scope),
@@ -46,13 +49,14 @@ export const clusterView = (name: string, breakers: readonly BreakerView[], scop
       address: '10.0.0.4',
       port: 50051,
       weight: 1,
+      ...nowhere,
       healthFlags: [],
       stats: [
         { name: 'cx_active', kind: 'gauge', value: 1 },
         { name: 'rq_total', kind: 'counter', value: 42 },
       ],
     },
-    { address: 'fd00::4', port: 50051, hostname: name, weight: 2, healthFlags: ['failed_outlier_check'], stats: [] },
+    { address: 'fd00::4', port: 50051, hostname: name, weight: 2, ...nowhere, healthFlags: ['failed_outlier_check'], stats: [] },
   ],
   breakers,
   endpoints: { source: 'static', updatedAtMs: Date.UTC(2026, 0, 1) },
@@ -79,6 +83,8 @@ const route: Route = {
   idempotent: true,
   bufferLimitBytes: 65_536,
   retryHeadersHoldMs: 0,
+  hashPolicies: [],
+  metadataMatch: undefined,
 };
 
 const policyTable: PolicyTable = {
@@ -139,6 +145,11 @@ export class ViewsFixture implements AdminViews {
   reloads = () => [{ atMs: Date.UTC(2026, 0, 1), ok: true, problems: policyTable.warnings, version: 'abc123', files: policyTable.files }];
   certificates = () => this.shownCertificates;
   settings = () => this.shownSettings;
+  uneject = (cluster: string, endpoint: string): UnejectResult => {
+    if (!this.shownClusters.some(({ name }) => name === cluster)) return 'unknown_cluster';
+    return endpoint === '10.0.0.4:50051' ? 'ok' : endpoint === '[fd00::4]:50051' ? 'not_ejected' : 'unknown_endpoint';
+  };
+
   actOnBreakers = (cluster: string, action: BreakerAction, target: BreakerTarget): BreakerActionResult => {
     this.acted.push({ cluster, action, target });
     return this.actResult ?? (this.shownClusters.some(({ name }) => name === cluster) ? 'ok' : 'unknown_cluster');

@@ -42,6 +42,8 @@ routes:
     idempotent: true,
     bufferLimitBytes: 65_536,
     retryHeadersHoldMs: 10,
+    hashPolicies: [],
+    metadataMatch: undefined,
   });
 });
 
