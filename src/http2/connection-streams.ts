@@ -108,8 +108,19 @@ export class ConnectionStreams {
 
   /** DATA of a request that has been answered. */
   onDiscardedData(stream: Stream, bytes: number, endStream: boolean): void {
-    if (endStream) this.endLingering(stream);
+    if (endStream) this.onDiscardedEnd(stream);
     else this.#lingering.discard(stream, bytes);
+  }
+
+  /** The client has ended a request that has been answered. */
+  onDiscardedEnd(stream: Stream): void {
+    this.#lingering.onRequestEnd();
+    this.endLingering(stream);
+  }
+
+  /** LingeringStreams: any frame will do, and nobody objects to this one. */
+  wakeClient(): void {
+    this.#connection.wakePeer();
   }
 
   /** The client has ended or reset its request. */
@@ -195,6 +206,7 @@ export class ConnectionStreams {
       stream.problem = message;
       stream.handler.onReset(stream, code, false);
     }
+    this.#lingering.close();
   }
 
   /** Closes a stream with all that it holds. `onStreamGone` follows, once its owner has heard of it. */

@@ -272,6 +272,11 @@ export class Connection {
     this.#pings.send(PingKind.bandwidth);
   }
 
+  /** ConnectionStreams: a PING whose acknowledgement says nothing. */
+  wakePeer(): void {
+    this.#pings.send(PingKind.wake);
+  }
+
   /** ReceiveWindow. */
   openStreams(): Iterable<Stream> {
     return this.#streams.snapshot();

@@ -190,7 +190,7 @@ export class MessageReceiver {
     }
     stream.remoteEnded = true;
     if (stream.closed) {
-      this.#streams.endLingering(stream);
+      this.#streams.onDiscardedEnd(stream);
       return;
     }
     stream.handler.onTrailers(stream, block);
