@@ -14,8 +14,16 @@ const mustRun = async (command: string, args: readonly string[], cwd: string, re
   if (code !== 0) throw new Error(`${command} ${args.join(' ')} failed: ${stderr.trim().slice(-1500)}\n${remedy}`);
 };
 
-/** Builds load generator and backend unless they are newer than their source. */
-export const buildNativePrograms = async (): Promise<{ readonly loadgen: string; readonly backend: string }> => {
+export interface NativePrograms {
+  /** Closed loop: a new call when one was answered. */
+  readonly loadgen: string;
+  /** Open loop: a new call when its time has come. */
+  readonly openload: string;
+  readonly backend: string;
+}
+
+/** Builds load generators and backend unless they are newer than their source. */
+export const buildNativePrograms = async (): Promise<NativePrograms> => {
   const folder = join(tmpdir(), 'outrider-bench');
   mkdirSync(folder, { recursive: true });
   const build = async (name: string): Promise<string> => {
@@ -31,7 +39,7 @@ export const buildNativePrograms = async (): Promise<{ readonly loadgen: string;
     );
     return target;
   };
-  return { loadgen: await build('loadgen'), backend: await build('backend') };
+  return { loadgen: await build('loadgen'), openload: await build('openload'), backend: await build('backend') };
 };
 
 /** A CA, a server and a client certificate under `folder`/certs, all P-256 and good for both roles, as a sidecar's are. */

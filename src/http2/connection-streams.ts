@@ -232,6 +232,7 @@ export class ConnectionStreams {
   #sendReset(streamId: number, code: number): void {
     this.#connection.counters.txReset++;
     this.ids.rememberReset(streamId);
-    this.#control.reset(streamId, code);
+    if (code === ErrorCode.cancel && this.#connection.role === 'client') this.#control.cancel(streamId, code);
+    else this.#control.reset(streamId, code);
   }
 }

@@ -4,6 +4,9 @@ import { clientPreface, ErrorCode, SettingId } from './frames.ts';
 import type { Output } from './output.ts';
 import type { ReceiveWindow } from './receive-window.ts';
 
+/** A connection carries thousands of calls, and hundreds of acknowledgements at most. */
+const cancelsPerControlFrame = 10;
+
 /**
  * What we say about the connection itself: preface, acknowledgements, resets, PING, GOAWAY. None of it is under flow control, so
  * that what a peer makes us say, and does not read, has a bound here.
@@ -57,6 +60,14 @@ export class ControlSender {
     if (this.#admit()) this.#writer.rstStream(streamId, code);
   }
 
+  /**
+   * A client that gives up its own calls. All of them may reach their deadline at once while a busy server reads nothing: that is nobody's
+   * attack, and ending the connection would fail the calls of everybody else on it.
+   */
+  cancel(streamId: number, code: number): void {
+    if (this.#admit(cancelsPerControlFrame)) this.#writer.rstStream(streamId, code);
+  }
+
   ping(high: number, low: number): void {
     this.preface();
     this.#writer.ping(high, low);
@@ -69,11 +80,11 @@ export class ControlSender {
   }
 
   /** Acknowledgements and resets queue up while the peer does not read: beyond a bound it is an attack (CVE-2019-9512, -9515). */
-  #admit(): boolean {
+  #admit(factor = 1): boolean {
     const connection = this.#connection;
     if (connection.closed) return false;
     this.#output.controlFrames++;
-    if (this.#output.controlFramesInFlight <= connection.options.maxQueuedControlFrames) return true;
+    if (this.#output.controlFramesInFlight <= factor * connection.options.maxQueuedControlFrames) return true;
     connection.counters.outboundControlFlood++;
     connection.protocolError(ErrorCode.enhanceYourCalm, 'too many control frames wait for a peer that does not read');
     return false;

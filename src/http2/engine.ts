@@ -28,8 +28,8 @@ export class Engine {
   blocksOut = 0;
   /** Slabs of the pooled sizes that hold output, or DATA that waits for its window. */
   slabsOut = 0;
-  /** When the event came that first wrote something in this turn of the event loop (monotonic ms). */
-  turnStartedMs = 0;
+  /** When something was first written in this turn of the event loop (monotonic ms); infinite where nothing was yet. */
+  turnStartedMs = Number.POSITIVE_INFINITY;
   /** Milliseconds of the longest turn that wrote something; whoever samples it sets it to 0. */
   longestTurnMs = 0;
   /** Above it no connection gives its peer further credit. */
@@ -132,5 +132,6 @@ export class Engine {
     for (let i = 0; i < outputs.length; i++) (outputs[i] as Output).flush();
     outputs.length = 0;
     this.longestTurnMs = Math.max(this.longestTurnMs, this.clock.now() - this.turnStartedMs);
+    this.turnStartedMs = Number.POSITIVE_INFINITY;
   };
 }

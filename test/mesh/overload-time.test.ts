@@ -20,7 +20,7 @@ const fresh = () => {
   const refusalAt = (turnAgeMs: number) => {
     engine.turnStartedMs = 1_000;
     engine.nowMs = 1_000 + turnAgeMs;
-    return overload.vigilant ? overload.refusal() : undefined;
+    return overload.refusal();
   };
   const sample = (longestTurnMs: number): void => {
     engine.longestTurnMs = longestTurnMs;
@@ -33,11 +33,28 @@ test('one long turn of the event loop sheds nothing, two samples of them do', ()
   const { overload, refusalAt, sample } = fresh();
   for (const turnMs of [900, 10, 300, 249, 251]) {
     sample(turnMs);
-    assert.equal(refusalAt(10_000), undefined);
-    assert.equal(overload.vigilant, false);
+    assert.equal(refusalAt(499), undefined);
+    assert.deepEqual(overload.activeActions, []);
   }
   sample(260);
   assert.deepEqual(overload.activeActions, ['shed_newest_requests']);
+});
+
+test('no turn reads calls for longer than half a second, whatever the samples say', () => {
+  const { overload, refusalAt, sample } = fresh();
+  assert.equal(refusalAt(499), undefined);
+  assert.equal(refusalAt(500)?.reason, 'overloaded');
+  sample(10);
+  assert.deepEqual(overload.activeActions, []);
+});
+
+test('a turn that has written nothing yet has no age', () => {
+  const clock = new VirtualClock();
+  const engine = new Engine(clock, new TimerWheel(clock));
+  const overload = new Overload(engine, silentLogger, { memoryLimitBytes: 100 });
+  clock.advance(60_000);
+  engine.tick();
+  assert.equal(overload.refusal(), undefined);
 });
 
 test('while calls are shed, those that a turn reads first are served, and the newest refused', () => {
@@ -68,7 +85,7 @@ test('shedding ends when two samples have passed in which nothing was refused an
   assert.equal(overload.isActive('shed_newest_requests'), true);
   sample(100);
   assert.equal(overload.isActive('shed_newest_requests'), false);
-  assert.equal(refusalAt(10_000), undefined);
+  assert.equal(refusalAt(499), undefined);
 });
 
 test('turns of a real sidecar are measured, and sampled once', async (t) => {

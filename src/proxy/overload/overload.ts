@@ -23,6 +23,8 @@ const hysteresis = 0.02;
 const longTurnMs = 250;
 /** Then a call that is read when the turn is this old is refused: what comes before it is as much as can be answered in time. */
 const acceptWithinMs = 60;
+/** Nobody waits for samples when a turn is this old: nothing is answered before its end. */
+const readWithinMs = 500;
 /** Samples that must agree. */
 const samples = 2;
 
@@ -54,8 +56,8 @@ export class Overload implements StatSource {
   #shedAtLastSample = 0;
   #memoryReply: LocalReply = localReply('overloaded', '');
   readonly #timeReply: LocalReply;
-  /** Some calls may have to be refused. The one thing that a call looks at while all is well. */
-  vigilant = false;
+  /** A call is refused that is read when the turn is this old (ms). Below 0: every one. */
+  #acceptWithinMs = readWithinMs;
 
   constructor(engine: Engine, log: Logger, options: OverloadOptions) {
     this.#engine = engine;
@@ -85,17 +87,10 @@ export class Overload implements StatSource {
     return this.isActive('stop_accepting_connections') ? this.#memoryWhy() : undefined;
   }
 
-  /** The answer to a call that begins now and must be refused. To be asked only while `vigilant`. */
+  /** The answer to a call that begins now and must be refused. Every call asks, and all but a few hear no. */
   refusal(): LocalReply | undefined {
-    const { stop_accepting_requests: all, shed_newest_requests: newest } = this.#actions;
-    if (all.active) {
-      all.shed++;
-      return this.#memoryReply;
-    }
     const { nowMs, turnStartedMs } = this.#engine;
-    if (!newest.active || nowMs - turnStartedMs < acceptWithinMs) return undefined;
-    newest.shed++;
-    return this.#timeReply;
+    return nowMs - turnStartedMs < this.#acceptWithinMs ? undefined : this.#refuse();
   }
 
   /** Takes what was measured and chooses what is done until the next sample. */
@@ -106,7 +101,8 @@ export class Overload implements StatSource {
     this.#engine.longestTurnMs = 0;
     this.#chooseByMemory();
     this.#chooseByTime();
-    this.vigilant = this.isActive('stop_accepting_requests') || this.isActive('shed_newest_requests');
+    if (this.isActive('stop_accepting_requests')) this.#acceptWithinMs = Number.NEGATIVE_INFINITY;
+    else this.#acceptWithinMs = this.isActive('shed_newest_requests') ? acceptWithinMs : readWithinMs;
     for (const listener of this.#listeners) listener();
   }
 
@@ -118,6 +114,16 @@ export class Overload implements StatSource {
       sink.gauge(`overload.${name}.active`, active ? 1 : 0);
       if (name === 'stop_accepting_requests' || name === 'shed_newest_requests') sink.counter(`overload.${name}.shed_load_count`, shed);
     }
+  }
+
+  #refuse(): LocalReply {
+    const { stop_accepting_requests: all, shed_newest_requests: newest } = this.#actions;
+    if (all.active) {
+      all.shed++;
+      return this.#memoryReply;
+    }
+    newest.shed++;
+    return this.#timeReply;
   }
 
   #chooseByMemory(): void {
