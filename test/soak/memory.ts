@@ -45,8 +45,8 @@ const fitLine = (values: readonly number[]): Line => {
 
 /**
  * A line through the floors of blocks of ten samples, of which there is one each second. Memory rises where, all three:
- * its slope is above zero with 99 % confidence; it makes more than 3 % of the mean and more than 2 MiB of the time that was looked at; and two
- * of the three thirds by themselves rise as fast. A heap that finds its size rises once, by a step; a leak goes on.
+ * its slope is above zero with 99 % confidence; it makes more than 3 % of the mean and more than 2 MiB of the time that was looked at; and each
+ * third by itself rises at half that pace at least. A heap that finds its size does so by steps with rest between them; a leak goes on.
  */
 export const judgeMemory = (samplesBytes: readonly number[]): MemoryVerdict => {
   const floors: number[] = [];
@@ -61,7 +61,7 @@ export const judgeMemory = (samplesBytes: readonly number[]): MemoryVerdict => {
   const tolerated = Math.max(toleratedBytes, toleratedShare * meanBytes);
   const third = Math.floor(count / 3);
   const thirds = [0, 1, 2].map((i) => fitLine(floors.slice(i * third, i === 2 ? count : (i + 1) * third)).slope * (count - 1));
-  const goesOn = thirds.filter((growth) => growth > tolerated).length >= 2;
+  const goesOn = thirds.every((growth) => growth > tolerated / 2);
   const perMinute = 60 / blockSeconds;
   return {
     flat: !(slope - tQuantile * error > 0 && growthBytes > tolerated && goesOn),
