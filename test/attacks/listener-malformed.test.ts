@@ -1,0 +1,9 @@
+import { test } from 'node:test';
+import { checkLeaks } from '../harness/leak-check.ts';
+import { families } from './catalogue/index.ts';
+import { tryAttacks } from './listener-arena.ts';
+
+checkLeaks();
+
+test('malformed requests at the outbound listener, in plain text', (t) => tryAttacks(t, families.malformed, 'plain'));
+test('malformed requests at the inbound listener, behind mutual TLS', (t) => tryAttacks(t, families.malformed, 'tls'));
