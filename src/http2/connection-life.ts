@@ -86,6 +86,7 @@ export class ConnectionLife extends Deadline {
         this.fail({ kind: 'timeout', code: ErrorCode.settingsTimeout, message: 'the preface and first SETTINGS did not come in time' });
         break;
       case 'first-request':
+        this.#connection.counters.firstRequestTimeout++;
         this.fail({ kind: 'timeout', code: ErrorCode.noError, message: 'no request came in time' });
         break;
       case 'draining':

@@ -20,6 +20,8 @@ export class Http2Counters {
   goAwayReceived = 0;
   keepaliveTimeout = 0;
   prefaceTimeout = 0;
+  /** Clients that said their preface and then sent no request in time. */
+  firstRequestTimeout = 0;
   rxMessagingError = 0;
   rxReset = 0;
   txReset = 0;
@@ -42,6 +44,7 @@ export class Http2Counters {
     emit('goaway_received', this.goAwayReceived, false);
     emit('keepalive_timeout', this.keepaliveTimeout, false);
     emit('preface_timeout', this.prefaceTimeout, false);
+    emit('first_request_timeout', this.firstRequestTimeout, false);
     emit('rx_messaging_error', this.rxMessagingError, false);
     emit('rx_reset', this.rxReset, false);
     emit('tx_reset', this.txReset, false);

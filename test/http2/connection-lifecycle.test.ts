@@ -47,6 +47,7 @@ test('a client that makes no request has 60 s, one that made one has all day', a
   await busy.peer.roundTrip();
   idle.clock.advance(200);
   assert.equal((await idle.peer.goAway()).code, 0);
+  assert.equal(idle.server.counters.firstRequestTimeout, 1);
 });
 
 test('a server that never says SETTINGS is given up; one that says them late is not', async (t) => {

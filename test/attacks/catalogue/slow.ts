@@ -88,8 +88,7 @@ export const slowHandshake: Attack = {
   ],
 };
 
-/** Everything but `goaway_sent` is a matter of the counter's name; a limit of time has one of its own. */
-const firstRequestCounters = ['http2.first_request_timeout', 'downstream_cx_first_request_timeout', 'downstream_cx_idle_timeout'];
+const firstRequestCounters = ['http2.first_request_timeout'];
 
 export const slowFirstRequest: Attack = {
   name: 'slow first request',
