@@ -15,8 +15,6 @@ import { StreamTable } from './stream-table.ts';
  */
 export class ConnectionStreams {
   readonly ids: StreamIds;
-  /** The peer has acknowledged our first SETTINGS: until then it may go by the defaults of RFC 9113. */
-  settingsKnown = false;
   readonly #connection: Connection;
   readonly #control: ControlSender;
   readonly #receiving: ReceiveWindow;
@@ -69,8 +67,7 @@ export class ConnectionStreams {
 
   add(id: number, handler: StreamHandler): Stream {
     const { counters, engine } = this.#connection;
-    const { streamWindowBytes } = this.#receiving;
-    const receiveWindow = this.settingsKnown ? streamWindowBytes : Math.max(streamWindowBytes, defaultWindowBytes);
+    const receiveWindow = this.#receiving.admitStream();
     const stream = new Stream(this.#connection, id, handler, this.#peerInitialWindow, receiveWindow, engine.nowMs);
     this.#table.add(stream);
     counters.streamsTotal++;
@@ -207,6 +204,7 @@ export class ConnectionStreams {
       stream.handler.onReset(stream, code, false);
     }
     this.#lingering.close();
+    this.#receiving.close();
   }
 
   /** Closes a stream with all that it holds. `onStreamGone` follows, once its owner has heard of it. */

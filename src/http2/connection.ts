@@ -154,6 +154,11 @@ export class Connection {
     return this.#receiving.heldBytes;
   }
 
+  /** It holds more than three quarters of what it may. */
+  get buffersShort(): boolean {
+    return this.#receiving.short;
+  }
+
   /** Why it was closed; `undefined` while it lives. */
   get closeCause(): ConnectionCloseCause | undefined {
     return this.#life.closeCause;

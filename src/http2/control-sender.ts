@@ -84,7 +84,7 @@ export class ControlSender {
     const connection = this.#connection;
     if (connection.closed) return false;
     this.#output.controlFrames++;
-    if (this.#output.controlFramesInFlight <= factor * connection.options.maxQueuedControlFrames) return true;
+    if (!this.#output.floods(this.#output.controlFramesInFlight, factor * connection.options.maxQueuedControlFrames)) return true;
     connection.counters.outboundControlFlood++;
     connection.protocolError(ErrorCode.enhanceYourCalm, 'too many control frames wait for a peer that does not read');
     return false;

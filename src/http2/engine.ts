@@ -2,6 +2,7 @@ import type { Clock, TimerWheel } from '../core/index.ts';
 import { HeaderBlock } from './header-block.ts';
 import type { Output } from './output.ts';
 import type { ReceiveWindow } from './receive-window.ts';
+import { SlowReaders } from './slow-readers.ts';
 
 /** Most turns write little to each of many sockets; what writes more gets large slabs, so that a body is few writes. */
 const smallSlabBytes = 16 * 1024;
@@ -9,6 +10,7 @@ const largeSlabBytes = 64 * 1024;
 const pooledSmallSlabs = 64;
 const pooledLargeSlabs = 16;
 const pooledBlocks = 1_024;
+const mostFutileFeeds = 8;
 
 /**
  * What all connections of a process share: time, pools, the end of the turn, the account of buffered bytes. Handed to each
@@ -32,8 +34,17 @@ export class Engine {
   turnStartedMs = Number.POSITIVE_INFINITY;
   /** Milliseconds of the longest turn that wrote something; whoever samples it sets it to 0. */
   longestTurnMs = 0;
-  /** Above it no connection gives its peer further credit. */
+  /** Credit of connections above the 64 KiB that each has: DATA that may come at any time. */
+  grantedBytes = 0;
+  /** Memory of output that kernels have not accepted, over all connections. */
+  outputBytes = 0;
+  /** What is held, together with what may come, is kept below it, apart from 64 KiB for each connection. */
   readonly maxBufferedBytes: number;
+  /** The same for output: what does not fit waits in its stream, or ends the connection where flow control does not bound it. */
+  readonly maxOutputBytes: number;
+  readonly slowReaders: SlowReaders;
+  /** Connections that hold more than three quarters of what they may. */
+  readonly shortWindows = new Set<ReceiveWindow>();
   readonly #smallSlabs: Buffer[] = [];
   readonly #largeSlabs: Buffer[] = [];
   readonly #blocks: HeaderBlock[] = [];
@@ -48,6 +59,28 @@ export class Engine {
     this.wheel = wheel;
     this.nowMs = clock.now();
     this.maxBufferedBytes = maxBufferedBytes;
+    this.maxOutputBytes = maxBufferedBytes / 2;
+    this.slowReaders = new SlowReaders(this);
+  }
+
+  /** What is left of the budget for received DATA; below zero where the 64 KiB of each connection have used up more. */
+  get freeBytes(): number {
+    return this.maxBufferedBytes - this.bufferedBytes - this.grantedBytes;
+  }
+
+  /** More than three quarters of the budget for received DATA wait. */
+  get buffersShort(): boolean {
+    return this.bufferedBytes * 4 > this.maxBufferedBytes * 3;
+  }
+
+  /** More than three quarters of the budget for output wait for kernels. */
+  get outputShort(): boolean {
+    return this.outputBytes * 4 > this.maxOutputBytes * 3;
+  }
+
+  /** What one connection may have waiting for its kernel: as much as all of them leave free (a dynamic threshold). */
+  get outputShareBytes(): number {
+    return Math.max(smallSlabBytes, this.maxOutputBytes - this.outputBytes);
   }
 
   /** A new event begins: reads the clock. */
@@ -102,16 +135,25 @@ export class Engine {
     this.#starved.add(window);
   }
 
+  /** `window` is gone. */
+  stopWaiting(window: ReceiveWindow): void {
+    this.#starved.delete(window);
+    this.shortWindows.delete(window);
+  }
+
   /** Buffered DATA has left, or is dropped. */
   unbuffer(bytes: number): void {
     this.bufferedBytes -= bytes;
-    if (this.#starved.size > 0 && this.bufferedBytes < this.maxBufferedBytes) this.#feedStarved();
+    if (this.#starved.size > 0) this.#feedStarved();
   }
 
+  /** Each gets its share in turn. Those that still get none stand at the end again; a few of them are looked at each time. */
   #feedStarved(): void {
+    let futile = 0;
     for (const window of this.#starved) {
       this.#starved.delete(window);
       window.announce();
+      if (this.#starved.has(window) && ++futile === mostFutileFeeds) return;
     }
   }
 
@@ -129,7 +171,7 @@ export class Engine {
     const outputs = this.#dirty;
     this.#dirty = this.#flushing;
     this.#flushing = outputs;
-    for (let i = 0; i < outputs.length; i++) (outputs[i] as Output).flush();
+    for (let i = 0; i < outputs.length; i++) (outputs[i] as Output).onTurnEnd();
     outputs.length = 0;
     this.longestTurnMs = Math.max(this.longestTurnMs, this.clock.now() - this.turnStartedMs);
     this.turnStartedMs = Number.POSITIVE_INFINITY;

@@ -1,3 +1,4 @@
+import type { Engine } from './engine.ts';
 import {
   defaultFrameBytes,
   defaultWindowBytes,
@@ -11,6 +12,7 @@ import { copyBytes } from './hpack/field-scan.ts';
 import type { Output } from './output.ts';
 import { PendingData } from './pending-data.ts';
 import type { Stream } from './stream.ts';
+import { StreamQueue } from './stream-queue.ts';
 
 /** What the sending side of a connection tells the connection. */
 export interface DataSenderOwner {
@@ -34,9 +36,11 @@ export class DataSender {
   readonly #owner: DataSenderOwner;
   readonly #highWaterBytes: number;
   /** Streams that wait for the connection's window or for the socket, not those that wait for their own. */
-  readonly #waiting: Stream[] = [];
+  readonly #waiting = new StreamQueue();
+  readonly #engine: Engine;
 
-  constructor(output: Output, owner: DataSenderOwner, highWaterBytes: number) {
+  constructor(engine: Engine, output: Output, owner: DataSenderOwner, highWaterBytes: number) {
+    this.#engine = engine;
     this.#output = output;
     this.#owner = owner;
     this.#highWaterBytes = highWaterBytes;
@@ -54,8 +58,9 @@ export class DataSender {
       }
       if (at === end) return end - start;
     }
-    stream.pending ??= new PendingData(stream.connection.engine);
+    stream.pending ??= new PendingData(this.#engine);
     stream.pending.append(bytes, at, end);
+    if (this.pendingBytes === 0) this.#engine.slowReaders.connections.add(stream.connection);
     this.pendingBytes += end - at;
     if (endStream) stream.pendingEnd = true;
     if (stream.sendWindow > 0) this.#enqueue(stream);
@@ -72,28 +77,22 @@ export class DataSender {
   /** Writes what waits, as far as the connection's window and the socket admit. */
   pump(): void {
     const waiting = this.#waiting;
-    while (waiting.length > 0 && this.window > 0 && !this.congested) {
-      const stream = waiting.shift() as Stream;
-      stream.queued = false;
-      this.#sendPending(stream);
-    }
+    while (waiting.size > 0 && this.window > 0 && !this.congested) this.#sendPending(waiting.shift());
   }
 
   /** Drops what the stream had waiting. */
   forget(stream: Stream): void {
     if (stream.pending !== undefined) {
-      this.pendingBytes -= stream.pending.length;
+      this.#unwait(stream, stream.pending.length);
       stream.pending.clear();
     }
-    if (stream.queued) {
-      this.#waiting.splice(this.#waiting.indexOf(stream), 1);
-      stream.queued = false;
-    }
+    if (stream.queued) this.#waiting.remove(stream);
   }
 
-  /** The socket takes no more DATA for now: its backlog is above the high-water mark. */
+  /** The socket takes no more DATA for now: its backlog is above the high-water mark, or above its share of what all sockets may have. */
   get congested(): boolean {
-    return this.#output.pendingBytes > this.#highWaterBytes;
+    const backlog = this.#output.pendingBytes;
+    return backlog > this.#highWaterBytes || backlog > this.#engine.outputShareBytes;
   }
 
   /** Adds to the connection's window; false on overflow (RFC 9113 6.9.1). */
@@ -109,9 +108,7 @@ export class DataSender {
   }
 
   #enqueue(stream: Stream): void {
-    if (stream.queued) return;
-    stream.queued = true;
-    this.#waiting.push(stream);
+    if (!stream.queued) this.#waiting.push(stream);
   }
 
   #sendPending(stream: Stream): void {
@@ -127,7 +124,7 @@ export class DataSender {
     pending.take(output.bytes, at, count);
     output.length = at + count;
     this.#account(stream, count);
-    this.pendingBytes -= count;
+    this.#unwait(stream, count);
     if (!last && stream.sendWindow > 0) this.#enqueue(stream);
     stream.handler.onSent(stream, count);
     // Its owner may have ended it in `onSent`, or sent more that waits again.
@@ -149,6 +146,12 @@ export class DataSender {
     } while (at < end);
     stream.sendWindow -= end - start;
     this.window -= end - start;
+  }
+
+  #unwait(stream: Stream, bytes: number): void {
+    if (bytes === 0) return;
+    this.pendingBytes -= bytes;
+    if (this.pendingBytes === 0) this.#engine.slowReaders.forget(stream.connection);
   }
 
   #account(stream: Stream, count: number): void {

@@ -118,7 +118,7 @@ export class MessageReceiver {
     const { ids } = this.#streams;
     if (ids.isBeyondGoAway(streamId)) return;
     // A client has no more answers unread than streams open, two header blocks each; one that never reads must not fill the memory.
-    if (this.#output.headerBlocksInFlight > 4 * maxConcurrentStreams) {
+    if (this.#output.floods(this.#output.headerBlocksInFlight, 4 * maxConcurrentStreams)) {
       this.counters.outboundFlood++;
       this.#connection.protocolError(ErrorCode.enhanceYourCalm, 'too many answers wait for a client that does not read');
       return;
@@ -243,7 +243,8 @@ export class MessageReceiver {
       return false;
     }
     stream.receiveWindow -= length;
-    if (stream.receiveWindow < 0) {
+    // Below zero by our own SETTINGS it may still end the stream (RFC 9113 6.9.2).
+    if (stream.receiveWindow < 0 && length > 0) {
       this.#streams.fail(stream, ErrorCode.flowControlError, "DATA beyond the stream's window (RFC 9113 6.9)");
       return false;
     }
@@ -265,6 +266,7 @@ export class MessageReceiver {
     this.#receiving.hold(stream, end - start);
     if (endStream) stream.remoteEnded = true;
     stream.handler.onData(stream, bytes, start, end, endStream);
+    this.#receiving.settle();
     if (endStream) this.#streams.onRemoteEnd(stream);
   }
 }

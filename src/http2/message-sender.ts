@@ -16,7 +16,7 @@ export class MessageSender {
     this.#connection = connection;
     this.#output = output;
     this.#writer = writer;
-    this.data = new DataSender(output, this, connection.options.socketHighWaterBytes);
+    this.data = new DataSender(connection.engine, output, this, connection.options.socketHighWaterBytes);
   }
 
   sendHeaders(stream: Stream, block: HeaderBlock, endStream: boolean): void {

@@ -1,6 +1,9 @@
 import type { Duplex } from 'node:stream';
 import type { Engine } from './engine.ts';
 
+/** A socket that takes what it is given has one or two. */
+const mostSlabsInFlight = 4;
+
 interface SlabInFlight {
   readonly slab: Buffer;
   readonly length: number;
@@ -30,6 +33,9 @@ export class Output {
   controlFramesInFlight = 0;
   headerBlocksInFlight = 0;
   readonly #inFlight: SlabInFlight[] = [];
+  /** Those of both kinds that stand in a slab which waits until the socket has taken an earlier one: counted as in flight. */
+  #heldControlFrames = 0;
+  #heldHeaderBlocks = 0;
   #dirty = false;
   #closed = false;
 
@@ -57,6 +63,30 @@ export class Output {
     }
   }
 
+  /**
+   * The turn is over: writes what there is. Where the socket has not taken the last few slabs, this one waits for them and is filled further:
+   * a peer that does not read, and makes us answer, costs what the answers are long and not a slab for each.
+   */
+  onTurnEnd(): void {
+    if (this.#inFlight.length < mostSlabsInFlight || this.#closed) this.flush();
+    else this.#holdBack();
+  }
+
+  #holdBack(): void {
+    this.#dirty = false;
+    this.#heldControlFrames += this.controlFrames;
+    this.controlFramesInFlight += this.controlFrames;
+    this.controlFrames = 0;
+    this.#heldHeaderBlocks += this.headerBlocks;
+    this.headerBlocksInFlight += this.headerBlocks;
+    this.headerBlocks = 0;
+  }
+
+  /** More frames of a kind that flow control does not bound than `most`, or than an eighth of it while all sockets together have too many. */
+  floods(framesInFlight: number, most: number): boolean {
+    return framesInFlight > most || (framesInFlight > most >> 3 && this.#engine.outputShort);
+  }
+
   /** Writes everything now. */
   flush(): void {
     this.#dirty = false;
@@ -76,6 +106,7 @@ export class Output {
   close(): void {
     this.#closed = true;
     this.length = 0;
+    if (this.bytes.length > 0 && !this.#dirty) this.flush();
   }
 
   #write(): void {
@@ -92,9 +123,17 @@ export class Output {
     this.controlFrames = 0;
     this.headerBlocks = 0;
     this.inFlightBytes += length;
+    this.#engine.outputBytes += slab.length;
     this.controlFramesInFlight += controlFrames;
     this.headerBlocksInFlight += headerBlocks;
-    this.#inFlight.push({ slab, length, controlFrames, headerBlocks });
+    this.#inFlight.push({
+      slab,
+      length,
+      controlFrames: controlFrames + this.#heldControlFrames,
+      headerBlocks: headerBlocks + this.#heldHeaderBlocks,
+    });
+    this.#heldControlFrames = 0;
+    this.#heldHeaderBlocks = 0;
     this.#socket.write(slab.length === length ? slab : slab.subarray(0, length), this.#onSlabWritten);
   }
 
@@ -103,11 +142,13 @@ export class Output {
     const written = this.#inFlight.shift();
     if (written === undefined) return;
     this.inFlightBytes -= written.length;
+    this.#engine.outputBytes -= written.slab.length;
     this.controlFramesInFlight -= written.controlFrames;
     this.headerBlocksInFlight -= written.headerBlocks;
     // After an error the socket may still hold on to the memory: let the collector decide.
     if (error === undefined || error === null) {
       this.#engine.returnSlab(written.slab);
+      if (this.length > 0 && !this.#dirty) this.flush();
       this.#onWritten();
     } else this.#engine.forgetSlab(written.slab);
   };

@@ -17,6 +17,9 @@ const smallestChunkBytes = 256;
 export class PendingData {
   /** Bytes that wait. */
   length = 0;
+  /** Since when something waits, or since the reader was last found to be quick enough (monotonic ms), and what has left since. */
+  #sinceMs = 0;
+  #takenBytes = 0;
   readonly #chunks: Chunk[] = [];
   readonly #engine: Engine;
 
@@ -25,6 +28,10 @@ export class PendingData {
   }
 
   append(bytes: Uint8Array, start: number, end: number): void {
+    if (this.length === 0) {
+      this.#sinceMs = this.#engine.nowMs;
+      this.#takenBytes = 0;
+    }
     this.length += end - start;
     let from = start;
     const last = this.#chunks[this.#chunks.length - 1];
@@ -36,8 +43,7 @@ export class PendingData {
     }
     while (from < end) {
       const left = end - from;
-      const buffer =
-        left <= madeToMeasureBytes ? Buffer.allocUnsafeSlow(Math.max(left, smallestChunkBytes)) : this.#engine.takeSlab(0, false);
+      const buffer = left <= madeToMeasureBytes ? Buffer.allocUnsafeSlow(this.#chunkBytes(left)) : this.#engine.takeSlab(0, false);
       const taken = Math.min(left, buffer.length);
       buffer.set(bytes.subarray(from, from + taken));
       this.#chunks.push({ buffer, start: 0, end: taken });
@@ -62,11 +68,28 @@ export class PendingData {
       }
     }
     this.length -= count;
+    this.#takenBytes += count;
+  }
+
+  /** Whether the reader has taken less than `fewestBytesPerMs` over `patienceMs` or more, on the average. */
+  isSlow(nowMs: number, patienceMs: number, fewestBytesPerMs: number): boolean {
+    if (this.length === 0) return false;
+    const elapsedMs = nowMs - this.#sinceMs;
+    if (elapsedMs < patienceMs) return false;
+    if (this.#takenBytes < elapsedMs * fewestBytesPerMs) return true;
+    this.#sinceMs = nowMs;
+    this.#takenBytes = 0;
+    return false;
   }
 
   clear(): void {
     for (const { buffer } of this.#chunks) this.#engine.returnSlab(buffer);
     this.#chunks.length = 0;
     this.length = 0;
+  }
+
+  /** As large as what waits already: many small pieces are few chunks, and no more than half of the last one is empty. */
+  #chunkBytes(left: number): number {
+    return Math.max(left, Math.min(this.length, madeToMeasureBytes), smallestChunkBytes);
   }
 }

@@ -7,6 +7,7 @@ import type { DataSender } from './flow-control.ts';
 import type { FrameWriter } from './frame-writer.ts';
 import { ErrorCode, Flag, readUint32, SettingId } from './frames.ts';
 import type { HpackDecoder } from './hpack/decoder.ts';
+import type { ReceiveWindow } from './receive-window.ts';
 import { settingProblem, settingsFrameProblem } from './setting-rules.ts';
 
 /** The peer's SETTINGS (RFC 9113 6.5), and its word that it has ours. */
@@ -19,6 +20,9 @@ export class SettingsReceiver {
   readonly #data: DataSender;
   readonly #writer: FrameWriter;
   readonly #decoder: HpackDecoder;
+  readonly #receiving: ReceiveWindow;
+  /** The peer has acknowledged our first SETTINGS: until then it may go by the defaults of RFC 9113. */
+  #tableBytesKnown = false;
 
   constructor(parts: ConnectionParts, decoder: HpackDecoder) {
     this.#connection = parts.connection;
@@ -29,6 +33,7 @@ export class SettingsReceiver {
     this.#data = parts.sender.data;
     this.#writer = parts.writer;
     this.#decoder = decoder;
+    this.#receiving = parts.receiving;
   }
 
   onFrame(flags: number, streamId: number, bytes: Uint8Array, start: number, end: number): void {
@@ -40,8 +45,9 @@ export class SettingsReceiver {
   }
 
   #onAck(): void {
-    if (this.#streams.settingsKnown) return;
-    this.#streams.settingsKnown = true;
+    this.#receiving.onSettingsAck();
+    if (this.#tableBytesKnown) return;
+    this.#tableBytesKnown = true;
     this.#decoder.setMaxTableBytes(this.#connection.options.headerTableBytes);
   }
 

@@ -22,6 +22,8 @@ export interface StreamHandler {
   onReset(stream: Stream, code: number, unprocessed: boolean): void;
   /** `bytes` of DATA that had to wait have left for the peer. */
   onSent(stream: Stream, bytes: number): void;
+  /** DATA waits that its reader takes at less than 1 KiB/s, while a budget of memory is short: the owner may end the stream. */
+  onSlowReader?(stream: Stream): void;
 }
 
 /**

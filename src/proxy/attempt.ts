@@ -193,6 +193,10 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
     if (this.#call.idleWatched) this.#call.touch();
   }
 
+  onSlowReader(stream: Stream): void {
+    if (!this.#concluded) this.#call.onSlowServer(stream, (this.endpoint as Endpoint).key);
+  }
+
   // ---- time ----
 
   /** The per-try timeout, or the end of a hold. */

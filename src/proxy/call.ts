@@ -1,6 +1,6 @@
 import { Deadline, type Fate, type MeshError } from '../core/index.ts';
 import { GrpcStatus } from '../grpc/index.ts';
-import { type HeaderBlock, readUint32, type Stream, type StreamHandler, Token } from '../http2/index.ts';
+import { ErrorCode, type HeaderBlock, readUint32, type Stream, type StreamHandler, Token } from '../http2/index.ts';
 import { type AttemptOutcome, type DeadlineReason, type GiveUpReason, type PickWish, RetryMachine } from '../resilience/index.ts';
 import type { Admission, Cluster, Endpoint } from '../upstream/index.ts';
 import { Attempt } from './attempt.ts';
@@ -147,6 +147,27 @@ export class Call extends Deadline implements StreamHandler {
   onSent(_stream: Stream, bytes: number): void {
     this.#attempt?.stream?.consume(bytes);
     if (this.idleWatched) this.touch();
+  }
+
+  /** The caller takes less than 1 KiB/s of the response while memory is short; where the call is whole, only its last bytes wait. */
+  onSlowReader(stream: Stream): void {
+    const upstream = this.#attempt?.stream;
+    if (!this.proxy.engine.buffersShort && upstream?.connection.buffersShort !== true) return;
+    stream.connection.counters.txFlushTimeout++;
+    this.#abandon('neutral');
+    stream.reset(ErrorCode.cancel);
+    upstream?.release();
+    this.finish('flush_timeout', GrpcStatus.CANCELLED);
+  }
+
+  /** The server takes less than 1 KiB/s of the request while memory is short. */
+  onSlowServer(stream: Stream, endpoint: string): void {
+    if (this.finished || (!this.proxy.engine.buffersShort && !this.downstream.connection.buffersShort)) return;
+    stream.connection.counters.txFlushTimeout++;
+    this.#abandon('neutral');
+    const { name } = this.cluster as Cluster;
+    const message = `cluster ${name}: ${endpoint} took less than 1 KiB/s of the request for 30 s while the memory for waiting bytes was short; read the request, or answer without it`;
+    this.reply(localReply('flush_timeout', message));
   }
 
   // ---- deadlines ----

@@ -154,6 +154,8 @@ export class SidecarProxy implements StatSource {
     sink.gauge('server.sockets', options.sockets.inUse);
     const { engine } = this.#options;
     sink.gauge('server.buffered_bytes', engine.bufferedBytes);
+    sink.gauge('server.granted_bytes', engine.grantedBytes);
+    sink.gauge('server.output_bytes', engine.outputBytes);
     sink.gauge('server.replay_bytes', this.replayBuffers.usedBytes);
     sink.gauge('server.deadlines_armed', engine.wheel.armed);
     sink.gauge('server.header_blocks_out', engine.blocksOut);

@@ -131,18 +131,21 @@ test('the connection gets its credit again when streams that held it all are res
   server.owner.serve = (request) => {
     request.autoConsume = false;
   };
-  let left = 65_535 + creditOf(peer.seen(Type.WINDOW_UPDATE, 0));
-  for (let id = 1; left > 0; id += 2) {
+  // The first SETTINGS are the only ones that this peer acknowledges: all its windows stay 64 KiB.
+  let sent = 0;
+  const room = (): number => 65_535 + creditOf(peer.seen(Type.WINDOW_UPDATE, 0)) - sent;
+  for (let id = 1; room() > 0; id += 2) {
     peer.headers(id, requestFields, END_HEADERS);
-    for (let own = 65_535; own > 0 && left > 0; ) {
-      const length = Math.min(own, left, 16_384);
+    for (let own = 65_535; own > 0 && room() > 0; ) {
+      const length = Math.min(own, room(), 16_384);
       peer.data(id, length);
       own -= length;
-      left -= length;
+      sent += length;
+      await peer.roundTrip();
     }
   }
-  await peer.roundTrip();
-  assert.equal(server.connection.heldBytes, 131_072, 'all that the connection may hold');
+  const held = server.connection.heldBytes;
+  assert.ok(held <= 131_072 && held > 100_000, `${held} bytes: all that the connection may hold`);
   const before = creditOf(peer.seen(Type.WINDOW_UPDATE, 0));
   for (let id = 1; id <= 5; id += 2) peer.reset(id, 8);
   await peer.roundTrip();
@@ -150,37 +153,122 @@ test('the connection gets its credit again when streams that held it all are res
   assert.ok(creditOf(peer.seen(Type.WINDOW_UPDATE, 0)) - before >= 65_535, 'the next call can send');
 });
 
-test('a connection that got no credit because others held too much gets it when they let go', async (t) => {
-  const one = await rawClient(t);
-  const other = await rawClient(t);
-  // As one process: what the first connection holds counts for the second.
-  const { engine } = other.server;
+test('a connection whose bytes wait gets no credit while others hold everything, and gets it when they let go', async (t) => {
+  const { peer, server } = await rawClient(t);
+  const { engine } = server;
   const limit = engine.maxBufferedBytes;
-  other.server.owner.serve = (request) => {
+  server.owner.serve = (request) => {
     request.autoConsume = false;
   };
-  one.peer.ping();
   engine.bufferedBytes += limit;
-  other.peer.headers(1, requestFields, END_HEADERS);
-  let left = 65_535 + creditOf(other.peer.seen(Type.WINDOW_UPDATE, 0));
-  for (let id = 3; left > 0; id += 2) {
-    other.peer.headers(id, requestFields, END_HEADERS);
-    for (let own = 65_535; own > 0 && left > 0; ) {
-      const length = Math.min(own, left, 16_384);
-      other.peer.data(id, length);
-      own -= length;
-      left -= length;
-    }
-    // Its own bytes leave at once: what keeps it from credit is the others'.
-    await other.peer.roundTrip();
-    for (const { stream } of other.server.owner.requests) stream?.release();
-  }
-  await other.peer.roundTrip();
-  const before = creditOf(other.peer.seen(Type.WINDOW_UPDATE, 0));
+  peer.headers(1, requestFields, END_HEADERS);
+  for (let left = 65_535; left > 0; left -= 16_384) peer.data(1, Math.min(left, 16_384));
+  await peer.roundTrip();
+  assert.equal(server.connection.heldBytes, 65_535);
+  assert.equal(creditOf(peer.seen(Type.WINDOW_UPDATE, 0)), 0, 'nothing beyond the 64 KiB of every connection');
   engine.unbuffer(limit);
-  await other.peer.roundTrip();
-  assert.ok(creditOf(other.peer.seen(Type.WINDOW_UPDATE, 0)) - before >= 65_535);
-  for (const { stream } of other.server.owner.requests) stream?.reset();
+  await peer.roundTrip();
+  assert.ok(creditOf(peer.seen(Type.WINDOW_UPDATE, 0)) >= 16_384, 'the next stream can send');
+  peer.reset(1, 8);
+  await peer.roundTrip();
+});
+
+test('a connection whose reader keeps up goes on however much others hold', async (t) => {
+  const { peer, server } = await rawClient(t);
+  const { engine } = server;
+  engine.bufferedBytes += engine.maxBufferedBytes;
+  peer.headers(1, requestFields, END_HEADERS);
+  for (let round = 0; round < 100; round++) {
+    peer.data(1, 16_384);
+    await peer.roundTrip();
+    for (const id of [0, 1]) {
+      const window = 65_535 + creditOf(peer.seen(Type.WINDOW_UPDATE, id)) - (round + 1) * 16_384;
+      assert.ok(window >= 16_384, `room for the next frame on ${id}`);
+    }
+    assert.equal(engine.grantedBytes, 0, 'and takes nothing from what is short');
+  }
+  engine.unbuffer(engine.maxBufferedBytes);
+  peer.reset(1, 8);
+  await peer.roundTrip();
+});
+
+test('a thousand streams that stall on one connection hold less than it may, and never stop the others', async (t) => {
+  const { client, server } = await joined(t);
+  server.owner.serve = (request, stream) => {
+    if (new Map(request.headers).has('x-stall')) request.autoConsume = false;
+    else request.onEnded = () => stream.sendHeaders(blockOf([...responseFields, ...okTrailers]), true);
+  };
+  const body = bodyOf(100_000, 5);
+  const stalled: TestStream[] = [];
+  for (let i = 0; i < 990; i++) {
+    const call = client.open(false, [...requestFields, ['x-stall', 'yes']]);
+    (call.stream as Stream).sendData(body, 0, body.length, true);
+    stalled.push(call);
+    if (i % 30 === 0) await quiesce(4);
+  }
+  await quiesce(200);
+  const held = server.connection.heldBytes;
+  assert.ok(held <= 12 * 1024 * 1024, `${held} bytes of a thousand streams`);
+  assert.ok(held > 990 * 2_000, 'each has sent what it may');
+  for (let round = 0; round < 3; round++) {
+    const other = client.open();
+    (other.stream as Stream).sendData(body, 0, body.length, true);
+    await until(() => other.ended, 'the answer to another one');
+  }
+  assert.equal(server.engine.bufferedBytes, held);
+  assert.ok(stalled.every(({ reset }) => reset === undefined));
+  // They were never ended, and go on when they are read.
+  for (const request of server.owner.requests) {
+    if (request.ended) continue;
+    request.autoConsume = true;
+    request.onEnded = () => request.stream?.sendHeaders(blockOf([...responseFields, ...okTrailers]), true);
+    request.stream?.release();
+  }
+  await until(() => stalled.every(({ ended }) => ended), 'the answers to all of them');
+  assert.ok(server.owner.requests.every(({ receivedBytes }) => receivedBytes === body.length));
+  assert.equal(server.engine.bufferedBytes, 0);
+  await finish(client, server);
+  assert.equal(server.engine.grantedBytes, 0);
+});
+
+test('windows are lowered only by what the peer has acknowledged, and its credit never gets stuck', async (t) => {
+  const { peer, server } = await rawClient(t, { options: { maxStreamWindowBytes: 65_535, maxConnectionBufferBytes: 1024 * 1024 } });
+  server.owner.serve = (request) => {
+    request.autoConsume = false;
+  };
+  const settings = () => peer.seen(Type.SETTINGS).filter(({ flags, payload }) => (flags & 1) === 0 && payload.length === 6);
+  peer.headers(1, requestFields, END_HEADERS);
+  await until(() => server.owner.requests.length === 1, 'the first request');
+  const first = server.owner.requests[0]?.stream as Stream;
+  // All of its window, of which a part is consumed that is not worth a frame.
+  for (let left = 65_535; left > 0; left -= 16_384) peer.data(1, Math.min(left, 16_384));
+  await peer.roundTrip();
+  first.consume(30_000);
+  await peer.roundTrip();
+  assert.equal(creditOf(peer.seen(Type.WINDOW_UPDATE, 1)), 0);
+  for (let id = 3; id < 43; id += 2) peer.headers(id, requestFields, END_HEADERS);
+  await peer.roundTrip();
+  const announced = settings().map(({ payload }) => payload.readUInt32BE(2));
+  assert.ok(announced.length > 0 && (announced.at(-1) as number) < 32_768, `the window is lowered: ${announced}`);
+  assert.equal(creditOf(peer.seen(Type.WINDOW_UPDATE, 1)), 30_000, 'what was kept back is given with it');
+  // Not acknowledged yet: the old window still counts.
+  for (let i = 0; i < 3; i++) peer.data(3, 16_384);
+  await peer.roundTrip();
+  assert.equal(server.owner.requests[1]?.receivedBytes, 3 * 16_384);
+  for (let i = 0; i < announced.length; i++) peer.send(Type.SETTINGS, 1, 0);
+  await peer.roundTrip();
+  const window = announced.at(-1) as number;
+  assert.equal(server.owner.requests[1]?.stream?.receiveWindow, window - 3 * 16_384, 'below zero by our own SETTINGS');
+  peer.data(3, Buffer.alloc(0), true);
+  await peer.roundTrip();
+  assert.equal(server.owner.requests[1]?.ended, true, 'an end needs no window');
+  peer.data(5, window);
+  await peer.roundTrip();
+  assert.equal(server.owner.requests[2]?.receivedBytes, window);
+  peer.data(5, 1);
+  assert.equal(await peer.resetCode(5), 3, 'beyond what it has acknowledged it is wrong');
+  for (const { stream } of server.owner.requests) stream?.reset();
+  await peer.roundTrip();
 });
 
 test('SETTINGS_INITIAL_WINDOW_SIZE in flight moves the windows of open streams, also below zero', async (t) => {
