@@ -210,7 +210,7 @@ for (const direction of directions) {
         cutBy.splice(0, cutBy.length, ...cuts.toReversed());
         await isEchoed(client, whole, cuts, mesh);
       }),
-      { numRuns: 60 },
+      { numRuns: 40 },
     );
     // One byte in each frame, the end in a frame of its own.
     cutBy.splice(0, cutBy.length, 1);
@@ -227,7 +227,7 @@ for (const direction of directions) {
 
 /** Messages with any compression flag, known or not: what is in them is between the two ends. */
 const messageList = fc.array(
-  fc.tuple(fc.constantFrom(0, 1, 255), fc.uint8Array({ maxLength: 3_000 })).map(([flag, contents]) => {
+  fc.tuple(fc.constantFrom(0, 1, 255), fc.uint8Array({ maxLength: 400 })).map(([flag, contents]) => {
     const bytes = message(contents);
     bytes[0] = flag;
     return bytes;
@@ -258,7 +258,9 @@ const echoing =
   (peer: RawPeer, id: number): void => {
     const collect = (): void => {
       const data = peer.seen(Type.DATA, id);
-      if ((data.at(-1)?.flags ?? 0) !== END_STREAM) return;
+      // A request without DATA may end with its headers.
+      const last = data.at(-1) ?? peer.seen(Type.HEADERS, id)[0];
+      if (((last?.flags ?? 0) & END_STREAM) === 0) return;
       peer.socket.off('data', collect);
       peer.headers(id, responseFields, END_HEADERS);
       sendCut(peer, id, Buffer.concat(data.map(({ payload }) => payload)), cuts);
