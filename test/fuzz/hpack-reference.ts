@@ -3,17 +3,18 @@
  * places if it is wrong. `nghttp2-oracle.ts` asks a third one.
  */
 
-const staticTable = `:authority= :method=GET :method=POST :path=/ :path=/index.html :scheme=http :scheme=https :status=200 :status=204 :status=206
+const staticTable =
+  `:authority= :method=GET :method=POST :path=/ :path=/index.html :scheme=http :scheme=https :status=200 :status=204 :status=206
 :status=304 :status=400 :status=404 :status=500 accept-charset= accept-encoding=gzip,_deflate accept-language= accept-ranges= accept=
 access-control-allow-origin= age= allow= authorization= cache-control= content-disposition= content-encoding= content-language= content-length=
 content-location= content-range= content-type= cookie= date= etag= expect= expires= from= host= if-match= if-modified-since= if-none-match= if-range=
 if-unmodified-since= last-modified= link= location= max-forwards= proxy-authenticate= proxy-authorization= range= referer= refresh= retry-after= server=
 set-cookie= strict-transport-security= transfer-encoding= user-agent= vary= via= www-authenticate=`
-  .split(/\s+/)
-  .map((entry): readonly [string, string] => {
-    const at = entry.indexOf('=');
-    return [entry.slice(0, at), entry.slice(at + 1).replace('_', ' ')];
-  });
+    .split(/\s+/)
+    .map((entry): readonly [string, string] => {
+      const at = entry.indexOf('=');
+      return [entry.slice(0, at), entry.slice(at + 1).replace('_', ' ')];
+    });
 
 /** Symbols by the length of their code (Appendix B), each run in the order of its codes; EOS (256) is left out: no string may hold it. */
 const symbolsByLength: readonly (readonly [bits: number, symbols: string])[] = [

@@ -5,12 +5,21 @@
  *     node test/fuzz/make-corpus.ts
  */
 import { execFile } from 'node:child_process';
+import { X509Certificate } from 'node:crypto';
 import http2 from 'node:http2';
 import net from 'node:net';
 import { promisify } from 'node:util';
 import { Client, credentials, Metadata } from '@grpc/grpc-js';
-import { X509Certificate } from 'node:crypto';
-import { chained, craft, issue, issueWithOpenssl, honest, authorityExtensions, makeAuthority, revocationList } from '../identity/hostile-certificates.ts';
+import {
+  authorityExtensions,
+  chained,
+  craft,
+  honest,
+  issue,
+  issueWithOpenssl,
+  makeAuthority,
+  revocationList,
+} from '../identity/hostile-certificates.ts';
 import { corpusFolder, writeInput } from './corpus.ts';
 import { joinBlocks } from './targets/hpack.ts';
 import { Act, actFrame, readFrames, type WireFrame, writeFrames } from './wire-frames.ts';
@@ -62,7 +71,10 @@ const answerGrpc = (stream: http2.ServerHttp2Stream): void => {
   stream.on('end', () => stream.end());
 };
 const answerError = (stream: http2.ServerHttp2Stream): void =>
-  stream.respond({ ':status': 200, 'content-type': 'application/grpc', 'grpc-status': '14', 'grpc-message': 'caf%C3%A9' }, { endStream: true });
+  stream.respond(
+    { ':status': 200, 'content-type': 'application/grpc', 'grpc-status': '14', 'grpc-message': 'caf%C3%A9' },
+    { endStream: true },
+  );
 const answerPage = (stream: http2.ServerHttp2Stream): void => {
   stream.respond({ ':status': 404, 'content-type': 'text/html' });
   stream.end('<p>none</p>');
@@ -71,7 +83,13 @@ const answerPage = (stream: http2.ServerHttp2Stream): void => {
 const byNodeHttp2 = async (port: number): Promise<void> => {
   const session = http2.connect(`http://127.0.0.1:${port}`, { settings: { initialWindowSize: 100_000, maxConcurrentStreams: 10 } });
   const one = async (path: string, body: string, cancelled = false): Promise<void> => {
-    const stream = session.request({ ':method': 'POST', ':path': path, te: 'trailers', 'content-type': 'application/grpc', 'grpc-timeout': '5S' });
+    const stream = session.request({
+      ':method': 'POST',
+      ':path': path,
+      te: 'trailers',
+      'content-type': 'application/grpc',
+      'grpc-timeout': '5S',
+    });
     stream.on('error', () => {});
     stream.write(body);
     if (cancelled) stream.once('data', () => stream.close(http2.constants.NGHTTP2_CANCEL));
@@ -94,7 +112,9 @@ const byGrpcJs = async (port: number): Promise<void> => {
   metadata.set('trace-bin', Buffer.from([0, 1, 2, 255]));
   for (let i = 0; i < 3; i++) {
     await new Promise<void>((resolve) => {
-      client.makeUnaryRequest('/acme.Echo/Call', bytes, bytes, Buffer.from('hello'), metadata, { deadline: Date.now() + 5_000 }, () => resolve());
+      client.makeUnaryRequest('/acme.Echo/Call', bytes, bytes, Buffer.from('hello'), metadata, { deadline: Date.now() + 5_000 }, () =>
+        resolve(),
+      );
     });
   }
   await new Promise<void>((resolve) => {
@@ -111,7 +131,18 @@ const byGrpcJs = async (port: number): Promise<void> => {
 const run = promisify(execFile);
 const byCurl = async (port: number): Promise<void> => {
   const url = `http://127.0.0.1:${port}`;
-  await run('curl', ['-s', '--http2-prior-knowledge', '-m', '10', '-d', 'some data', '-b', 'a=b; c=d', `${url}/a?b=c`, `${url}/second`]).catch(() => {});
+  await run('curl', [
+    '-s',
+    '--http2-prior-knowledge',
+    '-m',
+    '10',
+    '-d',
+    'some data',
+    '-b',
+    'a=b; c=d',
+    `${url}/a?b=c`,
+    `${url}/second`,
+  ]).catch(() => {});
 };
 const byNghttp = async (port: number): Promise<void> => {
   await run('nghttp', ['-n', '-t', '10', '-m', '3', '-p', '200', '-H', 'x-a: b', `http://127.0.0.1:${port}/`]).catch(() => {});
@@ -123,7 +154,12 @@ const withAnswers = (frames: readonly WireFrame[]): WireFrame[] => {
   return frames.flatMap((frame) => {
     if (frame.type !== headers || opened.has(frame.id)) return [frame];
     opened.add(frame.id);
-    return [frame, actFrame(Act.sendHeaders, opened.size - 1), actFrame(Act.sendData, opened.size - 1, 0, 30), actFrame(Act.sendTrailers, opened.size - 1)];
+    return [
+      frame,
+      actFrame(Act.sendHeaders, opened.size - 1),
+      actFrame(Act.sendData, opened.size - 1, 0, 30),
+      actFrame(Act.sendTrailers, opened.size - 1),
+    ];
   });
 };
 /** As for the client: a stream is open before its answer comes. */
@@ -163,10 +199,21 @@ for (const [name, { client, server }] of Object.entries(captures)) {
   writeInput(corpusFolder('hpack'), `${name}-client.bin`, joinBlocks(blocksOf(fromClient)).subarray(0, mostBytes));
   writeInput(corpusFolder('hpack'), `${name}-server.bin`, joinBlocks(blocksOf(fromServer)).subarray(0, mostBytes));
   const setUp = (flags: number) => Buffer.from([flags, 0, 0, 0]);
-  writeInput(corpusFolder('connection'), `${name}-client.bin`, Buffer.concat([setUp(2), writeFrames(withAnswers(fromClient))]).subarray(0, mostBytes));
-  writeInput(corpusFolder('connection'), `${name}-server.bin`, Buffer.concat([setUp(3), writeFrames(withOpenings(fromServer))]).subarray(0, mostBytes));
+  writeInput(
+    corpusFolder('connection'),
+    `${name}-client.bin`,
+    Buffer.concat([setUp(2), writeFrames(withAnswers(fromClient))]).subarray(0, mostBytes),
+  );
+  writeInput(
+    corpusFolder('connection'),
+    `${name}-server.bin`,
+    Buffer.concat([setUp(3), writeFrames(withOpenings(fromServer))]).subarray(0, mostBytes),
+  );
   const both = [...fromClient, actFrame(Act.switchSide), ...fromServer];
-  for (const [listener, flags] of [['outbound', 0], ['inbound', 1]] as const) {
+  for (const [listener, flags] of [
+    ['outbound', 0],
+    ['inbound', 1],
+  ] as const) {
     writeInput(corpusFolder('proxy'), `${name}-${listener}.bin`, Buffer.concat([setUp(flags), writeFrames(both)]).subarray(0, mostBytes));
   }
 }
@@ -181,13 +228,20 @@ const certificates: Readonly<Record<string, string>> = {
   'self-signed': (await craft(undefined)).cert,
   'many-names': (
     await craft(authority, {
-      kind: { kind: 'leaf', dnsNames: ['a', 'b.c', '*.d'], uris: ['spiffe://mesh.local/service/a', 'https://x/'], ips: ['127.0.0.1', '::1'] },
+      kind: {
+        kind: 'leaf',
+        dnsNames: ['a', 'b.c', '*.d'],
+        uris: ['spiffe://mesh.local/service/a', 'https://x/'],
+        ips: ['127.0.0.1', '::1'],
+      },
     })
   ).cert,
-  openssl: issueWithOpenssl(authority, { extensions: Object.values(honest), subject: '/C=AT/O=A, "B"; C/CN=learner-svc/emailAddress=a@b' }).cert,
+  openssl: issueWithOpenssl(authority, { extensions: Object.values(honest), subject: '/C=AT/O=A, "B"; C/CN=learner-svc/emailAddress=a@b' })
+    .cert,
   'openssl-authority': issueWithOpenssl(undefined, { extensions: [...authorityExtensions], subject: '/CN=\u00c4' }).cert,
 };
-for (const [name, pem] of Object.entries(certificates)) writeInput(corpusFolder('certificates'), `${name}.der`, new X509Certificate(chained({ cert: pem, key: '' }).cert).raw);
+for (const [name, pem] of Object.entries(certificates))
+  writeInput(corpusFolder('certificates'), `${name}.der`, new X509Certificate(chained({ cert: pem, key: '' }).cert).raw);
 const list = revocationList(authority, [leaf]);
 writeInput(corpusFolder('certificates'), 'revocation-list.der', Buffer.from(list.replaceAll(/-----.*-----/g, ''), 'base64'));
 writeInput(corpusFolder('certificates'), 'revocation-list.pem', Buffer.from(list));

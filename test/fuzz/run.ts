@@ -45,7 +45,7 @@ const { target: only } = values;
 if (only !== undefined && targets[only] === undefined) fail(`there is no target "${only}"; there are ${names.join(', ')}`);
 const forMs = parseDurationMs(values.for) ?? fail(`--for takes a duration such as 10m, not "${values.for}"`);
 const jobs = /^[1-9]\d?$/.test(values.jobs) ? Number(values.jobs) : fail(`--jobs takes a number from 1 to 99, not "${values.jobs}"`);
-const seed = values.seed === undefined ? (Date.now() & 0x7fff_ffff) : Number(values.seed);
+const seed = values.seed === undefined ? Date.now() & 0x7fff_ffff : Number(values.seed);
 if (!Number.isInteger(seed) || seed < 0 || seed > 0xffff_ffff) fail(`--seed takes a whole number below 2^32, not "${values.seed}"`);
 
 if (values.input !== undefined) process.exit(await repeat(only ?? fail('--input needs the --target that it is for'), values.input));
@@ -96,7 +96,9 @@ function tell({ target, input, originalBytes, error }: Find, ofSeed: number): vo
   const path = relative(process.cwd(), writeInput(values.finds, `${target}-${shortHash(input)}.bin`, input));
   console.log(`\nFIND in ${target} (seed ${ofSeed}): ${input.length} bytes of ${originalBytes}`);
   console.log(error.split('\n').slice(0, 12).join('\n').replaceAll(`file://${root}/`, ''));
-  console.log(`input:  ${path}\nrepeat: npm run fuzz -- --target ${target} --input ${path}\nkeep:   move it to test/fuzz/corpus/${target}/ once it is mended\n`);
+  console.log(
+    `input:  ${path}\nrepeat: npm run fuzz -- --target ${target} --input ${path}\nkeep:   move it to test/fuzz/corpus/${target}/ once it is mended\n`,
+  );
 }
 
 interface JobResult {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import type { Connection, ConnectionCloseCause, ConnectionHandler, HeaderBlock, Stream, StreamHandler } from '../../src/http2/index.ts';
-import { bodyOf, blockOf, okTrailers, requestFields, responseFields } from '../http2/http2-bench.ts';
+import { blockOf, bodyOf, okTrailers, requestFields, responseFields } from '../http2/http2-bench.ts';
 import { Act } from './wire-frames.ts';
 
 /** What an owner does within a callback, where engines are most easily surprised. */

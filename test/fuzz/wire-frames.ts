@@ -48,7 +48,9 @@ export const readFrames = (bytes: Buffer): { readonly frames: WireFrame[]; reado
   while (bytes.length - at >= 9) {
     const length = bytes.readUIntBE(at, 3);
     if (bytes.length - at - 9 < length) break;
-    frames.push(wireFrame(bytes[at + 3] as number, bytes[at + 4] as number, bytes.readUInt32BE(at + 5), bytes.subarray(at + 9, at + 9 + length)));
+    frames.push(
+      wireFrame(bytes[at + 3] as number, bytes[at + 4] as number, bytes.readUInt32BE(at + 5), bytes.subarray(at + 9, at + 9 + length)),
+    );
     at += 9 + length;
   }
   return { frames, rest: bytes.subarray(at) };

@@ -2,9 +2,10 @@ import assert from 'node:assert/strict';
 import { HpackReference } from './hpack-reference.ts';
 import { FrameCutter } from './wire-frames.ts';
 
-const [data, headers, , rstStream, settings, , ping, goAway, windowUpdate, continuation] = Array.from({ length: 10 }, (_, type) => type) as [
-  number, number, number, number, number, number, number, number, number, number,
-];
+const [data, headers, , rstStream, settings, , ping, goAway, windowUpdate, continuation] = Array.from(
+  { length: 10 },
+  (_, type) => type,
+) as [number, number, number, number, number, number, number, number, number, number];
 const largestWindow = 0x7fff_ffff;
 const preface = 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n';
 
@@ -62,7 +63,8 @@ export class WireObserver {
   heard(bytes: Buffer): void {
     const skipped = Math.min(this.#peerPrefaceLeft, bytes.length);
     this.#peerPrefaceLeft -= skipped;
-    for (const { type, flags, id, payload } of this.#peer.cut(bytes.subarray(skipped))) this.#hear(type, flags, id & largestWindow, payload);
+    for (const { type, flags, id, payload } of this.#peer.cut(bytes.subarray(skipped)))
+      this.#hear(type, flags, id & largestWindow, payload);
   }
 
   #hear(type: number, flags: number, id: number, payload: Buffer): void {
@@ -109,7 +111,8 @@ export class WireObserver {
   #check(type: number, flags: number, id: number, payload: Buffer): void {
     assert.ok(!this.#over, `type ${type} behind a GOAWAY that said why the connection ends`);
     if (!this.#settingsSeen) assert.ok(type === settings && (flags & 1) === 0, 'SETTINGS is the first frame (RFC 9113 3.4)');
-    if (this.#blockStream !== 0) assert.ok(type === continuation && id === this.#blockStream, 'a header block stays together (RFC 9113 6.10)');
+    if (this.#blockStream !== 0)
+      assert.ok(type === continuation && id === this.#blockStream, 'a header block stays together (RFC 9113 6.10)');
     switch (type) {
       case data:
         this.#checkData(id, flags, payload.length);

@@ -41,7 +41,8 @@ const edits: readonly Edit[] = [
   (random, input) =>
     changed(input, (copy) => {
       const width = random.pick([2, 3, 4]);
-      if (copy.length >= width) copy.writeUIntBE(random.pick(notableNumbers) % 2 ** (8 * width), random.below(copy.length - width + 1), width);
+      if (copy.length >= width)
+        copy.writeUIntBE(random.pick(notableNumbers) % 2 ** (8 * width), random.below(copy.length - width + 1), width);
     }),
   // Removed, repeated, moved, inserted, cut off.
   (random, input) => {

@@ -38,7 +38,11 @@ const lengthBytes = (length: number): Buffer =>
 
 /** Puts `content` in place of `old`'s elements and mends the lengths around it, so that the rest can still be read. */
 const replace = (bytes: Buffer, old: Span, element: Buffer): Buffer => {
-  let inner = Buffer.concat([bytes.subarray(old.around.at(-1)?.content ?? 0, old.start), element, bytes.subarray(old.end, old.around.at(-1)?.end ?? bytes.length)]);
+  let inner = Buffer.concat([
+    bytes.subarray(old.around.at(-1)?.content ?? 0, old.start),
+    element,
+    bytes.subarray(old.end, old.around.at(-1)?.end ?? bytes.length),
+  ]);
   for (let i = old.around.length - 1; i >= 0; i--) {
     const outer = old.around[i] as Span;
     const wrapped = Buffer.concat([bytes.subarray(outer.start, outer.start + 1), lengthBytes(inner.length), inner]);
@@ -77,7 +81,8 @@ export const mutateDer = (random: Random, input: Buffer, other: Buffer): Buffer 
   if (span === undefined) return Buffer.concat([input, random.bytes(4)]);
   const element = input.subarray(span.start, span.end);
   const content = input.subarray(span.content, span.end);
-  const withContent = (bytes: Buffer): Buffer => Buffer.concat([Buffer.from([input[span.start] as number]), lengthBytes(bytes.length), bytes]);
+  const withContent = (bytes: Buffer): Buffer =>
+    Buffer.concat([Buffer.from([input[span.start] as number]), lengthBytes(bytes.length), bytes]);
   switch (random.below(9)) {
     case 0:
       return replace(input, span, Buffer.alloc(0));
@@ -98,7 +103,11 @@ export const mutateDer = (random: Random, input: Buffer, other: Buffer): Buffer 
     }
     case 6:
       // A longer form of the length than need be, or none at all.
-      return replace(input, span, Buffer.concat([Buffer.from([input[span.start] as number, 0x83, 0, content.length >> 8, content.length & 255]), content]));
+      return replace(
+        input,
+        span,
+        Buffer.concat([Buffer.from([input[span.start] as number, 0x83, 0, content.length >> 8, content.length & 255]), content]),
+      );
     case 7:
       return replace(input, span, Buffer.concat([Buffer.from([input[span.start] as number, 0x80]), content, Buffer.from([0, 0])]));
     default: {

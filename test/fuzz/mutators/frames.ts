@@ -1,5 +1,5 @@
 import type { Random } from '../random.ts';
-import { Act, actFrame, actFrameType, type WireFrame, readFrames, writeFrames, wireFrame } from '../wire-frames.ts';
+import { Act, actFrame, actFrameType, readFrames, type WireFrame, wireFrame, writeFrames } from '../wire-frames.ts';
 import { mutateBytes } from './bytes.ts';
 import { anyFields, fieldBlock, mutateBlock } from './hpack.ts';
 
@@ -58,13 +58,23 @@ const anyFrame = (random: Random): WireFrame => {
     case 8:
       return wireFrame(rstStream, 0, id, uint32(random.below(15)));
     case 9:
-      return wireFrame(ping, random.pick([0, 1]), 0, random.oneIn(2) ? random.bytes(8) : Buffer.from([random.below(4), 0, 0, 0, 0, 0, 0, 1]));
+      return wireFrame(
+        ping,
+        random.pick([0, 1]),
+        0,
+        random.oneIn(2) ? random.bytes(8) : Buffer.from([random.below(4), 0, 0, 0, 0, 0, 0, 1]),
+      );
     case 10:
       return wireFrame(goAway, 0, 0, Buffer.concat([uint32(random.pick(ids)), uint32(random.below(14)), Buffer.from('bye')]));
     case 11:
       return wireFrame(2, 0, id, Buffer.concat([uint32(random.pick(ids)), Buffer.from([16])]));
     case 12:
-      return wireFrame(headers, 0x2c | random.below(2), id, padded(random, Buffer.concat([uint32(0), Buffer.from([1]), fieldBlock(anyFields(random))])));
+      return wireFrame(
+        headers,
+        0x2c | random.below(2),
+        id,
+        padded(random, Buffer.concat([uint32(0), Buffer.from([1]), fieldBlock(anyFields(random))])),
+      );
     default:
       return wireFrame(random.below(256), random.below(256), id, random.bytes(random.below(30)));
   }
@@ -153,7 +163,12 @@ const edits: readonly Edit[] = [
     );
     frames.splice(at, 1, ...split);
   },
-  (random, frames) => void frames.splice(random.below(frames.length + 1), 0, wireFrame(continuation, random.pick([0, 4]), random.pick(ids), fieldBlock(anyFields(random)))),
+  (random, frames) =>
+    void frames.splice(
+      random.below(frames.length + 1),
+      0,
+      wireFrame(continuation, random.pick([0, 4]), random.pick(ids), fieldBlock(anyFields(random))),
+    ),
   (random, frames) => void frames.splice(random.below(frames.length + 1), 0, wireFrame(settings, 0, 0, anySettings(random))),
   (random, frames) => {
     // One DATA frame in two, or as many as it has bytes.
@@ -163,7 +178,12 @@ const edits: readonly Edit[] = [
     const size = random.oneIn(3) ? 1 : Math.ceil(one.payload.length / 2);
     const parts = Math.min(64, Math.ceil(one.payload.length / size));
     const split = Array.from({ length: parts }, (_, i) =>
-      wireFrame(data, i === parts - 1 ? one.flags : one.flags & ~1, one.id, one.payload.subarray(i * size, i === parts - 1 ? undefined : (i + 1) * size)),
+      wireFrame(
+        data,
+        i === parts - 1 ? one.flags : one.flags & ~1,
+        one.id,
+        one.payload.subarray(i * size, i === parts - 1 ? undefined : (i + 1) * size),
+      ),
     );
     frames.splice(at, 1, ...split);
   },

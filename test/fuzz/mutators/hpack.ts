@@ -81,7 +81,8 @@ const extras: readonly Field[] = [
 /** Fields of a request, an answer or trailers, with something added or left out. */
 export const anyFields = (random: Random): readonly Field[] => {
   const fields = [...random.pick([request, request, response, trailers])];
-  for (let i = random.below(4); i > 0; i--) fields.splice(random.oneIn(3) ? random.below(fields.length + 1) : fields.length, 0, random.pick(extras));
+  for (let i = random.below(4); i > 0; i--)
+    fields.splice(random.oneIn(3) ? random.below(fields.length + 1) : fields.length, 0, random.pick(extras));
   if (random.oneIn(4)) fields.splice(random.below(fields.length), 1);
   return fields;
 };
@@ -95,7 +96,10 @@ const huffman = ['63', 'f1e3c2e5f23a6ba0ab90f4ff', 'ffffffff', '63ff', '60', '',
 const anyString = (random: Random, texts: readonly string[]): Buffer => {
   if (!random.oneIn(3)) return plain(random.pick(texts));
   const code = random.oneIn(3) ? random.bytes(random.below(20)) : Buffer.from(random.pick(huffman), 'hex');
-  return Buffer.concat([integer(random.oneIn(10) ? random.pick(sizes) : code.length, 0x80, 127, random.oneIn(10) ? random.below(5) : 0), code]);
+  return Buffer.concat([
+    integer(random.oneIn(10) ? random.pick(sizes) : code.length, 0x80, 127, random.oneIn(10) ? random.below(5) : 0),
+    code,
+  ]);
 };
 
 /** One representation of RFC 7541 section 6, right or wrong. */

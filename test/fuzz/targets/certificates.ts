@@ -39,11 +39,22 @@ export class CertificatesTarget implements FuzzTarget {
 
   run(input: Buffer): void {
     const nodes = readOrRefused(() => readDer(input));
-    if (nodes !== undefined) assert.equal(nodes.reduce((sum, { whole }) => sum + whole.length, 0), input.length, 'nothing is left out');
+    if (nodes !== undefined)
+      assert.equal(
+        nodes.reduce((sum, { whole }) => sum + whole.length, 0),
+        input.length,
+        'nothing is left out',
+      );
     const fields = readOrRefused(() => readCertificateFields(input));
     const pem = `-----BEGIN CERTIFICATE-----\n${input.toString('base64')}\n-----END CERTIFICATE-----\n`;
     assert.equal(certificateBlocks(pem + pem).length, 2);
-    const findings = checkCertificate({ certPem: pem, keyPem: undefined, authorities: [], name: 'learner-svc', nowMs: Date.UTC(2026, 5, 1) });
+    const findings = checkCertificate({
+      certPem: pem,
+      keyPem: undefined,
+      authorities: [],
+      name: 'learner-svc',
+      nowMs: Date.UTC(2026, 5, 1),
+    });
     assert.ok(findings.length > 0 && findings.every(({ detail }) => detail !== ''), 'each check says what it found');
     readOrRefused(() => parseRevocationLists(`-----BEGIN X509 CRL-----\n${input.toString('base64')}\n-----END X509 CRL-----\n`));
     readOrRefused(() => parseRevocationLists(input.toString('latin1')));
@@ -51,7 +62,10 @@ export class CertificatesTarget implements FuzzTarget {
     try {
       certificate = new X509Certificate(input);
     } catch {
-      assert.ok(!findings.some(({ check, result }) => check !== 'file' && result === 'good'), 'nothing is good of what OpenSSL cannot read');
+      assert.ok(
+        !findings.some(({ check, result }) => check !== 'file' && result === 'good'),
+        'nothing is good of what OpenSSL cannot read',
+      );
       return;
     }
     // OpenSSL reads on where a certificate begins, and stops at its end.

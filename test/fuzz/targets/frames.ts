@@ -97,7 +97,11 @@ export class FramesTarget implements FuzzTarget {
   seeds(): readonly Buffer[] {
     return [
       writeFrames([wireFrame(4, 0, 0, Buffer.from('000300000064', 'hex')), wireFrame(1, 5, 1, Buffer.from([0x82, 0x86, 0x84]))]),
-      writeFrames([wireFrame(data, 9, 1, Buffer.from('0361626300000000', 'hex')), wireFrame(data, 8, 1, Buffer.from([0])), wireFrame(data, 1, 1, Buffer.alloc(0))]),
+      writeFrames([
+        wireFrame(data, 9, 1, Buffer.from('0361626300000000', 'hex')),
+        wireFrame(data, 8, 1, Buffer.from([0])),
+        wireFrame(data, 1, 1, Buffer.alloc(0)),
+      ]),
       writeFrames([wireFrame(data, 0, 1, Buffer.alloc(16_384)), wireFrame(6, 0, 0, Buffer.alloc(8))]),
       writeFrames([wireFrame(data, 8, 3, Buffer.from([5, 1])), wireFrame(0xfa, 255, 0xffff_ffff, Buffer.from('unknown'))]),
     ];

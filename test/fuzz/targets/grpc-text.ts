@@ -27,8 +27,27 @@ const vocabulary = [
   ...['/', '//', '/acme.Echo/Call', '.', '..', '?', '#', ';', '\\', '%2f', '*', 'a', '_', '-'],
   ...['application/grpc', '+proto', ';charset=utf-8', '\t', 'APPLICATION', '-web', 'text/html', ','],
   ...['5xx', 'reset', 'cancelled', 'unavailable', 'constructor', '__proto__', 'echo:80', '[::1]:80', ':', '[', ']', 'user@'],
-  ...['\n:method: POST', '\n:path: /acme.Echo/Call', '\n:scheme: http', '\n:authority: echo', '\nhost: echo', '\n:status: 200', '\nte: trailers', '\nte: gzip'],
-  ...['\ncontent-length: 5', '\nconnection: close', '\nx-envoy-a: b', '\nx-outrider-reason: x', '\nx-forwarded-for: y', '\nUpper: x', '\n: x', '\n:odd: x', '\nx: '],
+  ...[
+    '\n:method: POST',
+    '\n:path: /acme.Echo/Call',
+    '\n:scheme: http',
+    '\n:authority: echo',
+    '\nhost: echo',
+    '\n:status: 200',
+    '\nte: trailers',
+    '\nte: gzip',
+  ],
+  ...[
+    '\ncontent-length: 5',
+    '\nconnection: close',
+    '\nx-envoy-a: b',
+    '\nx-outrider-reason: x',
+    '\nx-forwarded-for: y',
+    '\nUpper: x',
+    '\n: x',
+    '\n:odd: x',
+    '\nx: ',
+  ],
 ];
 
 /** What is read out of header values and other short texts: each reader against its grammar, written a second time as a regular expression. */
@@ -38,9 +57,13 @@ export class GrpcTextTarget implements FuzzTarget {
 
   seeds(): readonly Buffer[] {
     const headers = ':method: POST\n:scheme: http\n:path: /acme.Echo/Call\n:authority: echo\nte: trailers\ncontent-type: application/grpc';
-    return ['', ...vocabulary, headers, `${headers}\nx-envoy-retry-on: 5xx\nx-forwarded-proto: https\nx-a: b`, ':status: 200\ncontent-type: application/grpc'].map(
-      (text) => Buffer.from(text, 'latin1'),
-    );
+    return [
+      '',
+      ...vocabulary,
+      headers,
+      `${headers}\nx-envoy-retry-on: 5xx\nx-forwarded-proto: https\nx-a: b`,
+      ':status: 200\ncontent-type: application/grpc',
+    ].map((text) => Buffer.from(text, 'latin1'));
   }
 
   mutate(random: Random, input: Buffer, other: Buffer): Buffer {
@@ -102,7 +125,11 @@ const checkShapes = (text: string, bytes: Buffer, start: number, end: number): v
   const isPath = names.length === 3 && names[0] === '' && isName(names[1] as string) && isName(names[2] as string);
   assert.equal(isGrpcPathBytes(bytes, start, end), isPath, 'path');
   assert.equal(isGrpcPath(text), isPath, 'path as text');
-  assert.equal(isGrpcContentType(bytes, start, end), /^application\/grpc(?:\+.*|[ \t]*;.*)?$/is.test(text) && text.trimEnd() !== 'application/grpc\n', 'content-type');
+  assert.equal(
+    isGrpcContentType(bytes, start, end),
+    /^application\/grpc(?:\+.*|[ \t]*;.*)?$/is.test(text) && text.trimEnd() !== 'application/grpc\n',
+    'content-type',
+  );
   assert.equal(parseGrpcStatus(bytes, start, end), /^[0-9]{1,9}$/.test(text) ? Number(text) : -1, 'grpc-status');
 };
 
@@ -110,7 +137,8 @@ const checkDuration = (text: string): void => {
   const ms = parseDurationMs(text);
   if (ms === undefined) return;
   assert.ok(Number.isFinite(ms) || text.length > 100, text);
-  if (Number.isFinite(ms) && Math.abs(ms) < 1e15 && Math.abs(ms) >= 1) assert.ok(Math.abs((parseDurationMs(formatDurationMs(ms)) ?? Number.NaN) - ms) <= 1, text);
+  if (Number.isFinite(ms) && Math.abs(ms) < 1e15 && Math.abs(ms) >= 1)
+    assert.ok(Math.abs((parseDurationMs(formatDurationMs(ms)) ?? Number.NaN) - ms) <= 1, text);
 };
 
 const proxyOwned = /^(?:x-envoy-.*|x-outrider-.*|x-forwarded-.*)$/s;
@@ -125,10 +153,13 @@ const checkHeaders = (text: string): void => {
     const field: [string, string] = [line.slice(0, at), line.slice(at + 2)];
     block.addNamed(...field);
     // A character that no field may hold is written as `?`.
-    fields.push(field.map((part) => part.replaceAll(/[\u0000\r\n]/g, '?')) as [string, string]);
+    fields.push(field.map((part) => part.replaceAll('\u0000', '?').replaceAll('\r', '?')) as [string, string]);
   }
   assert.deepEqual(block.toPairs(), fields);
-  assert.equal(block.listSizeBytes, fields.reduce((sum, [name, value]) => sum + name.length + value.length + 32, 0));
+  assert.equal(
+    block.listSizeBytes,
+    fields.reduce((sum, [name, value]) => sum + name.length + value.length + 32, 0),
+  );
   const copy = new HeaderBlock();
   const copied = () => {
     copy.copyFrom(block);
@@ -141,10 +172,21 @@ const checkHeaders = (text: string): void => {
 
   sanitizeRequest(block);
   const left = block.toPairs();
-  assert.deepEqual(left.filter(([name]) => name !== 'te'), fields.filter(([name]) => !proxyOwned.test(name) && name !== 'te'), 'what a sender may say goes on, in order');
-  assert.ok(left.some(([name]) => name === 'te'), 'te is there');
-  assert.equal(headerListBytes(block), left.reduce((sum, [name, value]) => sum + name.length + value.length + 32, 0));
-  for (let i = 0; i < block.count; i++) assert.ok((block.flags[i] as number) & FieldFlag.dropped || block.tokens[i] !== Token.xForwardedClientCert);
+  assert.deepEqual(
+    left.filter(([name]) => name !== 'te'),
+    fields.filter(([name]) => !proxyOwned.test(name) && name !== 'te'),
+    'what a sender may say goes on, in order',
+  );
+  assert.ok(
+    left.some(([name]) => name === 'te'),
+    'te is there',
+  );
+  assert.equal(
+    headerListBytes(block),
+    left.reduce((sum, [name, value]) => sum + name.length + value.length + 32, 0),
+  );
+  for (let i = 0; i < block.count; i++)
+    assert.ok((block.flags[i] as number) & FieldFlag.dropped || block.tokens[i] !== Token.xForwardedClientCert);
 };
 
 /** RFC 9113 8.2 and 8.3, as far as they forbid without exception: whatever breaks them must be refused. */
@@ -163,9 +205,15 @@ const checkRules = (
     (firstRegular >= 0 && fields.slice(firstRegular).some(([name]) => name.startsWith(':')));
   const pseudo = fields.filter(([name]) => name.startsWith(':')).map(([name]) => name);
   const requestPseudo = [':method', ':scheme', ':path', ':authority'];
-  if (bad || pseudo.some((name) => !requestPseudo.includes(name)) || [':method', ':scheme', ':path'].some((name) => count(name) !== 1) || count(':authority') > 1)
+  if (
+    bad ||
+    pseudo.some((name) => !requestPseudo.includes(name)) ||
+    [':method', ':scheme', ':path'].some((name) => count(name) !== 1) ||
+    count(':authority') > 1
+  )
     assert.notEqual(ofRequest, undefined, 'a malformed request is refused');
-  if (bad || pseudo.some((name) => name !== ':status') || count(':status') !== 1) assert.notEqual(ofResponse, undefined, 'a malformed response is refused');
+  if (bad || pseudo.some((name) => name !== ':status') || count(':status') !== 1)
+    assert.notEqual(ofResponse, undefined, 'a malformed response is refused');
   if (bad || pseudo.length > 0) assert.notEqual(ofTrailers, undefined, 'malformed trailers are refused');
   if (fields.length === 0) assert.equal(ofTrailers, undefined, 'empty trailers are none the worse');
 };

@@ -59,7 +59,13 @@ export class HpackTarget implements FuzzTarget {
         hex('8287 85bf 4088 25a8 49e9 5ba9 7d7f 8925 a849 e95b b8e8 b4bf'),
       ]),
       joinBlocks([hex('3f e1 1f 40 01 61 01 62'), hex('be bf'), hex('20 40 01 61 01 62'), hex('3f e1 1f be')]),
-      joinBlocks([fieldBlock([['x-a', 'b']]), fieldBlock([['grpc-status', '0'], ['grpc-message', 'caf%C3%A9']])]),
+      joinBlocks([
+        fieldBlock([['x-a', 'b']]),
+        fieldBlock([
+          ['grpc-status', '0'],
+          ['grpc-message', 'caf%C3%A9'],
+        ]),
+      ]),
       joinBlocks([Buffer.concat([hex('40 01 61 7f 81 1e'), Buffer.alloc(3_869, 0x62)]), Buffer.alloc(20, 0xbe)]),
     ];
   }
@@ -141,7 +147,10 @@ const checkAgainstReference = (blocks: readonly Buffer[]): Decoded[] => {
     assert.equal(again.decode(out, 0, end, round, 100_000, 1e9), HpackProblem.none);
     assert.deepEqual(referenceAgain.decode(out.subarray(0, end)), round.toPairs(), 'what our encoder wrote');
     const sorted = (pairs: readonly ReferenceField[]) => pairs.map((pair) => pair.join('\0')).sort();
-    assert.deepEqual(block.pseudoAfterRegular ? sorted(round.toPairs()) : round.toPairs(), block.pseudoAfterRegular ? sorted(fields) : fields);
+    assert.deepEqual(
+      block.pseudoAfterRegular ? sorted(round.toPairs()) : round.toPairs(),
+      block.pseudoAfterRegular ? sorted(fields) : fields,
+    );
     assert.equal(encoder.tableBytes, again.tableBytes, 'tables of both ends');
   }
   return all;
@@ -178,7 +187,11 @@ const checkLimits = (blocks: readonly Buffer[]): void => {
 const compareWithNghttp2 = (ours: readonly Decoded[], theirs: OracleAnswer): void => {
   const last = ours.at(-1);
   if (last === undefined || last.problem === HpackProblem.badInteger || ours.some(({ sizeBytes }) => sizeBytes > oracleListBytes)) return;
-  assert.equal(theirs.connectionRefused, last.problem !== HpackProblem.none, `problem ${last.problem}; nghttp2 goes by whether it could decode`);
+  assert.equal(
+    theirs.connectionRefused,
+    last.problem !== HpackProblem.none,
+    `problem ${last.problem}; nghttp2 goes by whether it could decode`,
+  );
   for (const [i, { fields, malformed }] of ours.entries()) {
     const answer = theirs.fields[i];
     if (answer === undefined || malformed !== undefined) continue;

@@ -34,9 +34,17 @@ export class PolicyTarget implements FuzzTarget {
       // A line of its own, or the file as a whole.
       assert.equal(line === 0, column === 0, `half a place: ${line}:${column}`);
       assert.ok(problem.message !== '' && problem.remedy !== '', 'says what is wrong and what to write instead');
-      assert.ok(!/undefined|\[object|NaN/.test(`${problem.message}${problem.remedy}`.replaceAll(input.toString(), '')) || /undefined|object|NaN/i.test(input.toString()), `made of nothing: ${formatProblem(problem)}`);
+      assert.ok(
+        !/undefined|\[object|NaN/.test(`${problem.message}${problem.remedy}`.replaceAll(input.toString(), '')) ||
+          /undefined|object|NaN/i.test(input.toString()),
+        `made of nothing: ${formatProblem(problem)}`,
+      );
     }
-    assert.equal(table === undefined, problems.some(({ severity }) => severity === 'error'), 'a table exactly where there is no error');
+    assert.equal(
+      table === undefined,
+      problems.some(({ severity }) => severity === 'error'),
+      'a table exactly where there is no error',
+    );
     const again = compile();
     assert.deepEqual(again.problems, problems, 'the same problems each time');
     assert.deepEqual(describe(again.table), describe(table), 'the same table each time');
@@ -48,16 +56,22 @@ export class PolicyTarget implements FuzzTarget {
 const describe = (table: PolicyTable | undefined): unknown =>
   table === undefined
     ? undefined
-    : JSON.parse(JSON.stringify({ ...table, clusters: [...table.clusters], outbound: table.outbound.routes, inbound: table.inbound.routes }));
+    : JSON.parse(
+        JSON.stringify({ ...table, clusters: [...table.clusters], outbound: table.outbound.routes, inbound: table.inbound.routes }),
+      );
 
 const checkTable = (table: PolicyTable): void => {
-  for (const { routes, candidates } of [table.outbound, table.inbound].map((of) => ({ routes: of.routes, candidates: of.candidates.bind(of) }))) {
+  for (const { routes, candidates } of [table.outbound, table.inbound].map((of) => ({
+    routes: of.routes,
+    candidates: of.candidates.bind(of),
+  }))) {
     assert.equal(new Set(routes.map(({ id }) => id)).size, routes.length, 'ids are unique');
     for (const route of routes) {
       for (const number of [route.timeoutMs, route.idleTimeoutMs, route.bufferLimitBytes, route.retryHeadersHoldMs]) {
         assert.ok(Number.isFinite(number) && number >= 0, `a limit of ${number} in ${route.name}`);
       }
-      for (const matcher of route.headers) for (const value of [undefined, '', 'a', '5', 'v'.repeat(2_000)]) assert.equal(typeof matcher.matches(value), 'boolean');
+      for (const matcher of route.headers)
+        for (const value of [undefined, '', 'a', '5', 'v'.repeat(2_000)]) assert.equal(typeof matcher.matches(value), 'boolean');
     }
     for (const path of paths) {
       const found = candidates(path);
@@ -72,14 +86,24 @@ const checkTable = (table: PolicyTable): void => {
       assert.ok(ends < 0 || ends === found.length - 1, 'nothing behind the first route without conditions');
       for (const [at, route] of routes.entries()) {
         if (ends >= 0 && at > before) break;
-        const literal = route.match.kind === 'prefix' ? path.startsWith(route.match.prefix) : route.match.kind === 'path' ? path === route.match.path : undefined;
+        const literal =
+          route.match.kind === 'prefix'
+            ? path.startsWith(route.match.prefix)
+            : route.match.kind === 'path'
+              ? path === route.match.path
+              : undefined;
         if (literal !== undefined) assert.equal(found.includes(route), literal, `route ${route.name} for ${path.slice(0, 40)}`);
       }
     }
   }
   for (const [name, cluster] of table.clusters) {
     assert.equal(cluster.name, name);
-    for (const number of [cluster.connectTimeoutMs, cluster.keepaliveIntervalMs, cluster.keepaliveTimeoutMs, cluster.maxConcurrentStreams]) {
+    for (const number of [
+      cluster.connectTimeoutMs,
+      cluster.keepaliveIntervalMs,
+      cluster.keepaliveTimeoutMs,
+      cluster.maxConcurrentStreams,
+    ]) {
       assert.ok(Number.isFinite(number) && number >= 0, `a limit of ${number} in cluster ${name}`);
     }
     if (cluster.endpoints.kind === 'static')

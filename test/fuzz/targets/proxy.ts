@@ -89,7 +89,19 @@ export class ProxyTarget implements FuzzTarget {
     ];
     const ask = [
       wireFrame(settings, 0, 0, Buffer.alloc(0)),
-      wireFrame(1, 4, 1, Buffer.concat([Buffer.from([0x83, 0x86, 0x04, 15]), Buffer.from('/acme.Echo/Call'), Buffer.from([0x01, 4]), Buffer.from('echo'), Buffer.from([0x0f, 0x10, 16]), Buffer.from('application/grpc')])),
+      wireFrame(
+        1,
+        4,
+        1,
+        Buffer.concat([
+          Buffer.from([0x83, 0x86, 0x04, 15]),
+          Buffer.from('/acme.Echo/Call'),
+          Buffer.from([0x01, 4]),
+          Buffer.from('echo'),
+          Buffer.from([0x0f, 0x10, 16]),
+          Buffer.from('application/grpc'),
+        ]),
+      ),
       wireFrame(0, 1, 1, Buffer.from('0000000001aa', 'hex')),
     ];
     const conversation = (flags: number, client: readonly WireFrame[], server: readonly WireFrame[]) =>
@@ -122,7 +134,12 @@ export class ProxyTarget implements FuzzTarget {
     const ofServer = (at < 0 ? [] : frames.slice(at + 1)).filter(({ type }) => type !== actFrameType);
     const hasty = (flags & SetUp.upstreamIsHasty) !== 0;
     this.#upstream.begin(withSettings(ofServer, flags), at < 0 ? Buffer.alloc(0) : rest, !hasty);
-    const found = await this.#talk(at < 0 ? frames : frames.slice(0, at), at < 0 ? rest : Buffer.alloc(0), flags, piece === 0 ? 65_536 : piece);
+    const found = await this.#talk(
+      at < 0 ? frames : frames.slice(0, at),
+      at < 0 ? rest : Buffer.alloc(0),
+      flags,
+      piece === 0 ? 65_536 : piece,
+    );
     if (found !== undefined) throw found;
     if (this.#upstream.found !== undefined) throw this.#upstream.found;
     await this.#checkAccounts();
@@ -132,7 +149,10 @@ export class ProxyTarget implements FuzzTarget {
       this.#clock.advance(restMs / restSteps);
       await new Promise((resolve) => setImmediate(resolve));
     }
-    const { status, message, reason } = await within("a neighbour's call", this.#neighbour.call({ path: '/good.Echo/Call', authority: 'good' }));
+    const { status, message, reason } = await within(
+      "a neighbour's call",
+      this.#neighbour.call({ path: '/good.Echo/Call', authority: 'good' }),
+    );
     assert.equal(status, 0, `a neighbour's call failed: ${message} (${reason})`);
     (this.#sidecar.log as unknown[]).length = 0;
   }
