@@ -26,6 +26,8 @@ export interface Row {
 const mebibyte = 1024 * 1024;
 const mostAboveIdleBytes = 128 * mebibyte;
 const mostCpuRatio = 3;
+/** Memory after an attack, to that before it. */
+export const mostGrowth = 1.1;
 /** CPU below this, over an attack's whole time, is lost in the ticks of the clock that counts it. */
 export const fewestCpuMicroseconds = 50_000;
 
@@ -43,7 +45,7 @@ export const judge = (
   const { before, peak, after } = row.memory;
   const most = rule.mostAboveIdleBytes ?? mostAboveIdleBytes;
   if (peak - before > most) complaints.push(`memory ${Math.round((peak - before) / mebibyte)} MiB above idle, ${most / mebibyte} allowed`);
-  if (after > before * 1.1) complaints.push(`memory after ${Math.round((after / before - 1) * 100)} % above the start`);
+  if (after > before * mostGrowth) complaints.push(`memory after ${Math.round((after / before - 1) * 100)} % above the start`);
   if (row.cpu.ratio !== undefined && row.cpu.ratio > mostCpuRatio) complaints.push(`CPU ${row.cpu.ratio.toFixed(1)} x a well-behaved one`);
   const { calls, failed, why } = row.under;
   if (calls === 0 || failed / calls > 0.001) complaints.push(`neighbour: ${failed} of ${calls} calls failed (${why})`);

@@ -21,7 +21,7 @@ import { temporaryFolder } from '../../harness/temporary-folder.ts';
 import { peerProgram } from '../../peers/peer-programs.ts';
 import { type Attack, attacks, type Target } from '../catalogue/index.ts';
 import type { Order, Report } from './attacker-process.ts';
-import { fewestCpuMicroseconds, headText, judge, type Row, rowText } from './judge.ts';
+import { fewestCpuMicroseconds, headText, judge, mostGrowth, type Row, rowText } from './judge.ts';
 import { NeighbourLog, ProcessWatch } from './measure.ts';
 import { type Contender, type Ground, makeGround, pinning, spawnScript, startEnvoy, startOutrider, targetOf } from './processes.ts';
 
@@ -51,9 +51,10 @@ interface Baseline {
 
 const mebibyte = 1024 * 1024;
 const phaseMs = flags.quick ? 2_500 : 5_500;
-/** Of it nothing is left unmeasured: the neighbour's calls of its end are the idle ones of the next row. */
-const afterMs = flags.quick ? 3_000 : 10_000;
-const idleMs = flags.quick ? 2_500 : 6_000;
+/** The neighbour's calls after an attack are the idle ones of the next. */
+const idleMs = flags.quick ? 2_500 : 5_200;
+/** Memory is judged when it has come back, at the latest after this. */
+const longestAfterMs = 10_000;
 const manyConnections = Number(flags.connections ?? 1_000);
 const manyPhaseMs = 12_000;
 const mostWarnings = 4;
@@ -167,7 +168,9 @@ class Arena implements AsyncDisposable {
     const order = { attack: attack.name, target: this.#target, phaseMs: lastsMs, connections: manyConnections, parallel };
     const report = await runAttacker({ ...order, volume: parallel > 1 ? 0.01 : 1 });
     const under = this.#log.between(fromMs, Date.now());
-    await sleep(afterMs);
+    await sleep(idleMs);
+    const comeBackBy = performance.now() + longestAfterMs - idleMs;
+    while (contender.alive() && performance.now() < comeBackBy && residentBytesOf(contender.pid) > before * mostGrowth) await sleep(200);
     const alive = contender.alive();
     const { cpuMicroseconds, elapsedMs } = alive ? watch.stop() : { cpuMicroseconds: Number.NaN, elapsedMs: 0 };
     const spent = Math.max(0, cpuMicroseconds - (idleCpu / idleElapsedMs) * elapsedMs);
