@@ -143,6 +143,8 @@ export class OutlierDetection<K> {
   #onOutlier(key: K, host: OutlierHost, kind: OutlierKind, nowMs: number): void {
     if (host.ejected) return;
     this.counts.detected[kind]++;
+    // Nobody wants to hear of a kind that is switched off.
+    if (this.#options.enforcing[kind] === 0) return;
     const { alwaysEjectOneHost, maxEjectionPercent } = this.#options;
     const percent = (100 * (this.#ejected + 1)) / this.#hosts.size;
     if (percent > maxEjectionPercent && !(alwaysEjectOneHost && this.#ejected === 0)) {
