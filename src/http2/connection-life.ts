@@ -180,6 +180,7 @@ export class ConnectionLife extends Deadline {
     this.#output.close();
     // Not returned: this may happen within the callback that reads it.
     connection.engine.forgetBlock();
+    connection.forgetInput();
     connection.counters.connectionsActive--;
     this.#pings.forget();
     this.#streams.loseAll(cause.code, cause.message);

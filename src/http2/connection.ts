@@ -261,6 +261,11 @@ export class Connection {
     this.#life.protocolError(code, message);
   }
 
+  /** The connection has ended: of what it was about to receive nothing is kept. */
+  forgetInput(): void {
+    this.#messages.assembly.clear();
+  }
+
   /** END_STREAM of ours is written. */
   onEndSent(stream: Stream): void {
     this.#streams.onLocalEnd(stream);

@@ -20,6 +20,8 @@ export class Http2Counters {
   goAwayReceived = 0;
   keepaliveTimeout = 0;
   prefaceTimeout = 0;
+  /** Connections that ended because a header block did not. */
+  headerTimeout = 0;
   /** Clients that said their preface and then sent no request in time. */
   firstRequestTimeout = 0;
   rxMessagingError = 0;
@@ -43,6 +45,7 @@ export class Http2Counters {
     emit('goaway_sent', this.goAwaySent, false);
     emit('goaway_received', this.goAwayReceived, false);
     emit('keepalive_timeout', this.keepaliveTimeout, false);
+    emit('header_timeout', this.headerTimeout, false);
     emit('preface_timeout', this.prefaceTimeout, false);
     emit('first_request_timeout', this.firstRequestTimeout, false);
     emit('rx_messaging_error', this.rxMessagingError, false);

@@ -1,5 +1,8 @@
 import { ErrorCode, Flag, FrameType, frameHeaderBytes, readUint31 } from './frames.ts';
 
+/** Most frames that cross two chunks fit; what larger ones need is not kept. */
+const keptCarryBytes = 512;
+
 /** Whoever reads frames. A sink that has `closed` itself hears nothing more, also from the bytes already at hand. */
 export interface FrameSink {
   readonly closed: boolean;
@@ -104,18 +107,28 @@ export class FrameReader {
   }
 
   #keep(bytes: Uint8Array, at: number, end: number): void {
-    this.#carry ??= Buffer.allocUnsafeSlow(frameHeaderBytes + this.#maxFrameBytes);
-    this.#carry.set(bytes.subarray(at, end), this.#carried);
-    this.#carried += end - at;
+    const carry = this.#carryOf(end - at);
+    carry.set(bytes.subarray(at, end), 0);
+    this.#carried = end - at;
+  }
+
+  /** Room for `bytes` of a frame, as they come and not as they are announced: many peers may begin a frame and end none. */
+  #carryOf(bytes: number): Buffer {
+    const carry = this.#carry;
+    if (carry !== undefined && carry.length >= bytes) return carry;
+    const wanted = Math.min(Math.max(2 * bytes, keptCarryBytes), frameHeaderBytes + this.#maxFrameBytes);
+    this.#carry = Buffer.allocUnsafeSlow(wanted);
+    if (carry !== undefined) this.#carry.set(carry.subarray(0, this.#carried));
+    return this.#carry;
   }
 
   /** Completes the carried frame from `bytes`, one needed portion at a time: its header, the padding's length, its payload. */
   #readCarried(bytes: Uint8Array, from: number, end: number): number {
     let at = from;
-    const carry = this.#carry as Buffer;
     for (;;) {
-      const needed = this.#neededBytes(carry) - this.#carried;
+      const needed = this.#neededBytes(this.#carry as Buffer) - this.#carried;
       const taken = Math.min(needed, end - at);
+      const carry = this.#carryOf(this.#carried + taken);
       carry.set(bytes.subarray(at, at + taken), this.#carried);
       this.#carried += taken;
       at += taken;
@@ -123,6 +136,7 @@ export class FrameReader {
       const whole = this.#readWhole(carry, 0, this.#carried);
       if (whole >= 0) {
         this.#carried = 0;
+        if (carry.length > keptCarryBytes) this.#carry = undefined;
         return at;
       }
     }

@@ -1,9 +1,15 @@
+import { Deadline } from '../core/index.ts';
 import type { Http2Counters } from './counters.ts';
+import type { Engine } from './engine.ts';
 import { ErrorCode, Flag, readUint31 } from './frames.ts';
 import type { Http2Options } from './options.ts';
 
+/** From the first frame of a block to its last: they are sent together. */
+const blockTimeoutMs = 10_000;
+
 /** Whoever wants whole header blocks. */
 export interface HeaderAssemblyOwner {
+  readonly engine: Engine;
   readonly options: Http2Options;
   readonly counters: Http2Counters;
   /** A whole block; `selfDependent` where its priority names its own stream (RFC 7540 5.3.1). `bytes` is valid during the call. */
@@ -12,10 +18,11 @@ export interface HeaderAssemblyOwner {
 }
 
 /**
- * Joins HEADERS and CONTINUATION to whole blocks (RFC 9113 6.2, 6.10): padding and priority are taken off, and a block of endless
- * frames ends the connection. Bytes are copied only where a block has more than one frame.
+ * Joins HEADERS and CONTINUATION to whole blocks (RFC 9113 6.2, 6.10): padding and priority are taken off. A block of endless frames or
+ * bytes ends the connection at once, one whose end does not come when this deadline is over. Bytes are copied only where a block has
+ * more than one frame.
  */
-export class HeaderAssembly {
+export class HeaderAssembly extends Deadline {
   /** The stream whose CONTINUATION is awaited, 0 for none: until it has come no other frame may. */
   awaitedStreamId = 0;
   readonly #owner: HeaderAssemblyOwner;
@@ -23,8 +30,10 @@ export class HeaderAssembly {
   #selfDependent = false;
   #frames = 0;
   #parts: Buffer[] = [];
+  #partsBytes = 0;
 
   constructor(owner: HeaderAssemblyOwner) {
+    super();
     this.#owner = owner;
   }
 
@@ -60,7 +69,9 @@ export class HeaderAssembly {
     this.#endStream = endStream;
     this.#selfDependent = selfDependent;
     this.#frames = 1;
-    this.#parts = [Buffer.from(bytes.subarray(start, end))];
+    const { nowMs, wheel } = this.#owner.engine;
+    wheel.arm(this, nowMs + blockTimeoutMs);
+    this.#keep(bytes, start, end);
   }
 
   continuation(flags: number, streamId: number, bytes: Uint8Array, start: number, end: number): void {
@@ -75,11 +86,41 @@ export class HeaderAssembly {
       this.#owner.onHeaderFramingError(ErrorCode.enhanceYourCalm, message);
       return;
     }
-    this.#parts.push(Buffer.from(bytes.subarray(start, end)));
-    if ((flags & Flag.endHeaders) === 0) return;
-    const joined = Buffer.concat(this.#parts);
-    this.#parts = [];
-    this.awaitedStreamId = 0;
+    if (!this.#keep(bytes, start, end) || (flags & Flag.endHeaders) === 0) return;
+    const joined = Buffer.concat(this.#parts, this.#partsBytes);
+    this.clear();
     this.#owner.onHeaderBlock(streamId, joined, 0, joined.length, this.#endStream, this.#selfDependent);
+  }
+
+  /** The block's end has not come. */
+  expire(): void {
+    this.#owner.engine.tick();
+    this.#owner.counters.headerTimeout++;
+    const message = `the end of a header block did not come within ${blockTimeoutMs / 1_000} s`;
+    this.#owner.onHeaderFramingError(ErrorCode.enhanceYourCalm, message);
+  }
+
+  /** Forgets what has been gathered: the block is whole, or the connection has ended. */
+  clear(): void {
+    if (this.awaitedStreamId === 0) return;
+    this.awaitedStreamId = 0;
+    this.#parts = [];
+    this.#partsBytes = 0;
+    this.#owner.engine.wheel.cancel(this);
+  }
+
+  /** False where it is too much, at once and not only at the block's end: what decodes to less than this would be refused, too. */
+  #keep(bytes: Uint8Array, start: number, end: number): boolean {
+    const { counters, options } = this.#owner;
+    this.#partsBytes += end - start;
+    if (this.#partsBytes > 2 * options.maxHeaderListBytes) {
+      counters.headerOverflow++;
+      const message = `a header block of ${this.#partsBytes} bytes and more, ${options.maxHeaderListBytes} are allowed`;
+      this.#owner.onHeaderFramingError(ErrorCode.enhanceYourCalm, message);
+      return false;
+    }
+    // An empty frame is counted, not kept.
+    if (end > start) this.#parts.push(Buffer.from(bytes.subarray(start, end)));
+    return true;
   }
 }

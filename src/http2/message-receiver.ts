@@ -4,6 +4,7 @@ import type { ConnectionLife } from './connection-life.ts';
 import type { ConnectionParts } from './connection-parts.ts';
 import type { ConnectionStreams } from './connection-streams.ts';
 import type { Http2Counters } from './counters.ts';
+import type { Engine } from './engine.ts';
 import { defaultTableBytes, ErrorCode, Flag } from './frames.ts';
 import { HeaderAssembly } from './header-assembly.ts';
 import type { HeaderBlock } from './header-block.ts';
@@ -24,6 +25,7 @@ const mostInformational = 16;
 export class MessageReceiver {
   readonly options: Http2Options;
   readonly counters: Http2Counters;
+  readonly engine: Engine;
   readonly assembly: HeaderAssembly;
   readonly decoder: HpackDecoder;
   readonly #connection: Connection;
@@ -43,6 +45,7 @@ export class MessageReceiver {
     const { counters, engine, options } = parts.connection;
     this.options = options;
     this.counters = counters;
+    this.engine = engine;
     this.assembly = new HeaderAssembly(this);
     this.decoder = new HpackDecoder(Math.max(options.headerTableBytes, defaultTableBytes));
     this.#connection = parts.connection;
