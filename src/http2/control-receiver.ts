@@ -25,6 +25,8 @@ export class ControlReceiver {
   readonly #data: DataSender;
   readonly #budgets: FrameBudgets;
   readonly #peerResets: TokenBucket;
+  /** Resets of streams that were over already. */
+  #crossedResets = 0;
 
   constructor(parts: ConnectionParts) {
     const { engine, options } = parts.connection;
@@ -81,6 +83,9 @@ export class ControlReceiver {
       if (!answered) stream.handler.onReset(stream, code, code === ErrorCode.refusedStream);
     } else if (ids.isBeyondGoAway(streamId) || ids.wasReset(streamId)) {
       // Many clients reset a stream whose answer came before their request was complete: that is our doing.
+      return;
+    } else if (++this.#crossedResets <= this.#budgets.streamsOpened) {
+      // It crossed a complete answer, as all do that leave at the deadline which both sides know: once for each stream.
       return;
     }
     if (connection.role === 'server' && !this.#peerResets.take(hasty ? 1 : 0.25, nowMs)) {

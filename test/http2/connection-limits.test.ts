@@ -216,6 +216,25 @@ test('answers that a client does not read are bounded, although each of its stre
   engineEnd.unhold();
 });
 
+test('resets that cross complete answers cost nothing, one for each stream', async (t) => {
+  const { peer, server } = await rawClient(t);
+  server.owner.serve = (_request, stream) => stream.sendHeaders(blockOf([...responseFields, ...okTrailers]), true);
+  const streams = resetBurst * 6;
+  for (let i = 0; i < streams; i++) {
+    peer.headers(1 + 2 * i);
+    if (i % 50 === 0) await peer.roundTrip();
+  }
+  await peer.roundTrip();
+  for (let i = 0; i < streams; i++) peer.reset(1 + 2 * i, 8);
+  await peer.roundTrip();
+  assert.equal(server.counters.rxReset, streams);
+  assert.equal(server.connection.closed, false);
+  // Beyond that they are what they look like.
+  for (let i = 0; i <= 4 * resetBurst; i++) peer.reset(1, 8);
+  await until(() => server.connection.closed, 'the end');
+  assert.equal(server.counters.rapidReset, 1);
+});
+
 test('a client that resets at its own deadlines, or late, is honest', async (t) => {
   const { peer, server, clock } = await rawClient(t);
   server.owner.serve = (_request, stream) => {

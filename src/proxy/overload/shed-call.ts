@@ -13,5 +13,7 @@ const nobody: StreamHandler = {
 /** Refuses a call before anything was made for it: whoever has no time must not spend it on saying so. */
 export const shedCall = (stream: Stream, reply: LocalReply): void => {
   stream.handler = nobody;
+  // Whoever resets it now has not read the answer yet: that is no haste.
+  stream.patienceMs = 0;
   sendReply(stream, reply);
 };
