@@ -44,6 +44,8 @@ export class BlockCoverage {
   }
 
   close(): void {
+    this.#session.post('Profiler.stopPreciseCoverage');
+    this.#session.post('Profiler.disable');
     this.#session.disconnect();
   }
 }

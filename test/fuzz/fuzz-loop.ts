@@ -8,8 +8,11 @@ export interface LoopOptions {
   readonly seed: number;
   /** Asked before each input. */
   readonly goesOn: (executions: number) => boolean;
-  /** Keep inputs that reach blocks of `src/` which none before has reached. */
-  readonly guided: boolean;
+  /**
+   * While true, inputs that reach blocks of `src/` which none before has reached are kept. Counting blocks makes everything ten times slower, so
+   * once it is false the loop goes on blindly, from what was kept.
+   */
+  readonly guided: () => boolean;
   /** Told of each input before it runs, so that whoever watches can name it when nothing comes back. */
   readonly beforeEach?: (input: Buffer) => void;
   readonly onFind: (find: Find) => void;
@@ -67,7 +70,8 @@ export const failureOf = async (target: FuzzTarget, input: Buffer): Promise<unkn
 /** Mutates and runs until told to stop. The same seed, corpus and number of executions do the same. */
 export const fuzz = async (target: FuzzTarget, options: LoopOptions): Promise<LoopResult> => {
   const random = new Random(options.seed);
-  const coverage = options.guided ? new BlockCoverage() : undefined;
+  let coverage = options.guided() ? new BlockCoverage() : undefined;
+  let blocks = 0;
   const corpus: Buffer[] = [];
   const known = new Set<string>();
   let executions = 0;
@@ -141,8 +145,11 @@ export const fuzz = async (target: FuzzTarget, options: LoopOptions): Promise<Lo
       continue;
     }
     if (coverage.take(true) > 0) await keepFresh(inputs, coverage);
+    blocks = coverage.size;
+    if (options.guided()) continue;
+    coverage.close();
+    coverage = undefined;
   }
-  const blocks = coverage?.size ?? 0;
   coverage?.close();
   return { executions, corpus: corpus.length, blocks, finds: known.size };
 };

@@ -34,7 +34,7 @@ for (const [name, make] of Object.entries(targets)) {
       const errors: string[] = [];
       const { executions: done } = await fuzz(target, {
         seed: 4,
-        guided: false,
+        guided: () => false,
         goesOn: (count) => count < corpus.length + (executions[name] ?? 0),
         onFind: ({ input, error }) => errors.push(`${input.toString('base64')}\n${error}`),
       });
@@ -71,7 +71,12 @@ test('a seed repeats a run, a find is told once, and cut down to what makes it f
   const run = async () => {
     const target = new WordTarget();
     const finds: string[] = [];
-    await fuzz(target, { seed: 11, guided: false, goesOn: (count) => count < 400, onFind: ({ input }) => finds.push(input.toString()) });
+    await fuzz(target, {
+      seed: 11,
+      guided: () => false,
+      goesOn: (count) => count < 400,
+      onFind: ({ input }) => finds.push(input.toString()),
+    });
     return { ran: target.ran, finds };
   };
   const [first, second] = [await run(), await run()];
@@ -81,7 +86,12 @@ test('a seed repeats a run, a find is told once, and cut down to what makes it f
 
 test('with guidance the inputs that reach new code are kept', async () => {
   const target = await (targets['grpc-text'] as NonNullable<(typeof targets)[string]>)();
-  const result = await fuzz(target, { seed: 3, guided: true, goesOn: (count) => count < 400, onFind: ({ error }) => assert.fail(error) });
+  const result = await fuzz(target, {
+    seed: 3,
+    guided: () => true,
+    goesOn: (count) => count < 400,
+    onFind: ({ error }) => assert.fail(error),
+  });
   assert.ok(result.blocks > 50, `${result.blocks} blocks reached`);
 });
 

@@ -273,6 +273,21 @@ const numbers = (...all: readonly number[]): Buffer => {
 const serverSeeds = (): Buffer[] => {
   const setUp = (flags: number, reactions = 0) => Buffer.from([flags, 0, reactions, 0]);
   return [
+    // The window of an open stream sinks below what it was, and below nothing.
+    Buffer.concat([
+      setUp(0),
+      writeFrames([
+        request(1, 5),
+        actFrame(Act.sendHeaders),
+        actFrame(Act.sendData, 0, 4, 0),
+        wireFrame(settings, 0, 0, Buffer.from('00040000000a', 'hex')),
+        actFrame(Act.sendData, 0, 4, 0),
+        wireFrame(8, 0, 1, numbers(1_100)),
+        wireFrame(settings, 0, 0, Buffer.from('000100000000', 'hex')),
+        wireFrame(8, 0, 1, numbers(5_000)),
+        actFrame(Act.sendTrailers),
+      ]),
+    ]),
     Buffer.concat([
       setUp(SetUp.consumesAtOnce),
       writeFrames([

@@ -58,6 +58,8 @@ export class HpackTarget implements FuzzTarget {
         hex('8286 84be 5886 a8eb 1064 9cbf'),
         hex('8287 85bf 4088 25a8 49e9 5ba9 7d7f 8925 a849 e95b b8e8 b4bf'),
       ]),
+      // One byte more than our SETTINGS allow.
+      joinBlocks([hex('82'), hex('3f e2 1f')]),
       joinBlocks([hex('3f e1 1f 40 01 61 01 62'), hex('be bf'), hex('20 40 01 61 01 62'), hex('3f e1 1f be')]),
       joinBlocks([
         fieldBlock([['x-a', 'b']]),
