@@ -52,15 +52,20 @@ export class ConnectionStreams {
     return this.#peerInitialWindow;
   }
 
-  /** The peer's SETTINGS_INITIAL_WINDOW_SIZE: false where it makes a window overflow (RFC 9113 6.9.2). */
-  setPeerInitialWindow(bytes: number): boolean {
+  /**
+   * The peer's SETTINGS_INITIAL_WINDOW_SIZE, with the largest value that it had on the way: false where that made a window overflow
+   * (RFC 9113 6.9.2).
+   */
+  setPeerInitialWindow(bytes: number, largestBytes: number): boolean {
     const delta = bytes - this.#peerInitialWindow;
+    const mostBytes = largestWindowBytes - (largestBytes - this.#peerInitialWindow);
     this.#peerInitialWindow = bytes;
-    for (const stream of this.#table.snapshot()) {
-      if (stream.sendWindow + delta > largestWindowBytes) return false;
+    let fits = true;
+    this.#table.forEach((stream) => {
+      if (stream.sendWindow > mostBytes) fits = false;
       stream.sendWindow += delta;
-    }
-    return true;
+    });
+    return fits;
   }
 
   // ---- birth and orderly end ----

@@ -50,7 +50,9 @@ export class FrameWriter {
   /** Answers a PING with its own payload, `bytes[start, start + 8)`. */
   pingAck(bytes: Uint8Array, start: number): void {
     const at = this.#begin(pingBytes, FrameType.ping, Flag.ack, 0);
-    this.#output.bytes.set(bytes.subarray(start, start + pingBytes), at);
+    // Byte by byte: a view for each would cost more than the frame.
+    const out = this.#output.bytes;
+    for (let i = 0; i < pingBytes; i++) out[at + i] = bytes[start + i] as number;
     this.#output.length = at + pingBytes;
   }
 

@@ -59,6 +59,11 @@ export class StreamTable {
     if (this.size === 0 && mask >= keptCapacity) this.#resize(smallestCapacity);
   }
 
+  /** Calls `visit` with each stream, in no order that means anything; the table must not change meanwhile. */
+  forEach(visit: (stream: Stream) => void): void {
+    for (const stream of this.#streams) if (stream !== undefined) visit(stream);
+  }
+
   /** The streams that are open now; the table may change while they are gone through. */
   snapshot(): readonly Stream[] {
     const streams: Stream[] = [];

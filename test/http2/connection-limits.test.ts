@@ -374,3 +374,36 @@ test('a smaller header table of ours is announced, and held to from its acknowle
   peer.send(Type.HEADERS, END_HEADERS | END_STREAM, 5, Buffer.concat([Buffer.from([0x3f, 101 - 31]), literals(requestFields)]));
   assert.equal((await peer.goAway()).code, 9);
 });
+
+test('an initial window that changes again and again while streams are open ends the connection, one without streams may', async (t) => {
+  const { peer, server } = await rawClient(t);
+  for (let i = 0; i < 500; i++) peer.settings([[4, 1_000 + i]]);
+  await peer.roundTrip();
+  peer.headers(1, requestFields, END_HEADERS);
+  for (let i = 0; i < 100; i++) {
+    peer.settings([
+      [4, 2_000 + i],
+      [4, 1_000 + i],
+      [4, 3_000 + i],
+    ]);
+  }
+  await peer.roundTrip();
+  assert.equal(server.owner.requests[0]?.stream?.sendWindow, 3_099, 'the last of each frame');
+  peer.settings([[4, 1]]);
+  const { code, debug } = await peer.goAway();
+  assert.equal(code, ENHANCE_YOUR_CALM);
+  assert.match(debug, /SETTINGS_INITIAL_WINDOW_SIZE changes too often/);
+  assert.equal(server.counters.settingsFlood, 1);
+});
+
+test('a window that overflows between two entries of one SETTINGS frame has overflowed', async (t) => {
+  const { peer } = await rawClient(t);
+  peer.headers(1, requestFields, END_HEADERS);
+  peer.windowUpdate(1, 1);
+  await peer.roundTrip();
+  peer.settings([
+    [4, 0x7fff_ffff],
+    [4, 65_535],
+  ]);
+  assert.equal((await peer.goAway()).code, 3);
+});
