@@ -72,7 +72,13 @@ export class ProxyTarget implements FuzzTarget {
     await neighbour.call({ path: '/good.Echo/Call', authority: 'good' });
     return new ProxyTarget(clock, sidecar, upstream, neighbour, async () => {
       await upstream.close();
-      for (const end of endings) await end();
+      // What ends in its own time needs time to pass.
+      const time = setInterval(() => clock.advance(1_000), 20);
+      try {
+        for (const end of endings) await end();
+      } finally {
+        clearInterval(time);
+      }
     });
   }
 
