@@ -2,7 +2,10 @@
  * Goodput of Outrider under more load than it can carry: calls answered OK within their deadline, while twice the peak is offered.
  * The proxy has core 0, everything else core 1.
  *
- *     npm run bench:overload -- [--direction outbound] [--factor 2] [--seconds 10] [--connections 32] [--deadline 1000] [--rounds 3] [--only outrider]
+ *     npm run bench:overload -- [--direction outbound] [--factor 2] [--seconds 10] [--connections 32] [--deadline 1000] [--rounds 3]
+ *
+ * Look at how far the generator was behind before believing a round: on a machine that does something else, core 1 gives way before the
+ * proxy does, and what is measured is the generator and the backend.
  *
  * The peak is what a closed loop gets through (8 connections with 32 calls each); the load is an open loop, whose calls do not wait for
  * each other. Compare goodput with the peak of the same round: both change with the machine.

@@ -65,7 +65,7 @@ export class Overload implements StatSource {
     this.#memoryLimitBytes = options.memoryLimitBytes;
     this.#timeReply = localReply(
       'overloaded',
-      'the sidecar has more calls than it can answer in time, and refuses the newest; call again later, or give it more CPU or more instances',
+      'the sidecar has more calls than it can answer in time; call again later, or give it more CPU',
     );
   }
 
