@@ -4,6 +4,10 @@ import { clientPreface, ErrorCode, SettingId } from './frames.ts';
 import type { Output } from './output.ts';
 import type { ReceiveWindow } from './receive-window.ts';
 
+/** How long more control frames may wait for the socket than should, and how many times as many. */
+const crowdGraceMs = 1_000;
+const crowdFactor = 10;
+
 /** A connection carries thousands of calls, and hundreds of acknowledgements at most. */
 const cancelsPerControlFrame = 10;
 
@@ -17,6 +21,8 @@ export class ControlSender {
   readonly #writer: FrameWriter;
   readonly #receiving: ReceiveWindow;
   #prefaceSent = false;
+  /** Since when more control frames wait than should; infinite while they do not. */
+  #crowdedSinceMs = Number.POSITIVE_INFINITY;
 
   constructor(connection: Connection, output: Output, writer: FrameWriter, receiving: ReceiveWindow) {
     this.#connection = connection;
@@ -79,12 +85,23 @@ export class ControlSender {
     this.#writer.goAway(lastStreamId, code, debugData);
   }
 
-  /** Acknowledgements and resets queue up while the peer does not read: beyond a bound it is an attack (CVE-2019-9512, -9515). */
+  /**
+   * Acknowledgements and resets queue up while the peer does not read: beyond a bound it is an attack (CVE-2019-9512, -9515). A peer that
+   * reads may have sent as many in one go; the socket then takes them within the grace.
+   */
   #admit(factor = 1): boolean {
     const connection = this.#connection;
     if (connection.closed) return false;
     this.#output.controlFrames++;
-    if (!this.#output.floods(this.#output.controlFramesInFlight, factor * connection.options.maxQueuedControlFrames)) return true;
+    const inFlight = this.#output.controlFramesInFlight;
+    const most = factor * connection.options.maxQueuedControlFrames;
+    if (!this.#output.floods(inFlight, most)) {
+      this.#crowdedSinceMs = Number.POSITIVE_INFINITY;
+      return true;
+    }
+    const { nowMs } = connection.engine;
+    this.#crowdedSinceMs = Math.min(this.#crowdedSinceMs, nowMs);
+    if (nowMs - this.#crowdedSinceMs < crowdGraceMs && !this.#output.floods(inFlight, crowdFactor * most)) return true;
     connection.counters.outboundControlFlood++;
     connection.protocolError(ErrorCode.enhanceYourCalm, 'too many control frames wait for a peer that does not read');
     return false;

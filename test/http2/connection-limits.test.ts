@@ -170,16 +170,45 @@ test('a header list of twice the allowed bytes ends the connection', async (t) =
   assert.equal(server.counters.headerOverflow, 1);
 });
 
-test('acknowledgements that a peer does not read are bounded', async (t) => {
-  const { peer, server, engineEnd } = await rawClient(t);
-  engineEnd.hold();
-  for (let i = 0; i < maxQueuedControlFrames + 5_000 && !server.connection.closed; i++) {
+const pings = (count: number): Buffer => Buffer.concat(Array.from({ length: count }, () => frame(Type.PING, 0, 0, Buffer.alloc(8))));
+
+test('acknowledgements that a peer does not read are bounded, in number at once and in time', async (t) => {
+  for (const { count, waitMs } of [
+    { count: 20 * maxQueuedControlFrames, waitMs: 0 },
+    { count: 6 * maxQueuedControlFrames, waitMs: 1_004 },
+  ]) {
+    const { peer, server, clock, engineEnd } = await rawClient(t);
+    engineEnd.hold();
+    for (let i = 0; i < count && !server.connection.closed; i += 100) {
+      peer.write(pings(100));
+      await quiesce(3);
+    }
+    assert.equal(server.connection.closed, waitMs === 0);
+    clock.advance(waitMs);
     peer.ping();
-    if (i % 100 === 0) await quiesce(3);
+    await until(() => server.connection.closed, 'the end');
+    assert.equal(server.counters.outboundControlFlood, 1);
+    engineEnd.unhold();
   }
-  await until(() => server.connection.closed, 'the end');
-  assert.equal(server.counters.outboundControlFlood, 1);
-  engineEnd.unhold();
+});
+
+test('a burst of PINGs from a peer that reads is answered whole, also where its socket takes them a little later', async (t) => {
+  const { peer, server, clock, engineEnd } = await rawClient(t);
+  for (let round = 1; round <= 3; round++) {
+    engineEnd.hold();
+    peer.write(pings(3 * maxQueuedControlFrames));
+    await quiesce();
+    clock.advance(900);
+    peer.ping();
+    await quiesce();
+    engineEnd.unhold();
+    await until(
+      () => server.connection.closed || peer.seen(Type.PING).length >= round * (3 * maxQueuedControlFrames + 1),
+      'an answer to each',
+    );
+    clock.advance(1_000);
+  }
+  assert.equal(server.counters.outboundControlFlood, 0);
 });
 
 test('any number of PINGs is answered to a peer that reads, also beside a socket that is never empty', async (t) => {
