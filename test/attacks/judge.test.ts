@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { attacks } from './catalogue/index.ts';
-import { judge, type Row, rowText } from './command/judge.ts';
+import { judge, mayTryAgain, type Row, rowText } from './command/judge.ts';
 
 const [attack] = attacks;
 assert.ok(attack);
@@ -21,6 +21,7 @@ const good: Omit<Row, 'complaints'> = {
   idle: quality,
   under: { ...quality, p99Ms: 14 },
   attackerCpuShare: 0.3,
+  waitedMsPerSecond: 0,
   alive: true,
   left: [],
 };
@@ -60,4 +61,11 @@ test('what the neighbour loses without the sidecar is not held against it', () =
 
 test('a row may have a limit of memory of its own', () => {
   assert.match(judge(attack, good, { mostAboveIdleBytes: 64 * mebibyte }).join(), /100 MiB above idle, 64 allowed/);
+});
+
+test('only what the machine or a first time may explain is tried again', () => {
+  assert.ok(mayTryAgain(['neighbour: p99 50.0 ms, 15.0 allowed', 'memory after 11 % above the start']));
+  assert.ok(!mayTryAgain(['neighbour: p99 50.0 ms, 15.0 allowed', 'no counter rose']));
+  assert.ok(!mayTryAgain(['memory 129 MiB above idle, 128 allowed']));
+  assert.ok(!mayTryAgain([]));
 });

@@ -18,6 +18,8 @@ export interface Row {
   readonly idle: Quality;
   readonly under: Quality;
   readonly attackerCpuShare: number;
+  /** How long others kept the proxy from its core while it was attacked, in milliseconds per second. */
+  readonly waitedMsPerSecond: number;
   readonly alive: boolean;
   readonly left: readonly string[];
   readonly complaints: readonly string[];
@@ -54,11 +56,17 @@ export const judge = (
   const addedMs = Math.max(0, row.under.directP99Ms - row.idle.directP99Ms);
   if (!(row.under.p99Ms < limitMs + addedMs)) {
     const added = addedMs > 1 ? ` and ${addedMs.toFixed(1)} that calls without the sidecar lose as well` : '';
-    complaints.push(`neighbour: p99 ${row.under.p99Ms.toFixed(1)} ms, ${limitMs.toFixed(1)} allowed${added}`);
+    const waited =
+      row.waitedMsPerSecond > 20 ? `; others kept the sidecar from its core ${row.waitedMsPerSecond.toFixed(0)} ms in each second` : '';
+    complaints.push(`neighbour: p99 ${row.under.p99Ms.toFixed(1)} ms, ${limitMs.toFixed(1)} allowed${added}${waited}`);
   }
   if (row.left.length > 0) complaints.push(`left behind: ${row.left.join(', ')}`);
   return complaints;
 };
+
+/** One slow moment of the machine makes a p99, and memory that a process needs for the first time stays with it: both may be tried again. */
+export const mayTryAgain = (complaints: readonly string[]): boolean =>
+  complaints.length > 0 && complaints.every((complaint) => /^(neighbour: p99|memory after)/.test(complaint));
 
 const mib = (bytes: number): string => (bytes / mebibyte).toFixed(0);
 

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { cpuMicrosecondsOf, residentBytesOf } from '../../../bench/process-usage.ts';
 import type { Program } from '../../harness/program.ts';
 import type { NeighbourCall } from './neighbour.ts';
@@ -54,19 +55,35 @@ export class NeighbourLog {
   }
 }
 
+/** Nanoseconds for which the main thread has stood ready without getting its core: what others do on this machine. */
+const waitedNanosecondsOf = (pid: number): number => {
+  try {
+    return Number(readFileSync(`/proc/${pid}/schedstat`, 'latin1').split(' ')[1]);
+  } catch {
+    return Number.NaN;
+  }
+};
+
 /** Memory of a process over time, and its CPU. */
 export class ProcessWatch {
   peakBytes: number;
   readonly #pid: number;
   readonly #timer: NodeJS.Timeout;
   readonly #cpuAtStart: number;
+  readonly #waitedAtStart: number;
   readonly #startedAt = performance.now();
 
   constructor(pid: number) {
     this.#pid = pid;
     this.peakBytes = residentBytesOf(pid);
     this.#cpuAtStart = cpuMicrosecondsOf(pid);
+    this.#waitedAtStart = waitedNanosecondsOf(pid);
     this.#timer = setInterval(() => this.#look(), 50);
+  }
+
+  /** Milliseconds for which the process stood ready and did not run, since the start. */
+  get waitedMs(): number {
+    return (waitedNanosecondsOf(this.#pid) - this.#waitedAtStart) / 1e6;
   }
 
   /** Microseconds of CPU since the start, and the time since then. */
