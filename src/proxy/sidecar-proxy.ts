@@ -98,6 +98,11 @@ export class SidecarProxy implements StatSource {
     }
   }
 
+  /** What all its connections share: pools, and the accounts of memory. */
+  get engine(): Engine {
+    return this.#options.engine;
+  }
+
   get draining(): boolean {
     return this.#draining !== undefined;
   }
