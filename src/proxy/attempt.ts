@@ -42,6 +42,8 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
   readonly #call: Call;
   #startedMs = 0;
   #latencyObserved = false;
+  /** When the answer began; 0: it has not yet. */
+  #answeredMs = 0;
   #breaker: Breaker | undefined = undefined;
   #permit = 0;
   #concluded = false;
@@ -132,6 +134,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
 
   onHeaders(stream: Stream, block: HeaderBlock, endStream: boolean): void {
     this.#httpStatus = statusOf(block);
+    this.#answeredMs = this.#call.proxy.engine.nowMs;
     if (endStream) {
       this.#onAnswerEnd(stream, block, true);
       return;
@@ -274,7 +277,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
       return;
     }
     const ok = status === GrpcStatus.OK;
-    this.#conclude(status === GrpcStatus.UNAVAILABLE ? 'fail' : 'succeed', ok ? 'success' : 'error', outlierResultOfStatus(status));
+    this.#conclude(this.#breaker?.isFailure(status) === true ? 'fail' : 'succeed', ok ? 'success' : 'error', outlierResultOfStatus(status));
     const reported = this.endpoint?.reportedLoad;
     if (reported !== undefined) readLoad(reported, block, call.proxy.engine.nowMs);
     // The request may still be on its way: the server has said all that it will say (RFC 9113 8.1).
@@ -316,7 +319,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
   }
 
   #onMissingStatus(stream: Stream): void {
-    this.#conclude('fail', 'error');
+    this.#conclude('fail', 'error', this.#httpStatus === 200 ? 'server_error' : outlierResultOfHttp(this.#httpStatus));
     if (!stream.endSent) stream.reset(ErrorCode.noError);
     this.#failHttp();
   }
@@ -375,9 +378,17 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
     if (permit === 0) return;
     this.#permit = 0;
     const breaker = this.#breaker as Breaker;
-    if (result === 'succeed') breaker.succeed(permit, nowMs);
-    else if (result === 'fail') breaker.fail(permit, nowMs);
+    if (result === 'fail') breaker.fail(permit, nowMs);
+    else if (breaker.watchesSlowness && breaker.isSlow(this.#waitedMs(nowMs))) breaker.failSlowly(permit, nowMs);
+    else if (result === 'succeed') breaker.succeed(permit, nowMs);
     else breaker.neutral(permit, nowMs);
+  }
+
+  /** From when the server had all that it waits for until its answer began, or until now. */
+  #waitedMs(nowMs: number): number {
+    const call = this.#call;
+    if (!call.requestEnded || (this.stream === undefined && this.#answeredMs === 0)) return 0;
+    return (this.#answeredMs || nowMs) - Math.max(this.#startedMs, call.requestEndedMs);
   }
 
   #commit(block: HeaderBlock): void {
