@@ -164,7 +164,10 @@ export class ConnectionStreams {
     const stream = this.#table.get(streamId);
     if (stream !== undefined) this.fail(stream, code, message);
     else if (this.ids.isIdle(streamId)) this.#connection.protocolError(code, message);
-    else this.refuse(streamId, code);
+    else {
+      this.#sendReset(streamId, code);
+      this.#chargeReset();
+    }
   }
 
   /** A frame for a stream that is not open: too early, too late, or on its way when we reset the stream. */
@@ -176,14 +179,18 @@ export class ConnectionStreams {
     }
   }
 
-  /** A reset that the peer made us send: it has a budget of its own, since it costs as much as the peer's own resets. */
+  /** A reset that the peer made us send. A server that breaks off our calls can do so no more often than we call. */
   refuse(streamId: number, code: number): void {
-    const { counters, engine, role } = this.#connection;
     this.#sendReset(streamId, code);
-    if (role === 'server' && !this.#ownResets.take(1, engine.clock.now())) {
-      counters.rapidReset++;
-      this.#connection.protocolError(ErrorCode.enhanceYourCalm, 'too many streams had to be reset');
-    }
+    if (this.#connection.role === 'server') this.#chargeReset();
+  }
+
+  /** Resets that the peer makes us send have a budget of their own, since they cost as much as the peer's own (CVE-2025-8671). */
+  #chargeReset(): void {
+    const { counters, engine } = this.#connection;
+    if (this.#ownResets.take(1, engine.clock.now())) return;
+    counters.rapidReset++;
+    this.#connection.protocolError(ErrorCode.enhanceYourCalm, 'too many streams had to be reset');
   }
 
   /** Client role, GOAWAY: streams above `lastStreamId` were never looked at (RFC 9113 6.8). */

@@ -436,3 +436,19 @@ test('a window that overflows between two entries of one SETTINGS frame has over
   ]);
   assert.equal((await peer.goAway()).code, 3);
 });
+
+test('a server that makes us reset a stream that is over, again and again, loses the connection', async (t) => {
+  const { peer, client } = await rawServer(t);
+  const call = client.open(true);
+  await peer.next(Type.HEADERS, 1);
+  peer.headers(1, [...responseFields, ...okTrailers]);
+  await until(() => call.ended, 'the answer');
+  for (let i = 0; i < resetBurst; i++) peer.send(Type.PRIORITY, 0, 1, Buffer.alloc(4));
+  await peer.roundTrip();
+  assert.equal(client.counters.txReset, resetBurst);
+  peer.send(Type.PRIORITY, 0, 1, Buffer.alloc(4));
+  const { code, debug } = await peer.goAway();
+  assert.equal(code, ENHANCE_YOUR_CALM);
+  assert.match(debug, /too many streams had to be reset/);
+  assert.equal(client.counters.rapidReset, 1);
+});
