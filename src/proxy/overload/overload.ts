@@ -63,10 +63,8 @@ export class Overload implements StatSource {
     this.#engine = engine;
     this.#log = log;
     this.#memoryLimitBytes = options.memoryLimitBytes;
-    this.#timeReply = localReply(
-      'overloaded',
-      'the sidecar has more calls than it can answer in time; call again later, or give it more CPU',
-    );
+    // Short, since it is encoded for each of them: a third of what a refusal costs is its message.
+    this.#timeReply = localReply('overloaded', 'the sidecar is short of CPU; call again later');
   }
 
   /** Hears of every sample, after the actions were chosen. */
