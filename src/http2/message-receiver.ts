@@ -133,7 +133,9 @@ export class MessageReceiver {
       this.#streams.refuse(streamId, ErrorCode.refusedStream);
       return;
     }
-    const problem = selfDependent ? 'a stream depends on itself (RFC 7540 5.3.1)' : requestProblem(block);
+    let problem = selfDependent ? 'a stream depends on itself (RFC 7540 5.3.1)' : undefined;
+    // A block that is too large was not kept whole: what seems to be missing may have been there. Its owner refuses it as too large.
+    if (problem === undefined && !block.overflowed) problem = requestProblem(block);
     const expectedBytes = contentLengthOf(block);
     if (problem !== undefined || (endStream && expectedBytes > 0)) {
       this.counters.rxMessagingError++;
