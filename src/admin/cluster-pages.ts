@@ -1,5 +1,5 @@
 import { localityJson } from './balancing-pages.ts';
-import { isoTime } from './durations.ts';
+import { isoTime, protoDuration } from './durations.ts';
 import { protoUint32 } from './proto-number.ts';
 import type { BreakerView, ClusterView, HostView } from './views.ts';
 
@@ -18,6 +18,23 @@ const breakerJson = (breaker: BreakerView, scope: string) => ({
     held: breaker.hold.state,
     hold_until: breaker.hold.untilMs === undefined ? 'reset' : isoTime(breaker.hold.untilMs),
   }),
+  ...(breaker.window !== undefined && { window: windowJson(breaker.window) }),
+});
+
+type Window = NonNullable<BreakerView['window']>;
+
+/** Percent of the results that are failures, two digits; `null` without results. */
+const failureRateOf = ({ successes, failures }: Window): number | null =>
+  successes + failures === 0 ? null : Math.round((10_000 * failures) / (successes + failures)) / 100;
+
+const windowJson = (window: Window) => ({
+  length: protoDuration(window.lengthMs),
+  attempts: window.attempts,
+  successes: window.successes,
+  failures: window.failures,
+  slow_calls: window.slow,
+  rejected: window.rejected,
+  failure_rate: failureRateOf(window),
 });
 
 const pristine: BreakerView = { state: 'CLOSED', consecutiveFailures: 0 };
@@ -85,10 +102,14 @@ const hostLines = (host: HostView): readonly (readonly [string, string | number]
   ];
 };
 
+const windowLines = (window: Window): readonly (readonly [string, string | number])[] =>
+  Object.entries(windowJson(window)).map(([name, value]) => [`window_${name}`, value ?? '-']);
+
 const breakerLines = (breaker: BreakerView): readonly (readonly [string, string | number])[] => [
   ['state', breaker.state],
   ['consecutive_failures', breaker.consecutiveFailures],
   ...(breaker.openedAtMs === undefined ? [] : [['opened_at', isoTime(breaker.openedAtMs)] as const]),
+  ...(breaker.window === undefined ? [] : windowLines(breaker.window)),
 ];
 
 /** Envoy's text form, one `cluster::what::value` a line. */

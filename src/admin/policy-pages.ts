@@ -1,4 +1,5 @@
 import { formatDurationMs } from '../core/index.ts';
+import { GrpcStatus } from '../grpc/index.ts';
 import type { ClusterPolicy, PathMatch, PolicyProblem, PolicyTable, ReloadRecord, Route, RouteTable } from '../policy/index.ts';
 import { type RetryPolicyOptions, retryOnWords } from '../resilience/index.ts';
 import { balancerJson, lbEndpointsJson, outlierJson } from './balancing-pages.ts';
@@ -95,6 +96,10 @@ export const routeConfigJson = (name: string, { routes }: RouteTable) => ({
 const clusterTypes = { static: 'STATIC', dns: 'STRICT_DNS', unwritten: 'EDS' } as const;
 
 /** Envoy's `Cluster`, with our breaker beside the thresholds. */
+/** Names of the gRPC statuses in a set of bits. */
+const statusesIn = (bits: number): readonly string[] =>
+  Object.entries(GrpcStatus).flatMap(([name, code]) => (((bits >>> code) & 1) === 1 ? [name] : []));
+
 export const clusterConfigJson = ({
   name,
   serviceName,
@@ -139,6 +144,16 @@ export const clusterConfigJson = ({
     ],
     consecutive_failures: protoUint32(breaker.consecutiveFailures),
     recovery_timeout: protoDuration(breaker.recoveryTimeoutMs),
+    ...(breaker.successThreshold !== undefined && { success_threshold: breaker.successThreshold }),
+    ...(breaker.failureRate !== undefined && {
+      failure_rate: {
+        percent: breaker.failureRate.percent,
+        window: protoDuration(breaker.failureRate.windowMs),
+        minimum_requests: breaker.failureRate.minimumRequests,
+      },
+    }),
+    ...(breaker.slowCallDurationMs !== undefined && { slow_call_duration: protoDuration(breaker.slowCallDurationMs) }),
+    ...(breaker.failureStatuses !== undefined && { failure_statuses: statusesIn(breaker.failureStatuses) }),
     scope: breaker.scope,
   },
   tls: {

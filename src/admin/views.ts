@@ -1,6 +1,6 @@
 import type { Logger } from '../core/index.ts';
 import type { ClusterPolicy, PolicyTable, ReloadRecord } from '../policy/index.ts';
-import type { BreakerState } from '../resilience/index.ts';
+import type { BreakerState, RollingCounts } from '../resilience/index.ts';
 import type { PrometheusText, Stat, StatRegistry } from '../telemetry/index.ts';
 
 /** Envoy's `ServerInfo.State`, as far as we have it. */
@@ -52,6 +52,8 @@ export interface BreakerView {
   readonly method?: string;
   /** Held by hand; until the wall-clock time given, else until a reset. */
   readonly hold?: { readonly state: 'OPEN' | 'CLOSED'; readonly untilMs?: number };
+  /** What attempts did of late. */
+  readonly window?: { readonly lengthMs: number } & RollingCounts;
 }
 
 export interface ClusterView {

@@ -45,6 +45,7 @@ const breakerView = ({ breaker, endpoint, method }: UpstreamBreaker, clock: Cloc
   const nowMs = clock.now();
   const wallOffsetMs = clock.wallNow() - nowMs;
   const { openedAtMs, currentHold } = breaker;
+  const counts = breaker.rollingCounts(nowMs);
   const held = currentHold !== undefined && currentHold.untilMs > nowMs ? currentHold : undefined;
   return {
     state: breaker.stateAt(nowMs),
@@ -55,6 +56,7 @@ const breakerView = ({ breaker, endpoint, method }: UpstreamBreaker, clock: Cloc
     ...(held === undefined
       ? {}
       : { hold: { state: held.state, ...(Number.isFinite(held.untilMs) ? { untilMs: held.untilMs + wallOffsetMs } : {}) } }),
+    ...(counts === undefined ? {} : { window: { ...counts, lengthMs: breaker.windowMs } }),
   };
 };
 

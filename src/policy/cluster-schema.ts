@@ -1,3 +1,4 @@
+import { GrpcStatus } from '../grpc/index.ts';
 import { lbPolicies } from '../resilience/index.ts';
 import {
   commonLbShape,
@@ -197,21 +198,55 @@ const thresholdShape = group(
   homeOf,
 );
 
+const failureStatus = word(
+  Object.keys(GrpcStatus).filter((name): name is Exclude<keyof typeof GrpcStatus, 'OK'> => name !== 'OK'),
+  // As retry_on spells them.
+  Object.fromEntries(
+    Object.keys(GrpcStatus).flatMap((name) =>
+      name === 'OK' ? [] : [[name.toLowerCase().replaceAll('_', '-'), name as Exclude<keyof typeof GrpcStatus, 'OK'>]],
+    ),
+  ),
+);
+
 export const circuitBreakersShape = group(
   'circuit_breakers',
   'a group with "thresholds:" or "consecutive_failures:"',
   {
-    consecutive_failures: field(count(1), 'Failures in a row that open the breaker; 5 where left out'),
+    consecutive_failures: field(count(1), 'Failures in a row that open the breaker; 5 where left out, and none beside failure_rate'),
+    failure_rate: field(
+      group(
+        'failure_rate',
+        'a group such as { percent: 50 }',
+        {
+          percent: required(number({ min: 1, max: 100, integer: false }), 'Share of failures among the results of the window'),
+          window: field(
+            duration({ minMs: 1_000, maxMs: 3_600_000, example: '10s' }),
+            'How far back results count; 10s where left out. It begins anew when the breaker closes',
+          ),
+          minimum_requests: field(count(1), 'Results that have to be in the window before their share counts; 20 where left out'),
+        },
+        homeOf,
+      ),
+      'A share of failures that opens the breaker',
+    ),
+    slow_call_duration: field(
+      duration({ minMs: 1, example: '2s' }),
+      'An answer that begins later than this after the end of the request is a failure; where left out none is',
+    ),
+    failure_statuses: field(
+      list(failureStatus),
+      'gRPC statuses of answers that are failures, beside lost connections, resets and time limits; [UNAVAILABLE] where left out',
+    ),
     recovery_timeout: field(
       duration({ minMs: 1, example: '60s' }),
       'How long it stays open before one probe is let through; 60s where left out',
     ),
+    success_threshold: field(count(1, 1_000), 'Probes that have to succeed, one after another, before it closes; 1 where left out'),
     scope: field(
       word(['cluster', 'endpoint', 'method']),
       'One breaker for the cluster, for each endpoint, or for each method; cluster where left out',
     ),
     thresholds: field(list(placed(thresholdShape)), 'Limits of what the cluster has at once'),
-    failure_statuses: later(),
     per_host_thresholds: later(),
   },
   homeOf,

@@ -1,9 +1,12 @@
+import { GrpcStatus } from '../grpc/index.ts';
 import {
+  type BreakerOptions,
   defaultBreaker,
   defaultLoadBalancer,
   defaultRetryBudget,
   defaultThresholds,
   type RetryBudgetOptions,
+  statusBits,
   type ThresholdOptions,
 } from '../resilience/index.ts';
 import type { circuitBreakersShape, ListedCluster, MappedCluster } from './cluster-schema.ts';
@@ -29,6 +32,8 @@ export const defaultBreakers: CompiledBreakers = Object.freeze({
   thresholds: defaultThresholds,
 });
 
+const defaultRateWindowMs = 10_000;
+const defaultRateMinimum = 20;
 const defaultConnectTimeoutMs = 5_000;
 const defaultKeepaliveIntervalMs = 10_000;
 const defaultKeepaliveTimeoutMs = 5_000;
@@ -99,13 +104,32 @@ export const compileBreakers = ({ values }: BreakersGroup, problems: Problems): 
   const [thresholds, second] = values.thresholds ?? [];
   if (second !== undefined) problems.error(second.place, 'a second group of limits of the same priority', 'keep one of them');
   return Object.freeze({
-    breaker: Object.freeze({
-      consecutiveFailures: values.consecutive_failures ?? defaultBreaker.consecutiveFailures,
-      recoveryTimeoutMs: values.recovery_timeout ?? defaultBreaker.recoveryTimeoutMs,
-      scope: values.scope ?? 'cluster',
-    }),
+    breaker: Object.freeze({ ...compileBreaker(values), scope: values.scope ?? 'cluster' }),
     thresholds: Object.freeze(compileThresholds(thresholds?.value)),
   });
+};
+
+/** What is not written is left out, so that it costs nothing. */
+const compileBreaker = (values: BreakersGroup['values']): BreakerOptions => {
+  const { failure_rate: rate, failure_statuses: statuses, slow_call_duration: slowCallDurationMs, success_threshold } = values;
+  // Half of all calls failing brings five in a row at once: whoever writes a share means the share.
+  const inARow = rate === undefined ? defaultBreaker.consecutiveFailures : Number.POSITIVE_INFINITY;
+  return {
+    consecutiveFailures: values.consecutive_failures ?? inARow,
+    recoveryTimeoutMs: values.recovery_timeout ?? defaultBreaker.recoveryTimeoutMs,
+    ...(success_threshold === undefined ? {} : { successThreshold: success_threshold }),
+    ...(rate === undefined
+      ? {}
+      : {
+          failureRate: Object.freeze({
+            percent: rate.values.percent ?? 100,
+            windowMs: rate.values.window ?? defaultRateWindowMs,
+            minimumRequests: rate.values.minimum_requests ?? defaultRateMinimum,
+          }),
+        }),
+    ...(slowCallDurationMs === undefined ? {} : { slowCallDurationMs }),
+    ...(statuses === undefined ? {} : { failureStatuses: statusBits(statuses.map((name) => GrpcStatus[name])) }),
+  };
 };
 
 type ThresholdGroup = NonNullable<BreakersGroup['values']['thresholds']>[number]['value'];

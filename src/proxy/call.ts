@@ -49,6 +49,8 @@ export class Call extends Deadline implements StreamHandler {
   deadlineReason: DeadlineReason = 'caller_deadline';
   /** The caller has sent END_STREAM. */
   requestEnded: boolean;
+  /** When it did. */
+  requestEndedMs: number;
   /** What was sent so far; `undefined` once it is too much to be sent again. */
   replay: ReplayBuffer | undefined;
   /** What it asks of the endpoint; `undefined`: nothing. */
@@ -75,6 +77,7 @@ export class Call extends Deadline implements StreamHandler {
     this.request = request;
     this.startMs = downstream.openedAtMs;
     this.requestEnded = requestEnded;
+    this.requestEndedMs = this.startMs;
   }
 
   get peer(): Downstream {
@@ -110,7 +113,10 @@ export class Call extends Deadline implements StreamHandler {
       return;
     }
     if (this.idleWatched) this.touch();
-    if (endStream) this.requestEnded = true;
+    if (endStream) {
+      this.requestEnded = true;
+      this.requestEndedMs = this.proxy.engine.nowMs;
+    }
     const upstream = this.#attempt?.stream;
     if (upstream === undefined) {
       // Nobody to send to yet: kept whatever the limit says, since the stream's window bounds it and no credit is given.

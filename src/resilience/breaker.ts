@@ -7,6 +7,14 @@ export interface BreakerOptions {
   readonly consecutiveFailures: number;
   /** How long it stays open before a probe is let through, in milliseconds. */
   readonly recoveryTimeoutMs: number;
+  /** Probes in a row that have to succeed, one after another, before it closes; 1 where left out. */
+  readonly successThreshold?: number;
+  /** A share of failures that opens it as well; `undefined`: none does. Needs a `RollingWindow` of `windowMs`. */
+  readonly failureRate?: FailureRateOptions | undefined;
+  /** An answer that begins later than this, in milliseconds, counts as a failure; `undefined`: however late. */
+  readonly slowCallDurationMs?: number | undefined;
+  /** gRPC statuses of an answer that are failures, one bit for each (`statusBits`); UNAVAILABLE where left out. */
+  readonly failureStatuses?: number;
   /**
    * How long a probe may take before it counts as failed, in milliseconds. Default: as long as the breaker would stay open, but
    * between 1 s and 30 s. A hung probe then keeps callers out no longer than an open breaker does.
@@ -14,13 +22,41 @@ export interface BreakerOptions {
   readonly probeTimeoutMs?: number;
 }
 
+export interface FailureRateOptions {
+  /** Share of failures from which on it opens; above 0, at most 100. */
+  readonly percent: number;
+  /** What the share is taken of, in milliseconds: the results of this time. */
+  readonly windowMs: number;
+  /** Results that have to be in the window before their share means anything. */
+  readonly minimumRequests: number;
+}
+
+/** A set of gRPC statuses (0 to 16), for one comparison per answer. */
+export const statusBits = (statuses: Iterable<number>): number => {
+  let bits = 0;
+  for (const status of statuses) bits |= 1 << status;
+  return bits;
+};
+
+/** UNAVAILABLE: what other statuses say is about the call, not about the upstream. */
+export const defaultFailureStatuses = statusBits([14]);
+
 /** What a cluster gets for which nobody wrote a breaker. */
 export const defaultBreaker: BreakerOptions = { consecutiveFailures: 5, recoveryTimeoutMs: 60_000 };
 
 export interface BreakerChange {
   readonly from: BreakerState;
   readonly to: BreakerState;
-  readonly why: 'failures' | 'probe_started' | 'probe_succeeded' | 'probe_failed' | 'probe_hung' | 'held' | 'hold_ended' | 'reset';
+  readonly why:
+    | 'failures'
+    | 'failure_rate'
+    | 'probe_started'
+    | 'probe_succeeded'
+    | 'probe_failed'
+    | 'probe_hung'
+    | 'held'
+    | 'hold_ended'
+    | 'reset';
   readonly nowMs: number;
 }
 
@@ -31,8 +67,9 @@ export interface BreakerHold {
 }
 
 /**
- * Stops calling what does not answer: `consecutiveFailures` in a row open it, after `recoveryTimeoutMs` one probe at a time is let
- * through, and the first that succeeds closes it. Without it every caller waits for its own timeout, and the upstream never rests.
+ * Stops calling what does not answer: `consecutiveFailures` in a row open it, or too large a share of failures does; after
+ * `recoveryTimeoutMs` one probe at a time is let through, and when `successThreshold` of them have succeeded it closes. Without it
+ * every caller waits for its own timeout, and the upstream never rests.
  *
  * Each admission is a permit that carries its generation. Every change of state, and every probe, begins a new generation, and a result
  * of an earlier one is void: the late success of a call from before an outage must not close the breaker, nor its late failure open it again.
@@ -52,12 +89,15 @@ export class Breaker {
   /** Until when the probe under way may take; `undefined` while there is none. */
   #probeDueMs: number | undefined;
   #hold: BreakerHold | undefined;
+  /** Probes that have succeeded since it is half open. */
+  #probesSucceeded = 0;
   #failuresTotal = 0;
+  #slowTotal = 0;
   #opensTotal = 0;
   #rejectedTotal = 0;
-  readonly #window: RollingWindow | undefined;
-  readonly #pending: PendingCounts = { attempts: 0, successes: 0, failures: 0, rejected: 0 };
-  readonly #statistics: RollingStatistics | undefined;
+  #window: RollingWindow | undefined;
+  readonly #pending: PendingCounts = { attempts: 0, successes: 0, failures: 0, slow: 0, rejected: 0 };
+  #statistics: RollingStatistics | undefined;
 
   /** Without a `window` there are no rolling statistics. */
   constructor(options: BreakerOptions, window?: RollingWindow) {
@@ -96,22 +136,50 @@ export class Breaker {
     return this.#state === 'HALF_OPEN' && this.#probeDueMs !== undefined && !this.#probeHung(nowMs);
   }
 
+  /** Whether an answer with this gRPC status is to be told by `fail`. */
+  isFailure(status: number): boolean {
+    // A shift goes by the number modulo 32, and a status that nobody knows can be any.
+    return status < 32 && (((this.#options.failureStatuses ?? defaultFailureStatuses) >>> status) & 1) === 1;
+  }
+
+  /** Whether slowness is a failure at all. */
+  get watchesSlowness(): boolean {
+    return this.#options.slowCallDurationMs !== undefined;
+  }
+
+  /** Whether an answer that begins after this long is to be told by `failSlowly`, or one that has not begun by then. */
+  isSlow(elapsedMs: number): boolean {
+    const { slowCallDurationMs } = this.#options;
+    return slowCallDurationMs !== undefined && elapsedMs > slowCallDurationMs;
+  }
+
   /** The attempt worked; a stream's probe does so with its response headers. */
   succeed(permit: number, nowMs: number): void {
-    this.#pending.successes++;
     if (!this.#isCurrent(permit, nowMs)) return;
+    this.#pending.successes++;
     this.#consecutiveFailures = 0;
-    if (this.#state === 'HALF_OPEN') this.#change('CLOSED', 'probe_succeeded', nowMs);
+    if (this.#state === 'HALF_OPEN') this.#onProbeSucceeded(nowMs);
   }
 
   /** The attempt failed in a way that speaks about the upstream. */
   fail(permit: number, nowMs: number): void {
     this.#failuresTotal++;
-    this.#pending.failures++;
     if (!this.#isCurrent(permit, nowMs)) return;
+    this.#pending.failures++;
     this.#consecutiveFailures++;
     if (this.#state === 'HALF_OPEN') this.#open('probe_failed', nowMs);
-    else if (this.#hold === undefined && this.#consecutiveFailures >= this.#options.consecutiveFailures) this.#open('failures', nowMs);
+    else if (this.#hold === undefined) {
+      if (this.#consecutiveFailures >= this.#options.consecutiveFailures) this.#open('failures', nowMs);
+      else if (this.#options.failureRate !== undefined && this.#rateExceeded(this.#options.failureRate, nowMs))
+        this.#open('failure_rate', nowMs);
+    }
+  }
+
+  /** The attempt took so long that it counts as failed, whatever the answer says. */
+  failSlowly(permit: number, nowMs: number): void {
+    this.#slowTotal++;
+    if (this.#isCurrent(permit, nowMs)) this.#pending.slow++;
+    this.fail(permit, nowMs);
   }
 
   /** The attempt says nothing about the upstream, such as one that its caller gave up. A probe makes room for the next one. */
@@ -139,9 +207,12 @@ export class Breaker {
     }
   }
 
-  /** New options of a reload; the state stays. */
-  update(options: BreakerOptions): void {
+  /** New options of a reload; the state stays. Another `window` begins anew. */
+  update(options: BreakerOptions, window = this.#window): void {
     this.#options = options;
+    if (window === this.#window) return;
+    this.#window = window;
+    this.#forgetResults();
   }
 
   /** Ends the rolling statistics. For a breaker whose cluster is gone. */
@@ -180,6 +251,10 @@ export class Breaker {
   get failuresTotal(): number {
     return this.#failuresTotal;
   }
+  /** Of `failuresTotal`, those that were failures since they were slow. */
+  get slowTotal(): number {
+    return this.#slowTotal;
+  }
   get opensTotal(): number {
     return this.#opensTotal;
   }
@@ -191,10 +266,41 @@ export class Breaker {
     return this.#options.probeTimeoutMs ?? Math.min(Math.max(this.#options.recoveryTimeoutMs, 1_000), 30_000);
   }
 
+  /** Length of the window of `rollingCounts`, in milliseconds; 0 without a window. */
+  get windowMs(): number {
+    return this.#window?.windowMs ?? 0;
+  }
+
   /** What attempts did within the window until `nowMs`; `undefined` without a window. */
   rollingCounts(nowMs: number): RollingCounts | undefined {
     this.#window?.advance(nowMs);
     return this.#statistics?.counts;
+  }
+
+  /** Whether the present results of the window are reason enough to open. */
+  #rateExceeded({ percent, minimumRequests }: FailureRateOptions, nowMs: number): boolean {
+    const counts = this.rollingCounts(nowMs);
+    if (counts === undefined) return false;
+    const results = counts.successes + counts.failures;
+    return results >= minimumRequests && counts.failures * 100 >= results * percent;
+  }
+
+  #onProbeSucceeded(nowMs: number): void {
+    this.#probesSucceeded++;
+    if (this.#probesSucceeded >= (this.#options.successThreshold ?? 1)) {
+      this.#change('CLOSED', 'probe_succeeded', nowMs);
+      return;
+    }
+    this.#probeDueMs = undefined;
+    this.#generation++;
+  }
+
+  /** What led to an opening must not count against what comes after it. */
+  #forgetResults(): void {
+    this.#statistics?.stop();
+    const pending = this.#pending;
+    pending.attempts = pending.successes = pending.failures = pending.slow = pending.rejected = 0;
+    this.#statistics = this.#window?.track(pending);
   }
 
   #isCurrent(permit: number, nowMs: number): boolean {
@@ -240,7 +346,11 @@ export class Breaker {
     this.#state = to;
     this.#generation++;
     this.#probeDueMs = undefined;
-    if (to === 'CLOSED') this.#openedAtMs = undefined;
+    this.#probesSucceeded = 0;
+    if (to === 'CLOSED') {
+      this.#openedAtMs = undefined;
+      if (this.#options.failureRate !== undefined) this.#forgetResults();
+    }
     if (from !== to || why === 'held') this.onChange?.({ from, to, why, nowMs });
   }
 }

@@ -1,6 +1,16 @@
 export { BackOff, type BackOffOptions, defaultBackOff, parsePushback } from './back-off.ts';
 export type { Balancer, BalancerEndpoint, CallHash, Usable } from './balancer.ts';
-export { Breaker, type BreakerChange, type BreakerHold, type BreakerOptions, type BreakerState, defaultBreaker } from './breaker.ts';
+export {
+  Breaker,
+  type BreakerChange,
+  type BreakerHold,
+  type BreakerOptions,
+  type BreakerState,
+  defaultBreaker,
+  defaultFailureStatuses,
+  type FailureRateOptions,
+  statusBits,
+} from './breaker.ts';
 export { ConcurrencyLimit, ConcurrencyLimits, defaultThresholds, type ThresholdOptions } from './concurrency-limits.ts';
 export {
   type BalancerOptions,

@@ -13,6 +13,8 @@ export interface RollingCounts {
   readonly attempts: number;
   readonly successes: number;
   readonly failures: number;
+  /** Of the failures, those that were failures since they were slow. */
+  readonly slow: number;
   readonly rejected: number;
 }
 
@@ -21,6 +23,7 @@ export interface PendingCounts {
   attempts: number;
   successes: number;
   failures: number;
+  slow: number;
   rejected: number;
 }
 
@@ -53,6 +56,10 @@ export class RollingWindow {
   /** Starts statistics that take what `pending` has counted at each turn, and set it to zero. */
   track(pending: PendingCounts): RollingStatistics {
     return new RollingStatistics(this.#rotation, CircuitBreaker.newStatus(this.#options), pending);
+  }
+
+  get windowMs(): number {
+    return this.#options.rollingCountTimeout ?? 0;
   }
 
   /** Lets the slices pass that are over. Whoever counts or reads calls it before; a comparison unless a turn is due. */
@@ -90,8 +97,8 @@ export class RollingStatistics {
   /** What happened within the window, as of the last `advance`. */
   get counts(): RollingCounts {
     this.#flush();
-    const { fires, successes, failures, rejects } = this.#status.stats;
-    return { attempts: fires, successes, failures, rejected: rejects };
+    const { fires, successes, failures, timeouts, rejects } = this.#status.stats;
+    return { attempts: fires, successes, failures, slow: timeouts, rejected: rejects };
   }
 
   stop(): void {
@@ -106,10 +113,12 @@ export class RollingStatistics {
     slice.fires += pending.attempts;
     slice.successes += pending.successes;
     slice.failures += pending.failures;
+    slice.timeouts += pending.slow;
     slice.rejects += pending.rejected;
     pending.attempts = 0;
     pending.successes = 0;
     pending.failures = 0;
+    pending.slow = 0;
     pending.rejected = 0;
   };
 }

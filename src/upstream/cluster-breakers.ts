@@ -1,6 +1,6 @@
 import type { Clock, Logger } from '../core/index.ts';
 import type { BreakerPolicy } from '../policy/index.ts';
-import { Breaker, type RollingWindow } from '../resilience/index.ts';
+import { Breaker, type BreakerHold, RollingWindow } from '../resilience/index.ts';
 import type { Endpoint } from './endpoint.ts';
 
 /** Which breakers of a cluster an operator means; all where nothing is said. */
@@ -26,12 +26,20 @@ export interface ClusterBreakersOptions {
   readonly policy: BreakerPolicy;
   readonly clock: Clock;
   readonly log: Logger;
+  /** The one that clusters share; one that has a `failure_rate` keeps its own. */
   readonly window: RollingWindow | undefined;
 }
 
 /** Methods with a breaker of their own. A peer that makes up paths must not make us remember them all. */
 const methodsAtMost = 1_000;
 const otherMethods = '*';
+/** Slices of a window that a policy asks for: results leave it a tenth at a time. */
+const rateBuckets = 10;
+
+/** The last moment that JavaScript can write as a date. */
+const latestDateMs = 8.64e15;
+
+const isAll = ({ endpoint, method }: BreakerSelection): boolean => endpoint === undefined && method === undefined;
 
 /**
  * The breakers of one cluster: one for all, one per endpoint, or one per method, as `circuit_breakers.scope` says. They survive
@@ -41,7 +49,10 @@ export class ClusterBreakers {
   readonly #cluster: string;
   readonly #clock: Clock;
   readonly #log: Logger;
-  readonly #window: RollingWindow | undefined;
+  readonly #sharedWindow: RollingWindow | undefined;
+  #window: RollingWindow | undefined;
+  /** By hand, for all of them: also for those that are made later. */
+  #holdOfAll: BreakerHold | undefined;
   #policy: BreakerPolicy;
   #whole: Breaker | undefined;
   readonly #byEndpoint = new Map<string, Breaker>();
@@ -52,7 +63,8 @@ export class ClusterBreakers {
     this.#policy = policy;
     this.#clock = clock;
     this.#log = log;
-    this.#window = window;
+    this.#sharedWindow = window;
+    this.#window = this.#windowFor(policy);
     this.#whole = policy.scope === 'cluster' ? this.#create({}) : undefined;
   }
 
@@ -88,8 +100,9 @@ export class ClusterBreakers {
   update(policy: BreakerPolicy, endpoints: readonly Endpoint[]): void {
     const scopeChanged = policy.scope !== this.#policy.scope;
     this.#policy = policy;
+    this.#window = this.#windowFor(policy);
     if (!scopeChanged) {
-      for (const { breaker } of this.views()) breaker.update(policy);
+      for (const { breaker } of this.views()) breaker.update(policy, this.#window);
       return;
     }
     this.dispose();
@@ -124,7 +137,10 @@ export class ClusterBreakers {
   /** By hand. Returns how many breakers were meant. */
   reset(selection: BreakerSelection): number {
     const nowMs = this.#clock.now();
-    return this.#each(selection, (breaker) => breaker.reset(nowMs));
+    if (isAll(selection)) this.#holdOfAll = undefined;
+    const meant = this.#each(selection, (breaker) => breaker.reset(nowMs));
+    this.#audit('reset', selection, meant, undefined);
+    return meant;
   }
 
   /** By hand, for `ttlMs` (infinite: until a reset). Returns how many breakers were meant; the one of a named method is made where nobody asked for it yet. */
@@ -132,7 +148,21 @@ export class ClusterBreakers {
     const nowMs = this.#clock.now();
     if (this.#policy.scope === 'method' && selection.method !== undefined && selection.endpoint === undefined)
       this.#ofMethod(selection.method);
-    return this.#each(selection, (breaker) => breaker.hold(state, nowMs + ttlMs, nowMs));
+    const untilMs = nowMs + ttlMs;
+    if (isAll(selection)) this.#holdOfAll = { state, untilMs };
+    const meant = this.#each(selection, (breaker) => breaker.hold(state, untilMs, nowMs));
+    this.#audit(state === 'OPEN' ? 'open' : 'close', selection, meant, ttlMs);
+    return meant;
+  }
+
+  /** Who did it, what, to what and until when: whoever finds calls refused the next morning has to see that it was a hand. */
+  #audit(action: 'open' | 'close' | 'reset', selection: BreakerSelection, breakers: number, ttlMs: number | undefined): void {
+    const until = ttlMs === undefined ? {} : { until: Number.isFinite(ttlMs) ? this.#wallTime(ttlMs) : 'reset' };
+    this.#log.warning('circuit breaker set by hand', { cluster: this.#cluster, ...selection, by: 'admin', action, ...until, breakers });
+  }
+
+  #wallTime(inMs: number): string {
+    return new Date(Math.min(this.#clock.wallNow() + inMs, latestDateMs)).toISOString();
   }
 
   #each(selection: BreakerSelection, act: (breaker: Breaker) => void): number {
@@ -150,8 +180,20 @@ export class ClusterBreakers {
     return breaker;
   }
 
+  /** The same one as long as the policy asks for the same length. */
+  #windowFor({ failureRate }: BreakerPolicy): RollingWindow | undefined {
+    if (failureRate === undefined) return this.#sharedWindow;
+    const { windowMs } = failureRate;
+    if (this.#window !== undefined && this.#window !== this.#sharedWindow && this.#window.windowMs === windowMs) return this.#window;
+    return new RollingWindow(this.#clock.now(), { windowMs, buckets: rateBuckets });
+  }
+
   #create(place: BreakerSelection): Breaker {
     const breaker = new Breaker(this.#policy, this.#window);
+    const nowMs = this.#clock.now();
+    if (this.#holdOfAll !== undefined && nowMs < this.#holdOfAll.untilMs) {
+      breaker.hold(this.#holdOfAll.state, this.#holdOfAll.untilMs, nowMs);
+    }
     breaker.onChange = ({ from, to, why }) => {
       const fields = { cluster: this.#cluster, ...place, from, to, why, consecutive_failures: breaker.consecutiveFailures };
       if (to === 'OPEN') this.#log.warning('circuit breaker changed', fields);

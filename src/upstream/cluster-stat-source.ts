@@ -72,12 +72,14 @@ const collectBreakers = ({ breakers, context }: Cluster, prefix: string, sink: S
   const states = new Set<keyof typeof breakerStateCodes>();
   let consecutiveFailures = 0;
   let failures = 0;
+  let slow = 0;
   let opens = 0;
   let rejected = 0;
   for (const { breaker } of breakers.views()) {
     states.add(breaker.stateAt(nowMs));
     consecutiveFailures = Math.max(consecutiveFailures, breaker.consecutiveFailures);
     failures += breaker.failuresTotal;
+    slow += breaker.slowTotal;
     opens += breaker.opensTotal;
     rejected += breaker.rejectedTotal;
   }
@@ -85,6 +87,7 @@ const collectBreakers = ({ breakers, context }: Cluster, prefix: string, sink: S
   sink.gauge(`${prefix}state`, breakerStateCodes[worst]);
   sink.gauge(`${prefix}consecutive_failures`, consecutiveFailures);
   sink.counter(`${prefix}failures_total`, failures);
+  sink.counter(`${prefix}slow_total`, slow);
   sink.counter(`${prefix}opens_total`, opens);
   sink.counter(`${prefix}rejected_total`, rejected);
 };

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { VirtualClock } from '../../src/core/index.ts';
-import { Breaker, type BreakerChange, type BreakerOptions, RollingWindow } from '../../src/resilience/index.ts';
+import { Breaker, type BreakerChange, type BreakerOptions, RollingWindow, statusBits } from '../../src/resilience/index.ts';
 
 const options: BreakerOptions = { consecutiveFailures: 3, recoveryTimeoutMs: 60_000 };
 const forever = Number.POSITIVE_INFINITY;
@@ -313,12 +313,12 @@ test('rolling statistics count what happened within the window and forget what i
   const breaker = new Breaker(options, window);
   for (let i = 0; i < 3; i++) breaker.succeed(breaker.tryEnter(10), 10);
   breaker.fail(breaker.tryEnter(5_000), 5_000);
-  assert.deepEqual(breaker.rollingCounts(5_000), { attempts: 4, successes: 3, failures: 1, rejected: 0 });
+  assert.deepEqual(breaker.rollingCounts(5_000), { attempts: 4, successes: 3, failures: 1, slow: 0, rejected: 0 });
   breaker.hold('OPEN', forever, 5_000);
   breaker.tryEnter(6_000);
-  assert.deepEqual(breaker.rollingCounts(9_999), { attempts: 4, successes: 3, failures: 1, rejected: 1 });
-  assert.deepEqual(breaker.rollingCounts(12_000), { attempts: 1, successes: 0, failures: 1, rejected: 1 });
-  assert.deepEqual(breaker.rollingCounts(1e9), { attempts: 0, successes: 0, failures: 0, rejected: 0 });
+  assert.deepEqual(breaker.rollingCounts(9_999), { attempts: 4, successes: 3, failures: 1, slow: 0, rejected: 1 });
+  assert.deepEqual(breaker.rollingCounts(12_000), { attempts: 1, successes: 0, failures: 1, slow: 0, rejected: 1 });
+  assert.deepEqual(breaker.rollingCounts(1e9), { attempts: 0, successes: 0, failures: 0, slow: 0, rejected: 0 });
 });
 
 test('the statistics of many breakers share one rotation, own no timer, and go when their breaker goes', () => {
@@ -332,9 +332,132 @@ test('the statistics of many breakers share one rotation, own no timer, and go w
   assert.equal(window.tracked, 200);
   // One breaker's traffic turns the slices of all.
   breakers[0]?.tryEnter(9_500);
-  assert.deepEqual(breakers[1]?.rollingCounts(9_500), { attempts: 1, successes: 1, failures: 0, rejected: 0 });
-  assert.deepEqual(breakers[2]?.rollingCounts(20_000), { attempts: 0, successes: 0, failures: 0, rejected: 0 });
+  assert.deepEqual(breakers[1]?.rollingCounts(9_500), { attempts: 1, successes: 1, failures: 0, slow: 0, rejected: 0 });
+  assert.deepEqual(breakers[2]?.rollingCounts(20_000), { attempts: 0, successes: 0, failures: 0, slow: 0, rejected: 0 });
   for (const breaker of breakers) breaker.dispose();
   assert.equal(window.tracked, 0);
   assert.equal(process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length, timersBefore);
+});
+
+/** A breaker that goes by a share of failures, five results at least. */
+const rateBreakerOn = (overrides: Partial<BreakerOptions> = {}) => {
+  const clock = new VirtualClock();
+  const window = new RollingWindow(0, { windowMs: 10_000, buckets: 10 });
+  const failureRate = { percent: 50, windowMs: 10_000, minimumRequests: 5 };
+  const breaker = new Breaker({ consecutiveFailures: forever, recoveryTimeoutMs: 1_000, failureRate, ...overrides }, window);
+  const attempt = (result: 'succeed' | 'fail' | 'failSlowly'): void => {
+    const permit = breaker.tryEnter(clock.now());
+    if (permit > 0) breaker[result](permit, clock.now());
+  };
+  const several = (count: number, result: 'succeed' | 'fail' | 'failSlowly'): void => {
+    for (let i = 0; i < count; i++) attempt(result);
+  };
+  return { clock, breaker, window, attempt, several };
+};
+
+test('a share of failures opens it, once there are enough results to speak of a share', () => {
+  const { breaker, attempt, several } = rateBreakerOn();
+  several(4, 'fail');
+  assert.equal(breaker.state, 'CLOSED', 'four results are too few');
+  several(6, 'succeed');
+  attempt('fail');
+  assert.equal(breaker.state, 'CLOSED', 'five of eleven are less than half');
+  attempt('fail');
+  assert.equal(breaker.state, 'OPEN', 'six of twelve are half');
+});
+
+test('results older than the window do not count towards the share', () => {
+  const { clock, breaker, attempt, several } = rateBreakerOn();
+  several(20, 'succeed');
+  clock.advance(5_000);
+  several(10, 'fail');
+  assert.equal(breaker.state, 'CLOSED');
+  clock.advance(5_500);
+  attempt('fail');
+  assert.equal(breaker.state, 'OPEN');
+});
+
+test('what opened it does not count once it has closed again', () => {
+  const { clock, breaker, attempt, several } = rateBreakerOn();
+  several(5, 'fail');
+  assert.equal(breaker.state, 'OPEN');
+  clock.advance(1_000);
+  attempt('succeed');
+  assert.equal(breaker.state, 'CLOSED');
+  several(4, 'fail');
+  assert.equal(breaker.state, 'CLOSED', 'the five of before are still in the window, and are forgotten');
+  assert.deepEqual(breaker.rollingCounts(clock.now()), { attempts: 4, successes: 0, failures: 4, slow: 0, rejected: 0 });
+  attempt('fail');
+  assert.equal(breaker.state, 'OPEN');
+});
+
+test('a void result is not in the window', () => {
+  const { clock, breaker, several, attempt } = rateBreakerOn();
+  const early = [1, 2, 3, 4, 5, 6].map(() => breaker.tryEnter(clock.now()));
+  several(5, 'fail');
+  clock.advance(1_000);
+  attempt('succeed');
+  for (const permit of early) breaker.fail(permit, clock.now());
+  assert.equal(breaker.state, 'CLOSED');
+  assert.equal(breaker.rollingCounts(clock.now())?.failures, 0);
+});
+
+test('held closed by hand no share opens it', () => {
+  const { clock, breaker, several } = rateBreakerOn();
+  breaker.hold('CLOSED', forever, clock.now());
+  several(50, 'fail');
+  assert.equal(breaker.state, 'CLOSED');
+});
+
+test('a reload with another window begins it anew, and the state stays', () => {
+  const { breaker, window, several } = rateBreakerOn();
+  several(4, 'fail');
+  const longer = new RollingWindow(0, { windowMs: 60_000, buckets: 10 });
+  const failureRate = { percent: 50, windowMs: 60_000, minimumRequests: 5 };
+  breaker.update({ consecutiveFailures: forever, recoveryTimeoutMs: 1_000, failureRate }, longer);
+  assert.deepEqual([window.tracked, longer.tracked, breaker.windowMs], [0, 1, 60_000]);
+  several(4, 'fail');
+  assert.equal(breaker.state, 'CLOSED');
+  several(1, 'fail');
+  assert.equal(breaker.state, 'OPEN');
+  breaker.dispose();
+  assert.equal(longer.tracked, 0);
+});
+
+test('slow answers are failures, in a row and in the share, and are counted apart', () => {
+  const { breaker, several, clock } = rateBreakerOn({ slowCallDurationMs: 200 });
+  assert.deepEqual(
+    [0, 200, 200.5].map((elapsedMs) => breaker.isSlow(elapsedMs)),
+    [false, false, true],
+  );
+  several(5, 'failSlowly');
+  assert.deepEqual([breaker.state, breaker.slowTotal, breaker.failuresTotal], ['OPEN', 5, 5]);
+  assert.deepEqual(breaker.rollingCounts(clock.now()), { attempts: 5, successes: 0, failures: 5, slow: 5, rejected: 0 });
+  assert.equal(new Breaker(options).isSlow(1e9), false, 'nothing is slow where nobody said what is');
+});
+
+test('which statuses are failures is said by failureStatuses, UNAVAILABLE where it is left out', () => {
+  const failuresOf = (breaker: Breaker): readonly number[] =>
+    Array.from({ length: 64 }, (_, status) => status).filter((s) => breaker.isFailure(s));
+  assert.deepEqual(failuresOf(new Breaker(options)), [14]);
+  assert.deepEqual(failuresOf(new Breaker({ ...options, failureStatuses: statusBits([13, 2]) })), [2, 13]);
+  assert.deepEqual(failuresOf(new Breaker({ ...options, failureStatuses: statusBits([]) })), []);
+});
+
+test('with a success threshold it takes so many probes, one after another, and one that fails opens it again', () => {
+  const { clock, breaker, enter, succeed, fail, failUntilOpen } = breakerOn({ successThreshold: 3 });
+  failUntilOpen();
+  clock.advance(60_000);
+  for (let i = 0; i < 2; i++) {
+    const probe = enter();
+    assert.equal(enter(), 0, 'one probe at a time');
+    succeed(probe);
+    succeed(probe);
+    assert.equal(breaker.state, 'HALF_OPEN');
+  }
+  fail();
+  assert.equal(breaker.state, 'OPEN');
+  clock.advance(60_000);
+  for (let i = 0; i < 3; i++) succeed();
+  assert.equal(breaker.state, 'CLOSED');
 });
