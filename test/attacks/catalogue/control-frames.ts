@@ -67,8 +67,8 @@ export const settingsChurn: Attack = {
   variants: [
     {
       name: 'the initial window up and down',
-      answers: [absorbed, calm(/SETTINGS/)],
-      counters: [],
+      answers: [calm(/SETTINGS_INITIAL_WINDOW_SIZE changes too often/)],
+      counters: ['http2.settings_flood'],
       send: async (attacker) => {
         const peer = await attacker.open();
         const block = blockFor(attacker, 'Hold');
@@ -83,7 +83,7 @@ export const settingsChurn: Attack = {
     },
     {
       name: 'the initial window up and down within a frame',
-      answers: [absorbed, calm(/SETTINGS/)],
+      answers: [absorbed, calm(/SETTINGS_INITIAL_WINDOW_SIZE changes too often/)],
       counters: [],
       send: async (attacker) => {
         const peer = await attacker.open();

@@ -1,6 +1,6 @@
 import type { Fields } from '../../http2/http2-bench.ts';
 import { END_HEADERS, END_STREAM, frame, literals, Type } from '../../http2/raw-peer.ts';
-import { type Attack, absorbed, Code, calm, closed, goAway, reply, type Seen } from './attack.ts';
+import { type Attack, Code, calm, goAway, reply, type Seen } from './attack.ts';
 import type { AttackPeer } from './attack-peer.ts';
 import type { Attacker } from './attacker.ts';
 import { blockFor, fieldsFor, headersFrame, manyFields, streams, whole } from './requests.ts';
@@ -63,24 +63,25 @@ export const continuationFlood: Attack = {
   ],
 };
 
-/** How much of one block is kept whose end never comes. */
+/** How much of one block is kept whose end never comes, and for how long. */
 export const halfHeaderBlock: Attack = {
   name: 'half a header block, and silence',
   known: 'slow headers',
   comparedWith: 'none',
   many: true,
+  lastsMs: 13_000,
   variants: [
     {
       name: 'seven frames behind a first call',
-      answers: [absorbed, closed],
-      counters: [],
+      answers: [calm(/the end of a header block did not come/)],
+      counters: ['http2.header_timeout'],
       send: async (attacker) => {
         const peer = await attacker.open();
         peer.headers(1, blockFor(attacker, 'Call'));
         await peer.until(() => peer.replies.has(1), 'an answer');
         peer.send(Type.HEADERS, END_STREAM, 3, blockFor(attacker, 'Call'));
         for (let i = 0; i < 6; i++) peer.send(Type.CONTINUATION, 0, 3, literals([['x', 'v'.repeat(fragmentBytes)]]));
-        await attacker.hold();
+        for (let waited = 0; waited < 11_500 && !peer.ended; waited += 500) await attacker.pass(500);
         const seen = peer.seen();
         peer.close();
         return seen;

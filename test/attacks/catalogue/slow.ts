@@ -105,7 +105,7 @@ export const slowFirstRequest: Attack = {
     {
       name: 'half a header block',
       answers: [closed],
-      counters: firstRequestCounters,
+      counters: [...firstRequestCounters, 'http2.header_timeout'],
       send: async (attacker) => {
         const peer = await attacker.open();
         peer.send(Type.HEADERS, END_STREAM, 1, blockFor(attacker, 'Call').subarray(0, 20));
