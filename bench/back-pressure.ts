@@ -41,8 +41,13 @@ const pour = async (stream: Sink, bytes: number): Promise<void> => {
   for (let left = bytes; left > 0 && !stream.destroyed; left -= piece.length) {
     if (!stream.write(left < piece.length ? piece.subarray(0, left) : piece)) {
       await new Promise<void>((resolve) => {
-        stream.once('drain', resolve);
-        stream.once('close', resolve);
+        const go = (): void => {
+          stream.removeListener('drain', go);
+          stream.removeListener('close', go);
+          resolve();
+        };
+        stream.on('drain', go);
+        stream.on('close', go);
       });
     }
   }
