@@ -58,6 +58,8 @@ const longestAfterMs = 10_000;
 const manyConnections = Number(flags.connections ?? 1_000);
 const manyPhaseMs = 12_000;
 const mostWarnings = 4;
+/** Calls that it may have under way while it is looked for what an attack has left: the tests of the same attacks demand that nothing is. */
+const mostOfNeighbour = 5;
 /** Where Envoy 1.40 gives way, with the memory that is allowed there. */
 const besideEnvoy: readonly (readonly [name: string, mostAboveIdleBytes: number])[] = [
   ['zero window on 400 streams', 64 * mebibyte],
@@ -211,7 +213,7 @@ class Arena implements AsyncDisposable {
   /** Streams, bytes and connections that are not the neighbour's. */
   async #left(prefix: string): Promise<readonly string[]> {
     const most: Readonly<Record<string, number>> = {
-      [`${prefix}http2.streams_active`]: 1,
+      [`${prefix}http2.streams_active`]: mostOfNeighbour,
       [`${prefix}downstream_cx_active`]: 1,
       'server.buffered_bytes': 0,
       'server.replay_bytes': 0,
