@@ -42,8 +42,8 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
   readonly #call: Call;
   #startedMs = 0;
   #latencyObserved = false;
-  /** When the answer began; 0: it has not yet. */
-  #answeredMs = 0;
+  /** When the answer began; -1: it has not yet. */
+  #answeredMs = -1;
   #breaker: Breaker | undefined = undefined;
   #permit = 0;
   #concluded = false;
@@ -387,8 +387,8 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
   /** From when the server had all that it waits for until its answer began, or until now. */
   #waitedMs(nowMs: number): number {
     const call = this.#call;
-    if (!call.requestEnded || (this.stream === undefined && this.#answeredMs === 0)) return 0;
-    return (this.#answeredMs || nowMs) - Math.max(this.#startedMs, call.requestEndedMs);
+    if (!call.requestEnded || this.stream === undefined) return 0;
+    return (this.#answeredMs < 0 ? nowMs : this.#answeredMs) - Math.max(this.#startedMs, call.requestEndedMs);
   }
 
   #commit(block: HeaderBlock): void {

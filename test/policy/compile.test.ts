@@ -31,6 +31,8 @@ routes:
     cluster: 'learner-svc',
     timeoutMs: 10_000,
     idleTimeoutMs: 300_000,
+    maxStreamDurationMs: 0,
+    maxBytes: undefined,
     retry: {
       conditions: RetryOn.UNAVAILABLE | RetryOn.RESET | RetryOn.CONNECT_FAILURE | RetryOn.REFUSED_STREAM,
       numRetries: 3,
@@ -292,3 +294,24 @@ for (const [earlier, later, shadowed] of [
     assert.deepEqual(problemsOf(text), lines);
   });
 }
+
+test('a breaker means what it says: share of failures, slow answers, statuses, probes', () => {
+  const breakerOf = (text: string) =>
+    tableOf(clusterWith(`{ endpoints: ["h:1"], circuit_breakers: { ${text} } }`)).clusters.get('c')?.breaker ?? assert.fail();
+  assert.deepEqual(
+    breakerOf(
+      'consecutive_failures: 9, failure_rate: { percent: 12.5, window: 1m, minimum_requests: 50 }, slow_call_duration: 800ms, failure_statuses: [UNAVAILABLE, INTERNAL, deadline-exceeded], success_threshold: 3, scope: method',
+    ),
+    {
+      consecutiveFailures: 9,
+      recoveryTimeoutMs: 60_000,
+      successThreshold: 3,
+      failureRate: { percent: 12.5, windowMs: 60_000, minimumRequests: 50 },
+      slowCallDurationMs: 800,
+      failureStatuses: (1 << 14) | (1 << 13) | (1 << 4),
+      scope: 'method',
+    },
+  );
+  const { consecutiveFailures, failureRate } = breakerOf('failure_rate: { percent: 50 }');
+  assert.deepEqual([consecutiveFailures, failureRate], [Number.POSITIVE_INFINITY, { percent: 50, windowMs: 10_000, minimumRequests: 20 }]);
+});

@@ -60,6 +60,36 @@ for (const [what, text, line] of [
     'p.yaml:2:41: routes[0].match.case_sensitive: is not accepted as false; remove it: paths of gRPC are case-sensitive; safe_regex may begin with (?i)',
   ],
   [
+    'a status that there is not',
+    clusterWith('{ endpoints: ["h:1"], circuit_breakers: { failure_statuses: [UNAVAILBLE] } }'),
+    'p.yaml:2:67: clusters.c.circuit_breakers.failure_statuses[0]: is "UNAVAILBLE"; did you mean UNAVAILABLE?',
+  ],
+  [
+    'a share of failures without the share',
+    clusterWith('{ endpoints: ["h:1"], circuit_breakers: { failure_rate: { window: 10s } } }'),
+    'p.yaml:2:62: clusters.c.circuit_breakers.failure_rate: percent is missing; add "percent:" with a number from 1 to 100',
+  ],
+  [
+    'a share of failures as a number',
+    clusterWith('{ endpoints: ["h:1"], circuit_breakers: { failure_rate: 50 } }'),
+    'p.yaml:2:62: clusters.c.circuit_breakers.failure_rate: is the number 50; write a group such as { percent: 50 }',
+  ],
+  [
+    'a window of no length',
+    clusterWith('{ endpoints: ["h:1"], circuit_breakers: { failure_rate: { percent: 50, window: 10ms } } }'),
+    'p.yaml:2:85: clusters.c.circuit_breakers.failure_rate.window: is "10ms"; write a duration such as 10s, at least 1s, at most 1h',
+  ],
+  [
+    'a slow call without a unit',
+    clusterWith('{ endpoints: ["h:1"], circuit_breakers: { slow_call_duration: 5 } }'),
+    'p.yaml:2:68: clusters.c.circuit_breakers.slow_call_duration: is the number 5, without a unit; write 5s or 5ms',
+  ],
+  [
+    'no probe at all',
+    clusterWith('{ endpoints: ["h:1"], circuit_breakers: { success_threshold: 0 } }'),
+    'p.yaml:2:67: clusters.c.circuit_breakers.success_threshold: is the number 0; write a whole number from 1 to 1000',
+  ],
+  [
     'look-around',
     routeMatching('{ safe_regex: "/a(?=b)" }'),
     'p.yaml:2:26: routes[0].match.safe_regex: is no regular expression: invalid or unsupported Perl syntax: `(?=`; write RE2 syntax, which has no look-around and no back-references',
