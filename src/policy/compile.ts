@@ -10,6 +10,7 @@ import {
 } from './compile-routes.ts';
 import { type PolicyText, parseDocument } from './document.ts';
 import { lintRoutes, warnOfMissingTimeouts, warnOfUnknownClusters } from './lint.ts';
+import { warnOfBalancing } from './lint-balancing.ts';
 import { PathIndex } from './path-index.ts';
 import { policyShape } from './policy-schema.ts';
 import { type Place, Problems } from './problems.ts';
@@ -95,6 +96,7 @@ const compileGroups = (groups: readonly PolicyGroup[], problems: Problems) => {
     references.push({ cluster: defaultAction.cluster, place: defaultGroup.value.placeOf('use_cluster') });
   }
   warnOfUnknownClusters(references, clusters, problems);
+  warnOfBalancing(outbound.compiled, clusters, problems);
 
   const http2 = single(({ values }) => values.http2_protocol_options);
   return {
