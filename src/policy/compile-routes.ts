@@ -5,7 +5,7 @@ import { type CompiledHeaderMatcher, compileHeaderMatcher, compileRegex } from '
 import type { Place, Problems } from './problems.ts';
 import type { inboundRouteShape, outboundRouteShape, retryPolicyShape } from './route-schema.ts';
 import type { Read } from './shape.ts';
-import type { Direction, PathMatch, Route } from './types.ts';
+import type { Direction, MaxBytes, PathMatch, Route } from './types.ts';
 
 type RouteGroup = Read<typeof outboundRouteShape> | Read<typeof inboundRouteShape>;
 type RetryGroup = Read<typeof retryPolicyShape>;
@@ -108,6 +108,8 @@ export const compileRoute = (written: RouteGroup, defaults: RouteDefaults, probl
     cluster,
     timeoutMs,
     idleTimeoutMs: action?.values.idle_timeout ?? 0,
+    maxStreamDurationMs: readMaxStreamDuration(action, problems),
+    maxBytes: readMaxBytes(action),
     retry: ownRetry?.options ?? defaults.retry,
     idempotent: action?.values.idempotent,
     bufferLimitBytes,
@@ -139,6 +141,8 @@ export const fallbackRoute = ({ direction, retry }: RouteDefaults): Route =>
     cluster: '',
     timeoutMs: 0,
     idleTimeoutMs: 0,
+    maxStreamDurationMs: 0,
+    maxBytes: undefined,
     retry,
     idempotent: undefined,
     bufferLimitBytes: defaultBufferBytes,
@@ -152,6 +156,28 @@ const readCluster = (written: RouteGroup): string | undefined => {
   if (values !== undefined && 'cluster' in values) return values.cluster as string | undefined;
   // An inbound route has none; an outbound one without has been reported.
   return '';
+};
+
+type ActionGroup = NonNullable<RouteGroup['values']['route']>;
+
+const readMaxStreamDuration = (action: ActionGroup | undefined, problems: Problems): number => {
+  const written = action?.values.max_stream_duration;
+  const found = written !== undefined && 'values' in written ? written.values.max_stream_duration : written;
+  const timeoutMs = action?.values.timeout ?? 0;
+  if (found === undefined || found.value === 0) return 0;
+  if (timeoutMs >= found.value) {
+    problems.warning(
+      action?.placeOf('timeout') ?? found.place,
+      'never passes: max_stream_duration is not longer',
+      'write a shorter timeout, or remove it',
+    );
+  }
+  return found.value;
+};
+
+const readMaxBytes = (action: ActionGroup | undefined): MaxBytes | undefined => {
+  const { max_request_bytes: request = 0, max_response_bytes: response = 0 } = action?.values ?? {};
+  return request === 0 && response === 0 ? undefined : Object.freeze({ request, response });
 };
 
 const compileMatch = (written: NonNullable<RouteGroup['values']['match']>, problems: Problems): PathMatch | undefined => {

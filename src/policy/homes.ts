@@ -6,6 +6,8 @@ export const homes: Readonly<Record<string, string>> = {
   timeout: 'routes[].route',
   idle_timeout: 'routes[].route',
   idempotent: 'routes[].route',
+  max_request_bytes: 'routes[].route',
+  max_response_bytes: 'routes[].route',
   cluster: 'routes[].route',
   retry_headers_hold: 'routes[].route',
   per_try_timeout: 'retry_policy',

@@ -126,6 +126,7 @@ export const retryPolicyShape = group(
   homeOf,
 );
 
+const streamDuration = duration({ example: '1h' });
 const bufferLimit = count(0, 64 * 1_048_576);
 const bufferLimitDoc = 'Most bytes of a request that are kept so that it can be sent again; 65536 where left out';
 
@@ -139,7 +140,31 @@ const actionFields = {
     duration({ maxMs: 1_000, example: '10ms' }),
     'How long response headers wait for a failing status that could be retried; 10ms where left out',
   ),
-  max_stream_duration: later('write timeout or idle_timeout'),
+  max_stream_duration: field(
+    either(
+      'scalar',
+      placed(streamDuration),
+      group(
+        'max_stream_duration',
+        'a group with "max_stream_duration:"',
+        {
+          max_stream_duration: required(placed(streamDuration), 'Longest life of a stream'),
+          grpc_timeout_header_max: refused("remove it: the caller's grpc-timeout always counts"),
+          grpc_timeout_header_offset: refused("remove it: the caller's grpc-timeout always counts"),
+        },
+        homeOf,
+      ),
+    ),
+    'Longest life of a stream; unlike timeout, its end says nothing about the service; any where left out, or 0s',
+  ),
+  max_request_bytes: field(
+    count(1, Number.MAX_SAFE_INTEGER),
+    'Most bytes of a request, all its messages together; more is answered RESOURCE_EXHAUSTED; any number where left out',
+  ),
+  max_response_bytes: field(
+    count(1, Number.MAX_SAFE_INTEGER),
+    'Most bytes of an answer, all its messages together; more is cut off with RESOURCE_EXHAUSTED; any number where left out',
+  ),
   max_grpc_timeout: refused("remove it: the caller's grpc-timeout always counts"),
   grpc_timeout_offset: refused("remove it: the caller's grpc-timeout always counts"),
   hash_policy: field(hashPoliciesShape, 'By what calls stick to an endpoint, where the cluster has lb_policy: ring_hash or maglev'),

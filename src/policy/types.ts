@@ -52,6 +52,10 @@ export interface Route {
   readonly timeoutMs: number;
   /** Longest silence of a stream in both directions; 0 = none. */
   readonly idleTimeoutMs: number;
+  /** Longest life of a stream, from its first to its last byte; 0 = any. */
+  readonly maxStreamDurationMs: number;
+  /** `undefined`: any size. */
+  readonly maxBytes: MaxBytes | undefined;
   /** `undefined` where nobody wrote one: then only what was provably never processed is tried again. */
   readonly retry: RetryPolicyOptions | undefined;
   /** As written; `false` narrows `retry` to what was provably never processed. */
@@ -64,6 +68,12 @@ export interface Route {
   readonly hashPolicies: readonly HashPolicy[];
   /** `subsetKey` of the endpoints that the route asks for; `undefined` where it asks for nothing. */
   readonly metadataMatch: string | undefined;
+}
+
+/** Most bytes of a call in each direction, all its messages with their prefixes together; 0 = any number. */
+export interface MaxBytes {
+  readonly request: number;
+  readonly response: number;
 }
 
 /** One thing that a call is known by again. A header and a cookie count where the call has them. */

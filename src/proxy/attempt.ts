@@ -108,6 +108,8 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
     const length = replay === undefined ? 0 : replay.length;
     const stream = connection.open(this, request, call.requestEnded && length === 0);
     this.stream = stream;
+    // What the server sees as the caller's own deadline (see `grpc-timeout`) is a little less than this.
+    if (call.endsAtMs !== Number.POSITIVE_INFINITY) stream.patienceMs = 0.95 * (call.endsAtMs - stream.openedAtMs);
     if (length === 0) return;
     const kept = (replay as NonNullable<typeof replay>).bytes;
     this.sentBytes += stream.sendData(kept, 0, length, call.requestEnded);
@@ -142,7 +144,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
     const type = block.indexOf(Token.contentType);
     const isGrpc = type < 0 || isGrpcContentType(block.bytes, block.valueStart[type] as number, block.valueEnd[type] as number);
     if (this.#httpStatus !== 200 || !isGrpc) {
-      stream.reset(ErrorCode.cancel);
+      (this.endpoint as Endpoint).resetStream(stream);
       this.#onForeignAnswer();
       return;
     }
@@ -162,6 +164,11 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
 
   onData(stream: Stream, bytes: Uint8Array, start: number, end: number, endStream: boolean): void {
     const call = this.#call;
+    if (call.sizes !== undefined && !call.sizes.takeResponse(bytes, start, end)) {
+      stream.consume(end - start);
+      call.endByResponseSize();
+      return;
+    }
     if (endStream) {
       this.#onMissingTrailers(stream, bytes, start, end);
       return;
@@ -236,7 +243,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
     if (stream === undefined) this.endpoint?.cancel(this);
     else if (!stream.closed) {
       (this.#call.cluster as Cluster).stats.upstreamRqTxReset++;
-      stream.reset(ErrorCode.cancel);
+      (this.endpoint as Endpoint).resetStream(stream);
     }
     if (result === 'timeout') this.#conclude('fail', 'timeout', 'local_origin_failure');
     else this.#conclude('neutral', 'cancelled');

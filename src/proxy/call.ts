@@ -5,6 +5,7 @@ import { type AttemptOutcome, type DeadlineReason, type GiveUpReason, type PickW
 import type { Admission, Cluster, Endpoint } from '../upstream/index.ts';
 import { Attempt } from './attempt.ts';
 import type { BoundRoute } from './bound-table.ts';
+import type { CallSizes } from './call-sizes.ts';
 import type { DirectionProxy } from './direction-proxy.ts';
 import type { ReplayBuffer } from './replay-buffer.ts';
 import { type LocalReply, localReply, replyToError, sendReply } from './replies.ts';
@@ -61,6 +62,8 @@ export class Call extends Deadline implements StreamHandler {
   tried: Endpoint[] | undefined;
   /** Room in the cluster, given back when the call ends. */
   admission: Admission | undefined;
+  /** What its route allows of bytes; `undefined`: any number. */
+  sizes: CallSizes | undefined = undefined;
   finished = false;
   machine: RetryMachine | undefined;
 
@@ -113,6 +116,12 @@ export class Call extends Deadline implements StreamHandler {
       return;
     }
     if (this.idleWatched) this.touch();
+    if (this.sizes !== undefined && !this.sizes.takeRequest(bytes, start, end)) {
+      this.#abandon('neutral');
+      this.reply(this.requestTooLarge());
+      stream.consume(end - start);
+      return;
+    }
     if (endStream) {
       this.requestEnded = true;
       this.requestEndedMs = this.proxy.engine.nowMs;
@@ -176,6 +185,27 @@ export class Call extends Deadline implements StreamHandler {
     this.reply(localReply('flush_timeout', message));
   }
 
+  // ---- sizes ----
+
+  requestTooLarge(): LocalReply {
+    this.proxy.trafficStats.requestsTooLarge++;
+    const most = this.sizes?.max.request;
+    return localReply(
+      'message_too_large',
+      `the request has more than ${most} bytes; send less, or raise max_request_bytes of ${this.#rule}`,
+    );
+  }
+
+  /** The answer is larger than the route allows: the caller is told in the place of what would follow. */
+  endByResponseSize(): void {
+    this.proxy.trafficStats.responsesTooLarge++;
+    this.#abandon('neutral');
+    const most = this.sizes?.max.response;
+    const { name } = this.cluster as Cluster;
+    const message = `cluster ${name}: the answer has more than ${most} bytes; ask for less, or raise max_response_bytes of ${this.#rule}`;
+    this.reply(localReply('message_too_large', message));
+  }
+
   // ---- deadlines ----
 
   override expire(): void {
@@ -202,11 +232,13 @@ export class Call extends Deadline implements StreamHandler {
   endByDeadline(): void {
     const reason = this.deadlineReason;
     const cluster = this.cluster as Cluster;
-    cluster.stats.upstreamRqTimeout++;
+    if (reason === 'max_stream_duration') this.proxy.trafficStats.maxDurationReached++;
+    else cluster.stats.upstreamRqTimeout++;
     const afterMs = Math.round(this.endsAtMs - this.startMs);
     const attempts = this.#attempt === undefined ? '' : ` in attempt ${this.attempts}`;
-    const whose = reason === 'caller_deadline' ? "the caller's deadline" : "the route's timeout";
-    const remedy = reason === 'caller_deadline' ? 'give the call more time' : `raise timeout of ${this.#rule}`;
+    const whose = limitNames[reason];
+    const field = reason === 'route_timeout' ? 'timeout' : 'max_stream_duration';
+    const remedy = reason === 'caller_deadline' ? 'give the call more time' : `raise ${field} of ${this.#rule}`;
     this.#abandon(reason === 'route_timeout' ? 'timeout' : 'neutral');
     this.reply(localReply(reason, `${whose} of ${afterMs} ms passed${attempts} to cluster ${cluster.name}; ${remedy}`));
   }
@@ -221,6 +253,7 @@ export class Call extends Deadline implements StreamHandler {
   }
 
   #endIdle(): void {
+    this.proxy.trafficStats.idleTimeouts++;
     this.#abandon('neutral');
     this.reply(localReply('idle_timeout', `nothing was sent or received for ${this.#idleMs} ms; raise idle_timeout of ${this.#rule}`));
   }
@@ -397,6 +430,12 @@ export class Call extends Deadline implements StreamHandler {
     this.#attempt?.abandon(result);
   }
 }
+
+const limitNames = {
+  caller_deadline: "the caller's deadline",
+  route_timeout: "the route's timeout",
+  max_stream_duration: "the route's max_stream_duration",
+} as const satisfies Record<DeadlineReason, string>;
 
 /** The caller's own timer and ours start at different moments: a cancellation so close to the deadline is the deadline. */
 const deadlineRaceMs = 5;

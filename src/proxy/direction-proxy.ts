@@ -11,6 +11,7 @@ import { shedCall } from './overload/shed-call.ts';
 import type { ReplayBuffers } from './replay-buffer.ts';
 import { runStages } from './stages.ts';
 import { Stickiness } from './stickiness.ts';
+import { TrafficStats } from './traffic-stats.ts';
 
 export interface DirectionContext {
   readonly direction: Direction;
@@ -32,6 +33,7 @@ export class DirectionProxy {
   readonly engine: Engine;
   readonly replayBuffers: ReplayBuffers;
   readonly stickiness: Stickiness;
+  readonly trafficStats: TrafficStats;
   /** Calls that ended before they had a route. */
   readonly unroutedMetrics: MethodMetrics;
   /** The policies in force. A call that has its route keeps it. */
@@ -43,6 +45,7 @@ export class DirectionProxy {
     this.engine = context.engine;
     this.replayBuffers = context.replayBuffers;
     this.stickiness = new Stickiness(context.random);
+    this.trafficStats = new TrafficStats(context.direction);
     this.#context = context;
     this.unroutedMetrics = context.callMetrics.method(
       context.direction,

@@ -5,6 +5,7 @@ import type { Cluster } from '../upstream/index.ts';
 import type { BoundRoute } from './bound-table.ts';
 import { clusterOfAuthority } from './bound-table.ts';
 import type { Call } from './call.ts';
+import { CallSizes } from './call-sizes.ts';
 import { ForeignRequest } from './foreign-request.ts';
 import { sanitizeRequest } from './headers.ts';
 import { localReply } from './replies.ts';
@@ -17,6 +18,7 @@ import { localReply } from './replies.ts';
 export const runStages = (call: Call): void => {
   if (!guard(call)) return;
   if (!match(call)) return;
+  if (!limitSize(call)) return;
   if (!admit(call)) return;
   if (!deadline(call)) return;
   retry(call);
@@ -78,6 +80,17 @@ const match = (call: Call): boolean => {
   return true;
 };
 
+/** How large its request and its answer may be. One that says beforehand that it is larger is refused before anybody hears of it. */
+const limitSize = (call: Call): boolean => {
+  const { maxBytes } = (call.route as BoundRoute).route;
+  if (maxBytes === undefined) return true;
+  call.sizes = new CallSizes(maxBytes);
+  const at = call.request.indexOf(Token.contentLength);
+  if (at < 0 || !call.sizes.refusesLength(Number(call.request.value(at)))) return true;
+  call.reply(call.requestTooLarge());
+  return false;
+};
+
 /** Room in the cluster. */
 const admit = (call: Call): boolean => {
   const cluster = call.cluster as Cluster;
@@ -107,8 +120,8 @@ const deadline = (call: Call): boolean => {
     }
     downstream.patienceMs = callerMs * 0.9;
   }
-  call.endsAtMs = callDueMs(call.startMs, callerMs, route.timeoutMs);
-  call.deadlineReason = deadlineReason(callerMs, route.timeoutMs);
+  call.endsAtMs = callDueMs(call.startMs, callerMs, route.timeoutMs, route.maxStreamDurationMs);
+  call.deadlineReason = deadlineReason(callerMs, route.timeoutMs, route.maxStreamDurationMs);
   call.armDeadline(route.idleTimeoutMs);
   return true;
 };

@@ -72,6 +72,8 @@ const route: Route = {
   cluster: 'learner-svc',
   timeoutMs: 10_000,
   idleTimeoutMs: 0,
+  maxStreamDurationMs: 0,
+  maxBytes: undefined,
   retry: {
     conditions: RetryOn.UNAVAILABLE | RetryOn.RESET,
     numRetries: 3,

@@ -1,0 +1,23 @@
+import type { Direction } from '../policy/index.ts';
+import type { StatSink, StatSource } from '../telemetry/index.ts';
+
+/** What the traffic policies of one direction did; names are Envoy's `http.<direction>.*`. */
+export class TrafficStats implements StatSource {
+  requestsTooLarge = 0;
+  responsesTooLarge = 0;
+  maxDurationReached = 0;
+  idleTimeouts = 0;
+  readonly #prefix: string;
+
+  constructor(direction: Direction) {
+    this.#prefix = `http.${direction}`;
+  }
+
+  collectStats(sink: StatSink): void {
+    const prefix = this.#prefix;
+    sink.counter(`${prefix}.downstream_rq_too_large`, this.requestsTooLarge);
+    sink.counter(`${prefix}.rs_too_large`, this.responsesTooLarge);
+    sink.counter(`${prefix}.downstream_rq_max_duration_reached`, this.maxDurationReached);
+    sink.counter(`${prefix}.downstream_rq_idle_timeout`, this.idleTimeouts);
+  }
+}
