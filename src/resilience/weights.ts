@@ -14,8 +14,8 @@ export const haveEqualWeights = (endpoints: readonly Weighted[]): boolean => {
   return first === undefined || endpoints.every((endpoint) => weightOf(endpoint) === weightOf(first));
 };
 
-/** Random tries before a balancer looks at every endpoint: with half of them unusable, one call in 256 gets that far. */
-export const randomTries = 8;
+/** Random tries before a balancer looks at every endpoint: with half of them unusable, one call in 65,536 gets that far. */
+export const randomTries = 16;
 
 /** Picks among all usable endpoints by weight, in one pass. */
 export const pickByWeight = <E extends Weighted>(

@@ -226,6 +226,11 @@ export class Cluster implements EndpointOwner, StatSource {
     this.breakers.update(policy.breaker, this.#endpoints);
     if (!isDeepStrictEqual(former.loadBalancer, policy.loadBalancer)) {
       this.#balancer = new LoadBalancer<Endpoint>(policy.loadBalancer, this.context.random, this.#balancer.counts);
+      for (const endpoint of this.#endpoints) {
+        // What the new one does not look at is not to be measured for it.
+        if (!this.#balancer.wantsLatency) endpoint.latency = undefined;
+        if (!this.#balancer.wantsLoadReports) endpoint.reportedLoad = undefined;
+      }
       this.#balancer.update(this.#endpoints);
     }
     this.outliers.update(policy.outlierDetection, this.#endpoints);

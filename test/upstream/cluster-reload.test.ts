@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import type { ClusterPolicy } from '../../src/policy/index.ts';
-import { defaultLoadBalancer } from '../../src/resilience/index.ts';
+import { defaultLoadBalancer, type LbPolicy } from '../../src/resilience/index.ts';
 import { ClusterSet } from '../../src/upstream/index.ts';
 import { checkLeaks } from '../harness/leak-check.ts';
 import {
@@ -101,6 +101,24 @@ test('a reload keeps clusters, connections, breakers and budgets whose options a
   assert.equal(cluster.budget, budget);
   assert.equal((await startCall(endpoint)).connection, call.connection);
   assert.equal(sources.length, 1, 'the source of endpoints goes on too');
+});
+
+test('another lb_policy takes over on the spot, with what it wants to know of the endpoints and nothing else', (t) => {
+  const by = (policy: LbPolicy): ClusterPolicy => policyOf({ endpoints: at(1, 2, 3), loadBalancer: { ...defaultLoadBalancer, policy } });
+  const { clusters } = setOf(t, by('peak_ewma'));
+  const cluster = clusters.get('learner-svc');
+  assert.ok(cluster);
+  assert.ok(cluster.endpoints.every(({ latency }) => latency !== undefined));
+  const hash = { high: 7, low: 9 };
+  clusters.apply(tableOf(by('ring_hash')));
+  assert.ok(cluster.endpoints.every(({ latency }) => latency === undefined));
+  const chosen = cluster.pickEndpoint(undefined, { hash, subset: undefined });
+  for (let i = 0; i < 10; i++) assert.equal(cluster.pickEndpoint(undefined, { hash, subset: undefined }), chosen);
+  clusters.apply(tableOf(by('client_side_weighted_round_robin')));
+  assert.ok(cluster.endpoints.every(({ reportedLoad }) => reportedLoad !== undefined));
+  clusters.apply(tableOf(by('round_robin')));
+  assert.ok(cluster.endpoints.every(({ reportedLoad }) => reportedLoad === undefined));
+  assert.equal(new Set([1, 2, 3].map(() => cluster.pickEndpoint())).size, 3);
 });
 
 test('a call gives back to the budget that let it in, also when a reload has put another in its place', async (t) => {
