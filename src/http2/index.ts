@@ -1,3 +1,4 @@
+export { TokenBucket } from './abuse-limits.ts';
 export { Connection, type ConnectionCloseCause, type ConnectionHandler } from './connection.ts';
 export { Http2Counters } from './counters.ts';
 export { Engine } from './engine.ts';

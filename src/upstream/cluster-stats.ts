@@ -21,6 +21,8 @@ export class ClusterStats {
   upstreamRqRxReset = 0;
   upstreamRqTxReset = 0;
   upstreamRqCancelled = 0;
+  /** Resets that had to wait, since the server would have taken them for an attack. */
+  upstreamRqResetDelayed = 0;
   upstreamCxTotal = 0;
   upstreamCxHttp2Total = 0;
   upstreamCxConnectFail = 0;
@@ -31,6 +33,8 @@ export class ClusterStats {
   upstreamCxDestroyRemote = 0;
   upstreamCxCloseNotify = 0;
   upstreamCxProtocolError = 0;
+  /** Connections that take no new calls, since they have reset as many as their server takes at once. */
+  upstreamCxMaxResets = 0;
   membershipChange = 0;
   sslHandshake = 0;
   sslConnectionError = 0;
@@ -63,6 +67,7 @@ const counterNames = [
   ['upstreamRqRxReset', 'upstream_rq_rx_reset'],
   ['upstreamRqTxReset', 'upstream_rq_tx_reset'],
   ['upstreamRqCancelled', 'upstream_rq_cancelled'],
+  ['upstreamRqResetDelayed', 'upstream_rq_reset_delayed'],
   ['upstreamCxTotal', 'upstream_cx_total'],
   ['upstreamCxHttp2Total', 'upstream_cx_http2_total'],
   ['upstreamCxConnectFail', 'upstream_cx_connect_fail'],
@@ -73,6 +78,7 @@ const counterNames = [
   ['upstreamCxDestroyRemote', 'upstream_cx_destroy_remote'],
   ['upstreamCxCloseNotify', 'upstream_cx_close_notify'],
   ['upstreamCxProtocolError', 'upstream_cx_protocol_error'],
+  ['upstreamCxMaxResets', 'upstream_cx_max_resets'],
   ['membershipChange', 'membership_change'],
   ['sslHandshake', 'ssl.handshake'],
   ['sslConnectionError', 'ssl.connection_error'],

@@ -1,6 +1,6 @@
 import type { MeshError } from '../core/index.ts';
 import type { EndpointAddress } from '../discovery/index.ts';
-import { type Connection, ErrorCode, type Http2Counters } from '../http2/index.ts';
+import { type Connection, ErrorCode, type Http2Counters, type Stream, TokenBucket } from '../http2/index.ts';
 import type { PeerIdentity } from '../identity/index.ts';
 import type { ClusterPolicy } from '../policy/index.ts';
 import type { Breaker, ConcurrencyLimits, OutlierHost, PeakLatency, PooledEndpoint, ReportedLoad } from '../resilience/index.ts';
@@ -32,6 +32,9 @@ export interface EndpointOwner {
 export const endpointKey = ({ host, port }: EndpointAddress): string => (host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`);
 
 const longestKeepaliveMs = 7_200_000;
+/** Connections that may be replaced for their resets at once, and per second: whoever cancels without end gets no more of them. */
+const replacementBurst = 16;
+const replacementsPerSecond = 2;
 
 /**
  * One place where a cluster can be reached, with its connections. There is one connection as long as one is enough, since
@@ -69,6 +72,7 @@ export class Endpoint implements PooledEndpoint, UpstreamConnectionOwner {
   /** Streams that a new connection of this peer allows at once; unknown (taken for enough) before the first one. */
   #capacityPerConnection = Number.POSITIVE_INFINITY;
   #keepaliveFactor = 1;
+  #replacements: TokenBucket | undefined = undefined;
   /** The last attempt to connect failed, and no call has asked since: those that wait have a connection that works, if a full one. */
   #connectingIsFutile = false;
   #loggedFailure: string | undefined = undefined;
@@ -128,6 +132,13 @@ export class Endpoint implements PooledEndpoint, UpstreamConnectionOwner {
       stats.rqTimeout++;
       stats.rqError++;
     }
+  }
+
+  /** Tells the server that nobody waits for this stream of ours any more; later, where it would look like an attack. */
+  resetStream(stream: Stream): void {
+    const { context } = stream.connection;
+    if (context instanceof UpstreamConnection) context.resetStream(stream, ErrorCode.cancel);
+    else stream.reset(ErrorCode.cancel);
   }
 
   get address(): EndpointAddress {
@@ -255,6 +266,17 @@ export class Endpoint implements PooledEndpoint, UpstreamConnectionOwner {
     }
     this.#removeReady(connection);
     this.#retired.add(connection);
+    this.connectIfNeeded();
+  }
+
+  onResetsUsedUp(connection: UpstreamConnection): void {
+    const nowMs = this.#owner.context.engine.clock.now();
+    this.#replacements ??= new TokenBucket(replacementBurst, replacementsPerSecond, nowMs);
+    if (!this.#replacements.take(1, nowMs)) return;
+    this.#owner.stats.upstreamCxMaxResets++;
+    this.#removeReady(connection);
+    this.#retired.add(connection);
+    connection.retire('max_resets');
     this.connectIfNeeded();
   }
 

@@ -26,6 +26,7 @@ import {
   tcpFailure,
 } from './connect-failure.ts';
 import { Keepalive, type KeepaliveOptions } from './keepalive.ts';
+import { PacedResets } from './paced-resets.ts';
 import type { UpstreamContext } from './upstream-context.ts';
 
 /** What a connection is made with. */
@@ -52,6 +53,8 @@ export interface UpstreamConnectionOwner {
   onRetired(connection: UpstreamConnection, tooManyPings: boolean): void;
   /** It was ready once, and is over. */
   onClosed(connection: UpstreamConnection): void;
+  /** It has reset as many streams as its server takes at once. */
+  onResetsUsedUp(connection: UpstreamConnection): void;
 }
 
 type State = 'connecting' | 'ready' | 'retired' | 'closed';
@@ -91,6 +94,7 @@ export class UpstreamConnection implements ConnectionHandler {
   #socket: net.Socket | undefined;
   #connection: Connection | undefined;
   #keepalive: Keepalive | undefined;
+  #resets: PacedResets | undefined;
   #socketError: Error | undefined;
   #closedHere = false;
 
@@ -135,6 +139,14 @@ export class UpstreamConnection implements ConnectionHandler {
     this.#closedHere = true;
     if (this.#state === 'connecting') this.#abandon();
     else if (this.#state !== 'closed') this.#connection?.goAway(code, debugData);
+  }
+
+  /** Tells the server that nobody waits for `stream`, which carries a call on this connection; at once where that is honest. */
+  resetStream(stream: Stream, code: number): void {
+    this.#resets ??= new PacedResets(stream.connection);
+    if (this.#resets.reset(stream, code)) return;
+    this.#options.stats.upstreamRqResetDelayed++;
+    if (this.#state === 'ready') this.#owner.onResetsUsedUp(this);
   }
 
   changeKeepalive(options: KeepaliveOptions): void {
@@ -217,6 +229,7 @@ export class UpstreamConnection implements ConnectionHandler {
     // Our own limit covers all of TCP, TLS and SETTINGS, and is the one that speaks.
     const options = { ...(context.http2 ?? defaultHttp2Options), prefaceTimeoutMs: policy.connectTimeoutMs + 1_000 };
     this.#connection = new Connection(context.engine, socket, 'client', options, http2Counters, this);
+    this.#connection.context = this;
   }
 
   onConnectTimeout(): void {
@@ -283,6 +296,7 @@ export class UpstreamConnection implements ConnectionHandler {
 
   onClose(_connection: Connection, cause: ConnectionCloseCause): void {
     this.#keepalive?.stop();
+    this.#resets?.stop();
     const { stats } = this.#options;
     if (this.#state === 'connecting') {
       if (cause.kind === 'protocol') stats.upstreamCxProtocolError++;

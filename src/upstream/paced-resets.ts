@@ -1,0 +1,79 @@
+import { Deadline } from '../core/index.ts';
+import { type Connection, type Stream, type StreamHandler, TokenBucket } from '../http2/index.ts';
+
+/** What a careful server takes at once and per second (ours: 200 and 33, nghttp2 1000 and 33), less what two clocks may disagree on. */
+const burst = 150;
+const perSecond = 30;
+/** A reset of an older stream is somebody who gave up, and costs a quarter: the rule of our own inbound listener, with a margin. */
+const hastyMs = 1_100;
+const hastyCost = 1;
+const patientCost = 0.25;
+const paceMs = 20;
+
+/** The handler of a stream that nobody waits for, and whose reset is owed. */
+const nobody: StreamHandler = {
+  onHeaders: () => {},
+  onData: (stream, _bytes, start, end) => stream.consume(end - start),
+  onTrailers: () => {},
+  onReset: () => {},
+  onSent: () => {},
+};
+
+/**
+ * Resets of calls on one connection that its server cannot take for an attack. Calls of many callers share the connection, so a
+ * server that ends it for the haste of one (rapid reset, CVE-2023-44487) ends the calls of all. What is beyond the budget waits
+ * until there is room: the call is over for its caller, only the server hears of it a little later.
+ */
+export class PacedResets extends Deadline {
+  readonly #connection: Connection;
+  readonly #budget: TokenBucket;
+  readonly #owed: { readonly stream: Stream; readonly code: number }[] = [];
+
+  constructor(connection: Connection) {
+    super();
+    this.#connection = connection;
+    this.#budget = new TokenBucket(burst, perSecond, connection.engine.clock.now());
+  }
+
+  /** Resets the stream, now or as soon as may be; its handler hears nothing more. Returns false where it has to wait. */
+  reset(stream: Stream, code: number): boolean {
+    if (this.#owed.length === 0 && this.#take(stream)) {
+      stream.reset(code);
+      return true;
+    }
+    stream.handler = nobody;
+    stream.release();
+    this.#owed.push({ stream, code });
+    if (!this.armed) this.#arm();
+    return false;
+  }
+
+  override expire(): void {
+    let sent = 0;
+    for (const { stream, code } of this.#owed) {
+      // One that ended by itself meanwhile costs nothing.
+      if (!stream.closed && !this.#take(stream)) break;
+      sent++;
+      stream.reset(code);
+    }
+    this.#owed.splice(0, sent);
+    if (this.#owed.length > 0) this.#arm();
+  }
+
+  /** The connection is over. */
+  stop(): void {
+    this.#owed.length = 0;
+    this.#connection.engine.wheel.cancel(this);
+  }
+
+  #take(stream: Stream): boolean {
+    const nowMs = this.#connection.engine.clock.now();
+    const hasty = nowMs - stream.openedAtMs < Math.min(stream.patienceMs, hastyMs);
+    return this.#budget.take(hasty ? hastyCost : patientCost, nowMs);
+  }
+
+  #arm(): void {
+    const { clock, wheel } = this.#connection.engine;
+    wheel.arm(this, clock.now() + paceMs);
+  }
+}
