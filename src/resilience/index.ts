@@ -20,6 +20,7 @@ export {
   type LbPolicy,
   lbPolicies,
 } from './create-balancer.ts';
+export { CrossHopGuard, type CrossHopGuardOptions, defaultCrossHopGuard, exhaustsRetries } from './cross-hop-guard.ts';
 export { attemptDueMs, callDueMs, type DeadlineReason, deadlineReason, noDeadline, remainingMs } from './deadlines.ts';
 export { Hash64 } from './hash64.ts';
 export {
