@@ -83,8 +83,8 @@ const buildTable = <E extends BalancerEndpoint>(
   const count = endpoints.length;
   // In the order of their keys, whatever the order of the list: who comes first takes the entry that two want.
   const order = Uint32Array.from(endpoints, (_, i) => i).sort((a, b) => ((endpoints[a] as E).key < (endpoints[b] as E).key ? -1 : 1));
-  const place = new Float64Array(count);
-  const skip = new Float64Array(count);
+  const place = new Int32Array(count);
+  const skip = new Int32Array(count);
   const target = new Float64Array(count);
   for (let i = 0; i < count; i++) {
     const text = Buffer.from((endpoints[order[i] as number] as E).key);
@@ -100,9 +100,13 @@ const buildTable = <E extends BalancerEndpoint>(
       target[i] = (target[i] as number) + most;
       let at = place[i] as number;
       const step = skip[i] as number;
-      while (table[at] !== empty) at = (at + step) % size;
+      while (table[at] !== empty) {
+        at += step;
+        if (at >= size) at -= size;
+      }
       table[at] = owner;
-      place[i] = (at + step) % size;
+      at += step;
+      place[i] = at >= size ? at - size : at;
       filled++;
     }
   }

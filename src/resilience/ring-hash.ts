@@ -1,5 +1,6 @@
 import type { Balancer, BalancerEndpoint, CallHash, Usable } from './balancer.ts';
 import { Hash64 } from './hash64.ts';
+import { RingEntries } from './ring-entries.ts';
 import { normalizedShares, pickByWeight, randomTries } from './weights.ts';
 
 export interface RingHashOptions {
@@ -20,10 +21,7 @@ export const defaultRingHash: RingHashOptions = { minimumRingSize: 1_024, maximu
 export class RingHashBalancer<E extends BalancerEndpoint> implements Balancer<E> {
   readonly #options: RingHashOptions;
   readonly #random: () => number;
-  /** The ring in its order: both halves of the hash, and the index of the endpoint. */
-  #high = new Uint32Array(0);
-  #low = new Uint32Array(0);
-  #owner = new Uint32Array(0);
+  #ring = new RingEntries(0).sorted();
   #endpoints: readonly E[] = [];
 
   constructor(options: RingHashOptions, random: () => number) {
@@ -33,7 +31,7 @@ export class RingHashBalancer<E extends BalancerEndpoint> implements Balancer<E>
 
   /** Entries of the ring. */
   get size(): number {
-    return this.#owner.length;
+    return this.#ring.owner.length;
   }
 
   update(endpoints: readonly E[], weights?: readonly number[]): void {
@@ -41,38 +39,28 @@ export class RingHashBalancer<E extends BalancerEndpoint> implements Balancer<E>
     const { shares, least } = normalizedShares(endpoints, weights);
     const { minimumRingSize, maximumRingSize, hashFunction } = this.#options;
     const scale = endpoints.length === 0 ? 0 : Math.min(Math.ceil(least * minimumRingSize) / least, maximumRingSize);
-    const capacity = Math.ceil(scale) + endpoints.length;
-    const high = new Uint32Array(capacity);
-    const low = new Uint32Array(capacity);
-    const owner = new Uint32Array(capacity);
+    const entries = new RingEntries(Math.ceil(scale) + endpoints.length);
     const hash = new Hash64();
-    let placed = 0;
+    const text = Buffer.alloc(endpoints.reduce((longest, { key }) => Math.max(longest, key.length), 0) + numberBytes);
     let target = 0;
     for (let i = 0; i < endpoints.length; i++) {
       target += scale * (shares[i] as number);
       const { key } = endpoints[i] as E;
-      for (let copy = 0; placed < target; copy++) {
-        const text = Buffer.from(`${key}_${copy}`);
-        const { high: hashHigh, low: hashLow } =
-          hashFunction === 'xx_hash' ? hash.xx(text, 0, text.length) : hash.murmur2(text, 0, text.length);
-        high[placed] = hashHigh;
-        low[placed] = hashLow;
-        owner[placed] = i;
-        placed++;
+      for (let copy = 0; entries.count < target; copy++) {
+        const length = text.write(`${key}_${copy}`, 0, 'latin1');
+        const { high, low } = hashFunction === 'xx_hash' ? hash.xx(text, 0, length) : hash.murmur2(text, 0, length);
+        entries.add(high, low, i);
       }
     }
-    const order = sortedOrder(high, low, placed);
-    this.#high = Uint32Array.from(order, (i) => high[i] as number);
-    this.#low = Uint32Array.from(order, (i) => low[i] as number);
-    this.#owner = Uint32Array.from(order, (i) => owner[i] as number);
+    this.#ring = entries.sorted();
   }
 
   pick(usable: Usable<E> | undefined, _nowMs: number, hash: CallHash | undefined): E | undefined {
-    const owner = this.#owner;
+    const { owner } = this.#ring;
     const size = owner.length;
     if (size === 0) return undefined;
     if (hash === undefined) return this.#anyUsable(usable);
-    let at = this.#successor(hash.high, hash.low);
+    let at = this.#ring.successor(hash.high, hash.low);
     const first = this.#endpoints[owner[at] as number] as E;
     if (usable === undefined || usable(first)) return first;
     const stepsMost = Math.min(size, ringSteps);
@@ -86,7 +74,7 @@ export class RingHashBalancer<E extends BalancerEndpoint> implements Balancer<E>
 
   /** A call without a hash has nothing to stick to. */
   #anyUsable(usable: Usable<E> | undefined): E | undefined {
-    const owner = this.#owner;
+    const { owner } = this.#ring;
     for (let tries = 0; tries < randomTries; tries++) {
       const endpoint = this.#endpoints[owner[Math.floor(this.#random() * owner.length)] as number] as E;
       if (usable === undefined || usable(endpoint)) return endpoint;
@@ -104,34 +92,19 @@ export class RingHashBalancer<E extends BalancerEndpoint> implements Balancer<E>
       found++;
     }
     if (found === 0) return undefined;
-    const size = this.#owner.length;
+    const { owner } = this.#ring;
+    const size = owner.length;
     for (let step = 1; step <= size; step++) {
-      const i = this.#owner[(from + step) % size] as number;
+      const i = owner[(from + step) % size] as number;
       if (accepted[i] === 1) return this.#endpoints[i];
     }
     // Its weight is too small for a place on a ring of this size.
     return this.#endpoints[accepted.indexOf(1)];
-  }
-
-  /** Index of the first entry at or after the hash; 0 where there is none. */
-  #successor(high: number, low: number): number {
-    let from = 0;
-    let to = this.#high.length;
-    while (from < to) {
-      const middle = (from + to) >> 1;
-      const entry = this.#high[middle] as number;
-      if (entry < high || (entry === high && (this.#low[middle] as number) < low)) from = middle + 1;
-      else to = middle;
-    }
-    return from === this.#high.length ? 0 : from;
   }
 }
 
 /** Entries looked at one after the other before all endpoints are. */
 const ringSteps = 64;
 
-const sortedOrder = (high: Uint32Array, low: Uint32Array, count: number): Uint32Array => {
-  const order = new Uint32Array(count);
-  for (let i = 0; i < count; i++) order[i] = i;
-  return order.sort((a, b) => (high[a] as number) - (high[b] as number) || (low[a] as number) - (low[b] as number));
-};
+/** `_` and the number of a copy. */
+const numberBytes = 12;

@@ -98,10 +98,12 @@ for (const policy of lbPolicies) {
     }
   });
 
-  test(`${policy}: equal endpoints get equal shares`, () => {
-    const list = endpoints(7);
-    const counts = countPicks(balancerOf(policy, list), 14_000);
-    for (const e of list) near(counts.get(e) ?? 0, 2_000, 0.1);
+  test(`${policy}: equal endpoints get equal shares, also where all weigh nothing`, () => {
+    for (const weight of [1, 0, 7]) {
+      const list = Array.from({ length: 7 }, (_, i) => endpoint(i, weight));
+      const counts = countPicks(balancerOf(policy, list), 14_000);
+      for (const e of list) near(counts.get(e) ?? 0, 2_000, 0.1);
+    }
   });
 
   test(`${policy}: shares follow the weights`, () => {

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { type Balancer, type BalancerEndpoint, createBalancer, defaultBalancerOptions, Hash64 } from '../../src/resilience/index.ts';
+import { RingEntries } from '../../src/resilience/ring-entries.ts';
 
 const endpointAt = (i: number, weight = 1): BalancerEndpoint => ({
   key: `10.0.${i >> 8}.${i & 255}:50051`,
@@ -182,4 +183,29 @@ test('ring_hash: by murmur_hash_2 it is another ring', () => {
   const other = choices(of('ring_hash', endpoints));
   const same = choices(balancer).filter((endpoint, i) => endpoint === other[i]).length;
   assert.ok(same < keys.length / 4);
+});
+
+test('ring_hash: the entry at or after a hash is found, however the hashes are spread', () => {
+  const half = fc.oneof(fc.nat(3), fc.integer({ min: 0, max: 0xffff_ffff }), fc.constantFrom(0xffff_ffff, 0x8000_0000));
+  const hash = fc.record({ high: half, low: half });
+  fc.assert(
+    fc.property(fc.array(hash, { maxLength: 60 }), fc.array(hash, { maxLength: 20 }), (placed, asked) => {
+      const entries = new RingEntries(placed.length);
+      placed.forEach(({ high, low }, i) => {
+        entries.add(high, low, i);
+      });
+      const ring = entries.sorted();
+      const inOrder = placed
+        .map((entry, i) => ({ value: bigOf(entry), i }))
+        .sort((a, b) => (a.value < b.value ? -1 : a.value > b.value ? 1 : a.i - b.i));
+      assert.deepEqual(
+        [...ring.owner],
+        inOrder.map(({ i }) => i),
+      );
+      for (const each of [...asked, ...placed]) {
+        const expected = inOrder.findIndex(({ value }) => value >= bigOf(each));
+        assert.equal(ring.successor(each.high, each.low), Math.max(expected, 0));
+      }
+    }),
+  );
 });
