@@ -43,8 +43,9 @@ export const judge = (
   if (!row.alive) return ['the process is gone'];
   for (const { variant, text, ok } of row.seen) if (!ok) complaints.push(`answer to "${variant.slice(0, 60)}": ${text}`);
   const counted = attack.variants.some(({ counters }) => counters.length > 0);
-  // Others name theirs otherwise, where they have one.
-  if (counted && row.proxy === 'outrider' && row.counters.length === 0) complaints.push('no counter rose');
+  // Others name theirs otherwise, where they have one; and of a thousand connections each may send too little to break a limit.
+  const broke = row.parallel === 1 || row.seen.some(({ text }) => text !== 'lives');
+  if (counted && broke && row.proxy === 'outrider' && row.counters.length === 0) complaints.push('no counter rose');
   const { before, peak, after } = row.memory;
   const most = rule.mostAboveIdleBytes ?? mostAboveIdleBytes;
   if (peak - before > most) complaints.push(`memory ${Math.round((peak - before) / mebibyte)} MiB above idle, ${most / mebibyte} allowed`);
