@@ -64,7 +64,7 @@ export const subsetKey = (metadata: Readonly<Record<string, string>>): string =>
 
 /**
  * Who gets the next attempt, of all endpoints of a cluster: subsets, in them priorities, in those localities, and a balancer at the bottom. Pure:
- * time and chance are handed in. A pick allocates nothing.
+ * time and chance are handed in. A pick allocates nothing, unless hardly any endpoint is usable.
  */
 export class LoadBalancer<E extends PooledEndpoint> {
   readonly counts: LoadBalancerCounts;
@@ -74,6 +74,8 @@ export class LoadBalancer<E extends PooledEndpoint> {
   readonly #subsets = new Map<string, PriorityPool<E>>();
   /** By the keys of a selector, what holds where it has no such subset. */
   readonly #fallbacks = new Map<string, SubsetFallback>();
+  /** The same by what was asked for; the routes ask for a few things only. */
+  readonly #fallbackOf = new Map<string, SubsetFallback | undefined>();
   #default: PriorityPool<E> | undefined;
 
   constructor(options: LoadBalancerOptions, random: () => number, counts = new LoadBalancerCounts()) {
@@ -181,7 +183,7 @@ export class LoadBalancer<E extends PooledEndpoint> {
   }
 
   #fallbackFor({ fallback }: SubsetOptions, wanted: string | undefined): PriorityPool<E> | undefined {
-    const how = (wanted === undefined || this.#fallbacks.size === 0 ? undefined : this.#fallbacks.get(keysOf(wanted))) ?? fallback;
+    const how = (wanted === undefined ? undefined : this.#selectorFallback(wanted)) ?? fallback;
     switch (how) {
       case 'any_endpoint':
         return this.#whole;
@@ -190,6 +192,12 @@ export class LoadBalancer<E extends PooledEndpoint> {
       case 'no_fallback':
         return undefined;
     }
+  }
+
+  #selectorFallback(wanted: string): SubsetFallback | undefined {
+    if (this.#fallbacks.size === 0) return undefined;
+    if (!this.#fallbackOf.has(wanted)) this.#fallbackOf.set(wanted, this.#fallbacks.get(keysOf(wanted)));
+    return this.#fallbackOf.get(wanted);
   }
 
   #isMember(endpoint: E, subsets: SubsetOptions, pool: PriorityPool<E>, wanted: string | undefined): boolean {

@@ -105,12 +105,15 @@ export class Cluster implements EndpointOwner, StatSource {
     return this.#balancer.pick(perEndpoint ? this.#isClosed : undefined, nowMs, wish);
   }
 
-  /** How many endpoints `pickEndpoint` could still give that are not in `tried`. */
+  /** How many endpoints `pickEndpoint` could still give that are not in `tried`; counted up to sixteen, since nobody asks for more. */
   untriedEndpoints(tried: readonly Endpoint[] | undefined, wish?: PickWish): number {
     this.#nowMs = this.context.engine.clock.now();
     this.#tried = tried ?? none;
     let count = 0;
-    for (const endpoint of this.#endpoints) if (this.#isUntried(endpoint) && this.#balancer.isAvailable(endpoint, wish)) count++;
+    for (const endpoint of this.#endpoints) {
+      if (this.#isUntried(endpoint) && this.#balancer.isAvailable(endpoint, wish)) count++;
+      if (count === untriedCounted) break;
+    }
     this.#tried = none;
     return count;
   }
@@ -356,3 +359,4 @@ export class Cluster implements EndpointOwner, StatSource {
 }
 
 const none: readonly Endpoint[] = [];
+const untriedCounted = 16;
