@@ -30,8 +30,8 @@ export class EndpointGroup<E extends PooledEndpoint> {
   readonly #pool: Balancer<E>;
   readonly #localities = new Map<string, Locality<E>>();
   readonly #turns: TurnSchedule<Locality<E>>;
-  /** What the balancers hold are the healthy ones only. */
-  #reduced = false;
+  /** What the balancers hold: the members, or those of them that were healthy when most were not. */
+  #held: readonly E[] = [];
   /** Some that the balancers hold are not to be picked. */
   #sifts = false;
   #outer: Usable<E> | undefined;
@@ -50,8 +50,7 @@ export class EndpointGroup<E extends PooledEndpoint> {
   /** Other members. `settle` has to follow. */
   update(members: readonly E[]): void {
     this.members = members;
-    this.#reduced = false;
-    this.#balance(members);
+    this.#hold(members);
   }
 
   /** Counts who is healthy. */
@@ -71,12 +70,10 @@ export class EndpointGroup<E extends PooledEndpoint> {
   /** Takes over the health of the members, as counted. In a panic nobody looks at it. */
   settle(panic: boolean): void {
     const all = panic || this.healthy === this.members.length;
-    // Where most are not healthy, looking for one that is would take long.
-    const reduce = !all && !this.#options.consistentHash && this.healthy * 2 < this.members.length;
-    if (reduce) this.#balance(this.members.filter(({ healthy }) => healthy));
-    else if (this.#reduced) this.#balance(this.members);
-    this.#reduced = reduce;
-    this.#sifts = !all && !reduce;
+    if (all || this.#options.consistentHash) {
+      if (this.#held !== this.members) this.#hold(this.members);
+    } else this.#holdEnough();
+    this.#sifts = !all && this.#held.some(({ healthy }) => !healthy);
     if (this.#options.localityWeighted) this.#weighLocalities(panic);
   }
 
@@ -101,7 +98,19 @@ export class EndpointGroup<E extends PooledEndpoint> {
     return undefined;
   }
 
-  #balance(members: readonly E[]): void {
+  /**
+   * Where most that are held are ill, looking for one that is not would take long. What is held anew is at most half of what was, so
+   * that an outage which takes one endpoint after the other costs a few changes, not one for each.
+   */
+  #holdEnough(): void {
+    let healthy = 0;
+    for (const member of this.#held) if (member.healthy) healthy++;
+    if (healthy === this.healthy && healthy * 2 >= this.#held.length) return;
+    this.#hold(this.healthy * 2 < this.members.length ? this.members.filter((member) => member.healthy) : this.members);
+  }
+
+  #hold(members: readonly E[]): void {
+    this.#held = members;
     const { consistentHash, createBalancer, localityWeighted } = this.#options;
     if (!localityWeighted) {
       this.#pool.update(members);
