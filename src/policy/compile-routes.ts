@@ -1,5 +1,6 @@
 import { suggest } from '../core/index.ts';
 import { defaultBackOff, parseRetryOn, type RetryPolicyOptions, retryOnWords, subsetKey } from '../resilience/index.ts';
+import { compileTraffic } from './compile-traffic.ts';
 import { compileHashPolicies } from './hash-policy.ts';
 import { type CompiledHeaderMatcher, compileHeaderMatcher, compileRegex } from './header-matcher.ts';
 import type { Place, Problems } from './problems.ts';
@@ -7,7 +8,7 @@ import type { inboundRouteShape, outboundRouteShape, retryPolicyShape } from './
 import type { Read } from './shape.ts';
 import type { Direction, MaxBytes, PathMatch, Route } from './types.ts';
 
-type RouteGroup = Read<typeof outboundRouteShape> | Read<typeof inboundRouteShape>;
+export type RouteGroup = Read<typeof outboundRouteShape> | Read<typeof inboundRouteShape>;
 type RetryGroup = Read<typeof retryPolicyShape>;
 
 const defaultBufferBytes = 65_536;
@@ -93,6 +94,7 @@ export const compileRoute = (written: RouteGroup, defaults: RouteDefaults, probl
     const place = action?.values.retry_policy?.placeOf('per_try_timeout') ?? written.place;
     problems.warning(place, 'is longer than the timeout of the route, and never passes', 'write a shorter per_try_timeout');
   }
+  const traffic = compileTraffic(written, match, problems);
   const cluster = readCluster(written);
   if (match === undefined || matched === undefined || headers.includes(undefined) || cluster === undefined) return undefined;
 
@@ -116,6 +118,7 @@ export const compileRoute = (written: RouteGroup, defaults: RouteDefaults, probl
     retryHeadersHoldMs: action?.values.retry_headers_hold ?? defaultHeadersHoldMs,
     hashPolicies: compileHashPolicies(action?.values.hash_policy, problems),
     metadataMatch: action?.values.metadata_match === undefined ? undefined : subsetKey(action.values.metadata_match),
+    traffic,
   };
   return {
     route,
@@ -149,6 +152,7 @@ export const fallbackRoute = ({ direction, retry }: RouteDefaults): Route =>
     retryHeadersHoldMs: defaultHeadersHoldMs,
     hashPolicies: [],
     metadataMatch: undefined,
+    traffic: undefined,
   });
 
 const readCluster = (written: RouteGroup): string | undefined => {

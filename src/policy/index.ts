@@ -4,4 +4,5 @@ export { PolicyFiles, type PolicyFilesOptions } from './policy-files.ts';
 export { policyJsonSchema } from './policy-schema.ts';
 export { formatProblem } from './problems.ts';
 export { loadPolicies } from './read-policies.ts';
+export type * from './traffic-types.ts';
 export type * from './types.ts';

@@ -1,7 +1,9 @@
 import { field, group, later, refused, required } from './group.ts';
 import { hashPoliciesShape } from './hash-policy.ts';
+import { headerChangeFields } from './header-changes.ts';
 import { homeOf } from './homes.ts';
 import { metadataShape } from './metadata-shape.ts';
+import { prefixRewriteShape, regexRewriteShape, rewriteDoc } from './path-rewrite.ts';
 import { count, duration, either, flag, list, number, placed, text, word } from './shape.ts';
 
 const regexText = placed(text('a regular expression (RE2) such as /acme\\.Billing/.*'));
@@ -175,8 +177,8 @@ const actionFields = {
   cluster_header: refused('write cluster'),
   host_rewrite_literal: refused('remove it: the authority reaches the service as it came'),
   auto_host_rewrite: refused('remove it: the authority reaches the service as it came'),
-  prefix_rewrite: refused('remove it: paths of gRPC are not rewritten'),
-  regex_rewrite: refused('remove it: paths of gRPC are not rewritten'),
+  prefix_rewrite: field(prefixRewriteShape, rewriteDoc),
+  regex_rewrite: field(regexRewriteShape(regexShape), rewriteDoc),
   cors: refused('remove it'),
   upgrade_configs: refused('remove it'),
   priority: field(word(['DEFAULT']), 'Only DEFAULT'),
@@ -190,10 +192,7 @@ const routeFields = {
   redirect: refused('write route: calls are not redirected'),
   direct_response: later(),
   typed_per_filter_config: refused('remove it: there are no filters'),
-  request_headers_to_add: later(),
-  request_headers_to_remove: later(),
-  response_headers_to_add: later(),
-  response_headers_to_remove: later(),
+  ...headerChangeFields,
   decorator: refused('write name'),
   tracing: later(),
   stat_prefix: refused('write name'),

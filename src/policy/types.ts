@@ -1,5 +1,7 @@
 import type { BreakerOptions, LoadBalancerOptions, OutlierOptions, RetryPolicyOptions, ThresholdOptions } from '../resilience/index.ts';
 
+import type { TrafficPolicy } from './traffic-types.ts';
+
 export type { ThresholdOptions };
 
 /** Where something was written; line and column count from 1. File, line and column are `''`, 0 and 0 for what nobody wrote (a default). */
@@ -68,6 +70,8 @@ export interface Route {
   readonly hashPolicies: readonly HashPolicy[];
   /** `subsetKey` of the endpoints that the route asks for; `undefined` where it asks for nothing. */
   readonly metadataMatch: string | undefined;
+  /** What few routes have; `undefined`: nothing of it. */
+  readonly traffic: TrafficPolicy | undefined;
 }
 
 /** Most bytes of a call in each direction, all its messages with their prefixes together; 0 = any number. */

@@ -299,6 +299,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
     }
     sanitizeResponse(block);
     if (trailersOnly && call.setCookie !== undefined) block.add(Token.setCookie, call.setCookie);
+    if (trailersOnly) call.route?.traffic?.editResponse(call, block);
     if (trailersOnly) call.downstream.sendHeaders(block, true);
     else {
       if (this.#held !== undefined) this.releaseHeld();
@@ -402,6 +403,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
     const call = this.#call;
     sanitizeResponse(block);
     if (call.setCookie !== undefined) block.add(Token.setCookie, call.setCookie);
+    call.route?.traffic?.editResponse(call, block);
     call.downstream.sendHeaders(block, false);
     call.dropReplay();
     const { engine } = call.proxy;

@@ -3,6 +3,7 @@ import type { Direction, PolicyTable, Route, RouteTable } from '../policy/index.
 import type { PickWish } from '../resilience/index.ts';
 import type { CallMetrics, MethodMetrics } from '../telemetry/index.ts';
 import type { Cluster } from '../upstream/index.ts';
+import { BoundTraffic } from './traffic/bound-traffic.ts';
 
 /** A route with the live things that it names; made once per table and route. */
 export interface BoundRoute {
@@ -14,6 +15,8 @@ export interface BoundRoute {
   readonly metrics: MethodMetrics;
   /** What its calls ask of the endpoint, where that is the same for all of them. */
   readonly wish: PickWish | undefined;
+  /** `undefined`: its calls are sent, and nothing else. */
+  readonly traffic: BoundTraffic | undefined;
 }
 
 export interface BindingContext {
@@ -98,7 +101,8 @@ export class BoundTable {
     const found = cluster(clusterName);
     const service = found === undefined && direction === 'outbound' && route === this.#table.fallback ? 'other' : serviceLabel(clusterName);
     const wish = route.metadataMatch === undefined ? undefined : { hash: undefined, subset: route.metadataMatch };
-    return { route, cluster: found, clusterName, metrics: callMetrics.method(direction, service, label), wish };
+    const traffic = route.traffic === undefined ? undefined : new BoundTraffic(route.traffic, route, clusterName);
+    return { route, cluster: found, clusterName, metrics: callMetrics.method(direction, service, label), wish, traffic };
   }
 }
 

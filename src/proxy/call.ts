@@ -315,7 +315,8 @@ export class Call extends Deadline implements StreamHandler {
   /** Ends the call with an answer of ours. */
   reply(reply: LocalReply): void {
     if (this.finished) return;
-    sendReply(this.downstream, reply);
+    const traffic = this.route?.traffic;
+    sendReply(this.downstream, reply, traffic === undefined ? undefined : (block) => traffic.editResponse(this, block));
     this.finish(reply.reason, reply.status);
     this.#attempt?.stream?.release();
     UnreadAnswer.watch(this.downstream);

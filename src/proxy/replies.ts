@@ -32,8 +32,9 @@ const addStatus = (block: HeaderBlock, reply: LocalReply): void => {
 /**
  * Sends `reply` on `stream`: Trailers-Only where no response headers have gone out, else as trailers, since a reset would be read
  * as INTERNAL by every client.
+ * @param edit what the route does with the headers of answers.
  */
-export const sendReply = (stream: Stream, reply: LocalReply): void => {
+export const sendReply = (stream: Stream, reply: LocalReply, edit?: (block: HeaderBlock) => void): void => {
   const { engine } = stream.connection;
   const block = engine.takeBlock();
   if (stream.headersSent) {
@@ -43,6 +44,7 @@ export const sendReply = (stream: Stream, reply: LocalReply): void => {
     block.add(Token.status, '200');
     block.add(Token.contentType, 'application/grpc');
     addStatus(block, reply);
+    edit?.(block);
     stream.sendHeaders(block, true);
   }
   engine.returnBlock(block);

@@ -128,9 +128,16 @@ const deadline = (call: Call): boolean => {
 
 /** Keeps what is sent for another attempt, and begins the first one; `Attempt.start` is the stage `pick`. */
 const retry = (call: Call): void => {
-  const { route, wish } = call.route as BoundRoute;
+  const { route, traffic, wish } = call.route as BoundRoute;
   const sticks = route.hashPolicies.length > 0 && (call.cluster as Cluster).balancer.wantsHash;
   call.wish = sticks ? call.proxy.stickiness.wishOf(call, route, wish?.subset) : wish;
+  if (traffic !== undefined) {
+    const problem = traffic.prepareRequest(call);
+    if (problem !== undefined) {
+      call.reply(problem);
+      return;
+    }
+  }
   call.replay = call.proxy.replayBuffers.take();
   call.startAttempt();
 };

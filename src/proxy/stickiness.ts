@@ -5,7 +5,7 @@ import { Hash64, type PickWish } from '../resilience/index.ts';
 /** What of a call decides where it sticks. */
 export interface StickyCall {
   readonly request: HeaderBlock;
-  readonly peer: { readonly remoteAddress: string };
+  readonly peer: { readonly remoteIp: string };
   /** Value of `set-cookie` in the answer; `undefined`: none. */
   setCookie: string | undefined;
 }
@@ -53,7 +53,7 @@ export class Stickiness {
         return;
       }
       case 'source_ip':
-        this.#mixText(call.peer.remoteAddress);
+        this.#mixText(call.peer.remoteIp);
     }
   }
 

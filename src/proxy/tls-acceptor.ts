@@ -19,7 +19,10 @@ export interface Downstream {
   readonly peer: PeerIdentity | undefined;
   /** Value of `x-forwarded-client-cert`; `undefined` where the peer has no verified certificate. */
   readonly forwardedClientCert: string | undefined;
+  /** With the port. */
   readonly remoteAddress: string;
+  /** Without it. */
+  readonly remoteIp: string;
 }
 
 export interface TlsAcceptorContext {
@@ -98,6 +101,7 @@ export class TlsAcceptor {
       peer: verdict.peer,
       forwardedClientCert: formatXfcc(verdict.peer, ownName),
       remoteAddress: remoteOf(socket),
+      remoteIp: socket.remoteAddress ?? 'unknown',
     });
   };
 
@@ -116,4 +120,5 @@ export const plainDownstream = (socket: net.Socket): Downstream => ({
   peer: undefined,
   forwardedClientCert: undefined,
   remoteAddress: remoteOf(socket),
+  remoteIp: socket.remoteAddress ?? 'unknown',
 });

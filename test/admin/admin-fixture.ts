@@ -87,6 +87,7 @@ const route: Route = {
   retryHeadersHoldMs: 0,
   hashPolicies: [],
   metadataMatch: undefined,
+  traffic: undefined,
 };
 
 const policyTable: PolicyTable = {

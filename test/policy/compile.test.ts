@@ -46,6 +46,7 @@ routes:
     retryHeadersHoldMs: 10,
     hashPolicies: [],
     metadataMatch: undefined,
+    traffic: undefined,
   });
 });
 

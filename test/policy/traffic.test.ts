@@ -9,9 +9,13 @@ const policies = new URL('../../policies/', import.meta.url);
 const withAction = (keys: string): string =>
   `routes:\n  - match: { prefix: / }\n    route:\n      { cluster: c, timeout: 1s, ${keys} }\nclusters: { c: { endpoints: ["h:1"] }, d: { endpoints: ["h:2"] } }\n`;
 
+/** A file with one route and further keys beside its action, from line 4 and column 5. */
+const withKeys = (keys: string): string =>
+  `routes:\n  - match: { prefix: /a. }\n    route: { cluster: c, timeout: 1s }\n    ${keys}\nclusters: { c: { endpoints: ["h:1"] } }\n`;
+
 const routeOf = (text: string): Route => tableOf(text).outbound.routes[0] ?? assert.fail();
 
-for (const name of ['limits.yaml']) {
+for (const name of ['limits.yaml', 'headers.yaml']) {
   test(`the example ${name} is right`, () => {
     const { table, problems } = loadPolicies([new URL(name, policies).pathname]);
     assert.ok(table, problems.map(formatProblem).join('\n'));
@@ -65,3 +69,113 @@ for (const [what, keys, line] of [
     assert.deepEqual(problemsOf(withAction(keys)), [line]);
   });
 }
+
+test('header changes mean what they say', () => {
+  const { traffic } = routeOf(
+    withKeys(
+      'request_headers_to_add: [{ header: { key: X-A, value: "a%%%REQ(X-B?x-c):9%" }, append: true }, { header: { key: x-d, value: "" }, keep_empty_value: true, append_action: ADD_IF_ABSENT }]\n    request_headers_to_remove: [X-E]',
+    ),
+  );
+  assert.deepEqual(traffic?.requestHeaders, {
+    remove: ['x-e'],
+    add: [
+      {
+        name: 'x-a',
+        value: [
+          { kind: 'text', text: 'a%' },
+          { kind: 'request_header', name: 'x-b', otherwise: 'x-c', longest: 9 },
+        ],
+        action: 'APPEND_IF_EXISTS_OR_ADD',
+        keepEmpty: false,
+      },
+      { name: 'x-d', value: [], action: 'ADD_IF_ABSENT', keepEmpty: true },
+    ],
+  });
+  assert.equal(traffic?.responseHeaders, undefined);
+});
+
+const adding = (key: string, value = 'v'): string => `response_headers_to_add: [{ header: { key: "${key}", value: "${value}" } }]`;
+
+for (const [what, keys, line] of [
+  [
+    'a pseudo-header',
+    adding(':path'),
+    'p.yaml:4:48: routes[0].response_headers_to_add[0].header.key: :path is a pseudo-header, which says where the call goes; remove it',
+  ],
+  [
+    'what belongs to gRPC',
+    'request_headers_to_remove: [grpc-timeout]',
+    'p.yaml:4:33: routes[0].request_headers_to_remove[0]: grpc-timeout belongs to gRPC; remove it',
+  ],
+  [
+    'what belongs to the connection',
+    'request_headers_to_remove: [TE]',
+    'p.yaml:4:33: routes[0].request_headers_to_remove[0]: te belongs to the connection, or to gRPC; remove it',
+  ],
+  [
+    'a forged identity',
+    adding('x-forwarded-client-cert'),
+    'p.yaml:4:48: routes[0].response_headers_to_add[0].header.key: x-forwarded-client-cert is written by the sidecar alone; remove it',
+  ],
+  [
+    'an unknown operator',
+    adding('x', '%REQ_X(y)%'),
+    'p.yaml:4:60: routes[0].response_headers_to_add[0].header.value: %REQ_X(y)% is no operator here; write one of %REQ(name)%, %DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%, %DOWNSTREAM_PEER_URI_SAN%, %UPSTREAM_CLUSTER%, %ROUTE_NAME%, or %% for a per cent sign',
+  ],
+  [
+    'a single per cent sign',
+    adding('x', '5 %'),
+    'p.yaml:4:60: routes[0].response_headers_to_add[0].header.value: has a single per cent sign; write %% for a per cent sign',
+  ],
+  [
+    'a binary header in plain text',
+    adding('x-bin', 'ä!'),
+    'p.yaml:4:64: routes[0].response_headers_to_add[0].header.value: is not base64, which the value of a -bin header must be; encode it, or choose another name',
+  ],
+  [
+    'a value over two lines',
+    adding('x', 'a\\nb'),
+    'p.yaml:4:60: routes[0].response_headers_to_add[0].header.value: is "a\\nb"; write text without line breaks',
+  ],
+] as const) {
+  test(`refused: ${what}`, () => {
+    assert.deepEqual(problemsOf(withKeys(keys)), [line]);
+  });
+}
+
+test('rewrites mean what they say', () => {
+  const rewritten = (match: string, keys: string, path: string) =>
+    routeOf(withAction(keys).replace('{ prefix: / }', match)).traffic?.pathRewrite?.rewrite(path);
+  assert.equal(rewritten('{ prefix: /a. }', 'prefix_rewrite: /b.v2.', '/a.C/D'), '/b.v2.C/D');
+  assert.equal(rewritten('{ path: /a.C/D }', 'prefix_rewrite: /b.C/E', '/a.C/D'), '/b.C/E');
+  const regex = String.raw`regex_rewrite: { pattern: { regex: '(\w+)\.(\w+)' }, substitution: '$1\2\\\1' }`;
+  assert.equal(rewritten('{ prefix: / }', regex, '/a.C/D'), String.raw`/$1C\a/D`);
+});
+
+for (const [what, keys, line] of [
+  [
+    'both rewrites',
+    'prefix_rewrite: /b, regex_rewrite: { pattern: { regex: x }, substitution: y }',
+    'p.yaml:4:54: routes[0].route.regex_rewrite: is written beside prefix_rewrite; keep one of them',
+  ],
+  [
+    'a prefix without a slash',
+    'prefix_rewrite: b',
+    'p.yaml:4:50: routes[0].route.prefix_rewrite: "b" does not begin with a slash; write "/b"',
+  ],
+  [
+    'a group that there is not',
+    String.raw`regex_rewrite: { pattern: { regex: "x" }, substitution: '\1' }`,
+    'p.yaml:4:90: routes[0].route.regex_rewrite.substitution: names group 1, and the pattern has 0; put the group into parentheses',
+  ],
+] as const) {
+  test(`refused: ${what}`, () => {
+    assert.deepEqual(problemsOf(withAction(keys)), [line]);
+  });
+}
+
+test('a rewrite of a whole path must be one', () => {
+  assert.deepEqual(problemsOf(withAction('prefix_rewrite: /b/').replace('{ prefix: / }', '{ path: /a.B/C }')), [
+    'p.yaml:4:50: routes[0].route.prefix_rewrite: "/b/" takes the place of the whole path, and is none; write /package.Service/Method',
+  ]);
+});

@@ -1,0 +1,38 @@
+/** What a route does with its calls beyond sending them somewhere. Types of `types.ts` that few routes have. */
+export interface TrafficPolicy {
+  readonly requestHeaders: HeaderChanges | undefined;
+  readonly responseHeaders: HeaderChanges | undefined;
+  readonly pathRewrite: PathRewrite | undefined;
+}
+
+/** Removes first, then adds, as Envoy does. */
+export interface HeaderChanges {
+  /** Lower case. */
+  readonly remove: readonly string[];
+  readonly add: readonly HeaderAddition[];
+}
+
+/** Envoy's `append_action`. */
+export type AppendAction = 'APPEND_IF_EXISTS_OR_ADD' | 'ADD_IF_ABSENT' | 'OVERWRITE_IF_EXISTS_OR_ADD' | 'OVERWRITE_IF_EXISTS';
+
+export interface HeaderAddition {
+  /** Lower case. */
+  readonly name: string;
+  /** Joined; where the result is empty nothing is added, unless `keepEmpty`. */
+  readonly value: readonly HeaderValuePart[];
+  readonly action: AppendAction;
+  readonly keepEmpty: boolean;
+}
+
+export type HeaderValuePart =
+  | { readonly kind: 'text'; readonly text: string }
+  /** Of the request; `otherwise` where it has no `name`. */
+  | { readonly kind: 'request_header'; readonly name: string; readonly otherwise: string | undefined; readonly longest: number }
+  | { readonly kind: 'remote_address' | 'peer_uri_san' | 'cluster' | 'route' };
+
+/** Whatever the calls match, they match the path as it came. */
+export interface PathRewrite {
+  /** As written, for people. */
+  readonly text: string;
+  rewrite(path: string): string;
+}
