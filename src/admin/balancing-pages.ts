@@ -56,13 +56,14 @@ const optionsJson = (options: LoadBalancerOptions) => {
 
 /** What of Envoy's `Cluster` says who gets the next call. */
 export const balancerJson = (options: LoadBalancerOptions) => {
-  const { localityWeighted, panicThreshold, policy, subsets } = options;
+  const { hashBalanceFactor, localityWeighted, panicThreshold, policy, subsets } = options;
   return {
     lb_policy: policy.toUpperCase(),
     ...optionsJson(options),
     common_lb_config: {
       healthy_panic_threshold: { value: panicThreshold },
       ...(localityWeighted && { locality_weighted_lb_config: {} }),
+      ...(hashBalanceFactor > 0 && { consistent_hashing_lb_config: { hash_balance_factor: hashBalanceFactor } }),
     },
     ...(subsets !== undefined && {
       lb_subset_config: {

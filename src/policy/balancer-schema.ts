@@ -134,7 +134,21 @@ export const commonLbShape = group(
     update_merge_window: inert(duration(), 'remove it: changes count at once'),
     ignore_new_hosts_until_first_hc: later(),
     close_connections_on_host_set_change: refused('remove it: connections of endpoints that leave are drained'),
-    consistent_hashing_lb_config: later(),
+    consistent_hashing_lb_config: field(
+      group(
+        'consistent_hashing_lb_config',
+        'a group such as { hash_balance_factor: 150 }',
+        {
+          hash_balance_factor: field(
+            count(100),
+            'An endpoint gets at most so many percent of its share of the calls under way; the rest goes on to others. No bound where left out',
+          ),
+          use_hostname_for_hashing: later('remove it: endpoints are placed by their addresses'),
+        },
+        homeOf,
+      ),
+      'Options of ring_hash and maglev',
+    ),
     override_host_status: refused('remove it'),
   },
   homeOf,

@@ -1,5 +1,6 @@
 import {
   defaultLoadBalancer,
+  isConsistentHash,
   type LbPolicy,
   type LoadBalancerOptions,
   type SlowStartOptions,
@@ -40,6 +41,13 @@ export const compileBalancer = (written: ClusterGroup, problems: Problems): Load
       problems.warning(written.placeOf(key), `has no effect with lb_policy: ${policy}`, `remove it, or write lb_policy: ${name}`);
   }
   const common = values.common_lb_config?.values;
+  if (common?.consistent_hashing_lb_config !== undefined && !isConsistentHash(policy)) {
+    problems.warning(
+      values.common_lb_config?.placeOf('consistent_hashing_lb_config') ?? written.place,
+      `has no effect with lb_policy: ${policy}`,
+      'remove it, or write lb_policy: ring_hash or maglev',
+    );
+  }
   const assignment = values.load_assignment?.values.policy?.values;
   const leastRequest = values.least_request_lb_config?.values;
   const peakEwma = values.peak_ewma_lb_config?.values;
@@ -61,6 +69,7 @@ export const compileBalancer = (written: ClusterGroup, problems: Problems): Load
     weightedPriorityHealth: assignment?.weighted_priority_health ?? defaultLoadBalancer.weightedPriorityHealth,
     panicThreshold: percentOf(common?.healthy_panic_threshold) ?? defaultLoadBalancer.panicThreshold,
     localityWeighted: common?.locality_weighted_lb_config !== undefined,
+    hashBalanceFactor: common?.consistent_hashing_lb_config?.values.hash_balance_factor ?? defaultLoadBalancer.hashBalanceFactor,
     slowStart: slowStart === undefined ? defaultLoadBalancer.slowStart : compileSlowStart(slowStart, problems),
     subsets: compileSubsets(written, problems),
   });

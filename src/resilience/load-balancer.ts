@@ -35,6 +35,7 @@ export const defaultLoadBalancer: LoadBalancerOptions = Object.freeze({
   panicThreshold: 50,
   localityWeighted: false,
   slowStart: defaultSlowStart,
+  hashBalanceFactor: 0,
   subsets: undefined,
 });
 

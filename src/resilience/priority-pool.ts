@@ -4,6 +4,7 @@ import { EndpointGroup } from './endpoint-group.ts';
 import type { PooledEndpoint } from './pooled-endpoint.ts';
 import { type PriorityLoad, priorityLoads } from './priority-loads.ts';
 import { type SlowStartOptions, warmth } from './slow-start.ts';
+import { weightOf } from './weights.ts';
 
 export interface PriorityPoolOptions extends BalancerOptions {
   readonly policy: LbPolicy;
@@ -15,6 +16,11 @@ export interface PriorityPoolOptions extends BalancerOptions {
   readonly panicThreshold: number;
   readonly localityWeighted: boolean;
   readonly slowStart: SlowStartOptions;
+  /**
+   * With consistent hashes: an endpoint has at most so many percent of the calls under way that its share is; what is above goes on to
+   * others. 0: no bound. Envoy: `hash_balance_factor`.
+   */
+  readonly hashBalanceFactor: number;
 }
 
 /** Counts that outlive a pool. */
@@ -98,7 +104,8 @@ export class PriorityPool<E extends PooledEndpoint> {
       if (nowMs < this.#warmUntilMs) return this.#pickWarming(usable, nowMs, hash);
       this.#warmUntilMs = Number.NEGATIVE_INFINITY;
     }
-    this.#only = this.#groups.length === 1 && this.#loads[0]?.panic !== true ? this.#groups[0]?.onlyBalancer : undefined;
+    const bounded = this.#options.hashBalanceFactor > 0;
+    this.#only = !bounded && this.#groups.length === 1 && this.#loads[0]?.panic !== true ? this.#groups[0]?.onlyBalancer : undefined;
     return this.#pickAny(usable, nowMs, hash);
   }
 
@@ -122,7 +129,10 @@ export class PriorityPool<E extends PooledEndpoint> {
   }
 
   #pickOf(priority: number, usable: Usable<E> | undefined, nowMs: number, hash: CallHash | undefined): E | undefined {
-    const found = (this.#groups[priority] as EndpointGroup<E>).pick(usable, nowMs, hash);
+    const group = this.#groups[priority] as EndpointGroup<E>;
+    const { hashBalanceFactor } = this.#options;
+    const bounded = hashBalanceFactor > 0 && hash !== undefined ? this.#pickBounded(group, usable, nowMs, hash) : undefined;
+    const found = bounded ?? group.pick(usable, nowMs, hash);
     if (found !== undefined && this.#loads[priority]?.panic === true) this.#counts.healthyPanic++;
     return found;
   }
@@ -142,6 +152,24 @@ export class PriorityPool<E extends PooledEndpoint> {
           this.#loads.findIndex(({ load }) => load > 0),
           0,
         );
+  }
+
+  // ---- bounded load: what is too much for the endpoint that a hash says goes on to the next ----
+
+  #callsPerWeight = 0;
+  #within: Usable<E> | undefined;
+  readonly #hasRoom = (endpoint: E): boolean =>
+    endpoint.activeRequests < Math.max(1, Math.ceil(this.#callsPerWeight * weightOf(endpoint))) &&
+    (this.#within === undefined || this.#within(endpoint));
+
+  #pickBounded(group: EndpointGroup<E>, usable: Usable<E> | undefined, nowMs: number, hash: CallHash): E | undefined {
+    let active = 1;
+    for (const { activeRequests } of group.members) active += activeRequests;
+    this.#callsPerWeight = (active * this.#options.hashBalanceFactor) / 100 / group.totalWeight;
+    this.#within = usable;
+    const found = group.pick(this.#hasRoom, nowMs, hash);
+    this.#within = undefined;
+    return found;
   }
 
   // ---- slow start: a new endpoint gives up turns until it is warm ----

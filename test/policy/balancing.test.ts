@@ -55,6 +55,14 @@ test('every policy has its options, under Envoy’s names', () => {
   );
 });
 
+test('hash_balance_factor belongs to consistent hashes', () => {
+  const bound = 'common_lb_config: { consistent_hashing_lb_config: { hash_balance_factor: 125 } }';
+  assert.equal(clusterOf(`{ ${oneEndpoint}, lb_policy: maglev, ${bound} }`).loadBalancer.hashBalanceFactor, 125);
+  assert.deepEqual(problemsOf(clusterWith(`{ ${oneEndpoint}, ${bound} }`)), [
+    'p.yaml:2:55: warning: clusters.c.common_lb_config.consistent_hashing_lb_config: has no effect with lb_policy: round_robin; remove it, or write lb_policy: ring_hash or maglev',
+  ]);
+});
+
 test('endpoints have a priority, a place and metadata, in the short form and in Envoy’s', () => {
   const wanted = [
     { host: '10.0.0.1', port: 1, weight: 2, locality: 'eu/a/x', metadata: { version: 'v1', canary: 'true', build: '7' } },

@@ -298,6 +298,30 @@ test('localities without a written weight weigh what their endpoints do; without
   near(shares(balancerOf(unwritten, { localityWeighted: true }), (e) => e.locality)['eu/a'], 0.5);
 });
 
+// ---- bounded load ----
+
+for (const policy of ['ring_hash', 'maglev'] as const) {
+  test(`${policy}: with hash_balance_factor one user who calls a lot does not drown one endpoint`, () => {
+    const list = endpoints(5, (i) => ({ weight: i === 4 ? 2 : 1 }));
+    const wish = { hash: { high: 123_456, low: 654_321 }, subset: undefined };
+    const most = (hashBalanceFactor: number): readonly number[] => {
+      for (const each of list) each.activeRequests = 0;
+      const balancer = balancerOf(list, { policy, hashBalanceFactor });
+      for (let i = 0; i < 120; i++) (balancer.pick(undefined, 0, wish) as TestEndpoint).activeRequests++;
+      return list.map(({ activeRequests }) => activeRequests);
+    };
+    assert.equal(Math.max(...most(0)), 120, 'without a bound all calls go to one');
+    most(150).forEach((calls, i) => {
+      assert.ok(calls <= Math.ceil((1.5 * 120 * (list[i] as TestEndpoint).weight) / 6), `${calls} calls`);
+    });
+    for (const each of list) each.activeRequests = 0;
+    const quiet = balancerOf(list, { policy, hashBalanceFactor: 150 });
+    const first = quiet.pick(undefined, 0, wish);
+    for (let i = 0; i < 20; i++) assert.equal(quiet.pick(undefined, 0, wish), first, 'as long as it has room they stay together');
+    assert.equal(quiet.pick((e) => e !== first, 0, wish) === first, false);
+  });
+}
+
 // ---- slow start ----
 
 const slowStart = { windowMs: 10_000, aggression: 1, minWeightPercent: 10 };
