@@ -1,7 +1,16 @@
 import { formatDurationMs } from '../core/index.ts';
 import { GrpcStatus } from '../grpc/index.ts';
-import type { ClusterPolicy, PathMatch, PolicyProblem, PolicyTable, ReloadRecord, Route, RouteTable } from '../policy/index.ts';
-import { type RetryPolicyOptions, retryOnWords } from '../resilience/index.ts';
+import type {
+  ClusterPolicy,
+  PathMatch,
+  PolicyProblem,
+  PolicyTable,
+  ReloadRecord,
+  RetryPolicy,
+  Route,
+  RouteTable,
+} from '../policy/index.ts';
+import { retryOnWords } from '../resilience/index.ts';
 import { balancerJson, lbEndpointsJson, outlierJson } from './balancing-pages.ts';
 import { isoTime, protoDuration } from './durations.ts';
 import { protoUint32 } from './proto-number.ts';
@@ -17,12 +26,14 @@ const matchJson = (match: PathMatch) => {
   }
 };
 
-const retryJson = (retry: RetryPolicyOptions, duration: (ms: number) => string) => ({
+const retryJson = (retry: RetryPolicy, duration: (ms: number) => string) => ({
   retry_on: Object.keys(retryOnWords)
     .filter((word) => (retry.conditions & (retryOnWords[word] ?? 0)) !== 0)
     .join(','),
   num_retries: retry.numRetries,
   ...(retry.perTryTimeoutMs > 0 && { per_try_timeout: duration(retry.perTryTimeoutMs) }),
+  ...(retry.perTryIdleTimeoutMs !== undefined && { per_try_idle_timeout: duration(retry.perTryIdleTimeoutMs) }),
+  ...(retry.maxElapsedMs !== undefined && { max_elapsed: duration(retry.maxElapsedMs) }),
   retry_back_off: { base_interval: duration(retry.baseIntervalMs), max_interval: duration(retry.maxIntervalMs) },
   ...(retry.retriableStatusCodes.length > 0 && { retriable_status_codes: retry.retriableStatusCodes }),
 });

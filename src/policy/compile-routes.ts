@@ -1,25 +1,17 @@
-import { suggest } from '../core/index.ts';
-import { defaultBackOff, parseRetryOn, type RetryPolicyOptions, retryOnWords, subsetKey } from '../resilience/index.ts';
+import { subsetKey } from '../resilience/index.ts';
+import { type CompiledRetry, compileRetryPolicy, warnOfLongTries } from './compile-retry.ts';
 import { compileTraffic } from './compile-traffic.ts';
 import { compileHashPolicies } from './hash-policy.ts';
 import { type CompiledHeaderMatcher, compileHeaderMatcher, compileRegex } from './header-matcher.ts';
 import type { Place, Problems } from './problems.ts';
-import type { inboundRouteShape, outboundRouteShape, retryPolicyShape } from './route-schema.ts';
+import type { inboundRouteShape, outboundRouteShape } from './route-schema.ts';
 import type { Read } from './shape.ts';
-import type { Direction, MaxBytes, PathMatch, Route } from './types.ts';
+import type { Direction, MaxBytes, PathMatch, RetryPolicy, Route } from './types.ts';
 
 export type RouteGroup = Read<typeof outboundRouteShape> | Read<typeof inboundRouteShape>;
-type RetryGroup = Read<typeof retryPolicyShape>;
 
 const defaultBufferBytes = 65_536;
 const defaultHeadersHoldMs = 10;
-const defaultRetries = 1;
-
-/** A retry policy, and where its conditions are written. */
-export interface CompiledRetry {
-  readonly options: RetryPolicyOptions;
-  readonly place: Place;
-}
 
 /** A route, and what the checks of a whole policy want to know about it. */
 export interface CompiledRoute {
@@ -39,47 +31,8 @@ export interface CompiledRoute {
 /** What holds for every route of a direction that writes nothing else. */
 export interface RouteDefaults {
   readonly direction: Direction;
-  readonly retry: RetryPolicyOptions | undefined;
+  readonly retry: RetryPolicy | undefined;
 }
-
-export const compileRetryPolicy = (written: RetryGroup, problems: Problems): CompiledRetry => {
-  const { values } = written;
-  const retryOn = values.retry_on;
-  const { conditions, unknown } = parseRetryOn(retryOn?.value ?? '');
-  if (retryOn !== undefined) {
-    for (const word of unknown) {
-      const meant = word.length <= 64 ? suggest(word, Object.keys(retryOnWords)) : undefined;
-      const remedy = meant === undefined ? `write words of ${Object.keys(retryOnWords).join(', ')}` : `did you mean ${meant}?`;
-      problems.error(retryOn.place, `${JSON.stringify(word.slice(0, 64))} is no condition`, remedy);
-    }
-  }
-  if (!written.wrote('retry_on'))
-    problems.warning(
-      written.place,
-      'retries nothing: retry_on is missing',
-      'write retry_on: "unavailable,reset,connect-failure,refused-stream"',
-    );
-
-  const backOff = values.retry_back_off?.values;
-  const baseIntervalMs = backOff?.base_interval ?? defaultBackOff.baseIntervalMs;
-  const maxIntervalMs = backOff?.max_interval ?? baseIntervalMs * 10;
-  if (values.retry_back_off !== undefined && maxIntervalMs < baseIntervalMs) {
-    problems.error(
-      values.retry_back_off.placeOf('max_interval'),
-      'is shorter than base_interval',
-      'write a longer max_interval, or leave it out',
-    );
-  }
-  const options: RetryPolicyOptions = Object.freeze({
-    conditions,
-    numRetries: values.num_retries ?? defaultRetries,
-    perTryTimeoutMs: values.per_try_timeout ?? 0,
-    baseIntervalMs,
-    maxIntervalMs,
-    retriableStatusCodes: Object.freeze([...(values.retriable_status_codes ?? [])]),
-  });
-  return { options, place: retryOn?.place ?? written.place };
-};
 
 /** @returns `undefined` where it has errors that leave no route. */
 export const compileRoute = (written: RouteGroup, defaults: RouteDefaults, problems: Problems): CompiledRoute | undefined => {
@@ -90,10 +43,7 @@ export const compileRoute = (written: RouteGroup, defaults: RouteDefaults, probl
   const ownRetry = action?.values.retry_policy === undefined ? undefined : compileRetryPolicy(action.values.retry_policy, problems);
   const bufferLimitBytes = readBufferLimit(written, problems);
   const timeoutMs = action?.values.timeout ?? 0;
-  if (ownRetry !== undefined && timeoutMs > 0 && ownRetry.options.perTryTimeoutMs > timeoutMs) {
-    const place = action?.values.retry_policy?.placeOf('per_try_timeout') ?? written.place;
-    problems.warning(place, 'is longer than the timeout of the route, and never passes', 'write a shorter per_try_timeout');
-  }
+  if (ownRetry !== undefined) warnOfLongTries(ownRetry, action?.values.retry_policy, timeoutMs, problems);
   const traffic = compileTraffic(written, match, problems);
   const cluster = readCluster(written);
   if (match === undefined || matched === undefined || headers.includes(undefined) || cluster === undefined) return undefined;

@@ -1,13 +1,7 @@
 import { createHash } from 'node:crypto';
 import { type CompiledBreakers, compileBreakers, compileCluster, defaultBreakers, unwrittenCluster } from './compile-cluster.ts';
-import {
-  type CompiledRetry,
-  type CompiledRoute,
-  compileRetryPolicy,
-  compileRoute,
-  fallbackRoute,
-  type RouteDefaults,
-} from './compile-routes.ts';
+import { type CompiledRetry, compileRetryPolicy } from './compile-retry.ts';
+import { type CompiledRoute, compileRoute, fallbackRoute, type RouteDefaults } from './compile-routes.ts';
 import { type PolicyText, parseDocument } from './document.ts';
 import { lintRoutes, warnOfMissingTimeouts, warnOfUnknownClusters } from './lint.ts';
 import { warnOfBalancing } from './lint-balancing.ts';

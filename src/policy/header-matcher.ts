@@ -1,6 +1,6 @@
 import { RE2JS, RE2JSException } from 're2js';
+import type { headerMatchShape, regexShape } from './header-match-schema.ts';
 import type { Problems } from './problems.ts';
-import type { headerMatchShape, regexShape } from './route-schema.ts';
 import type { Placed, Read } from './shape.ts';
 import type { HeaderMatcher } from './types.ts';
 

@@ -1,5 +1,6 @@
 import { conditionsAfterSending, RetryOn } from '../resilience/index.ts';
-import type { CompiledRetry, CompiledRoute } from './compile-routes.ts';
+import type { CompiledRetry } from './compile-retry.ts';
+import type { CompiledRoute } from './compile-routes.ts';
 import type { PathIndex } from './path-index.ts';
 import type { Place, Problems } from './problems.ts';
 import type { ClusterPolicy, Direction, Route } from './types.ts';
@@ -71,6 +72,9 @@ const warnOfRetry = ({ options, place }: CompiledRetry, idempotent: boolean | un
   }
   if ((options.conditions & RetryOn.RETRIABLE_STATUS_CODES) !== 0 && options.retriableStatusCodes.length === 0) {
     problems.warning(place, 'retriable-status-codes retries nothing: there are none', 'write retriable_status_codes: [503]');
+  }
+  if ((options.conditions & RetryOn.RETRIABLE_HEADERS) !== 0 && options.retriableHeaders === undefined) {
+    problems.warning(place, 'retriable-headers retries nothing: there are none', 'write retriable_headers: [{ name: x-retry }]');
   }
   if (idempotent === undefined && (options.conditions & conditionsAfterSending) !== 0) {
     problems.warning(

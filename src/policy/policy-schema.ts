@@ -1,7 +1,8 @@
 import { circuitBreakersShape, clustersShape, streamWindow } from './cluster-schema.ts';
 import { field, group, refused } from './group.ts';
 import { homeOf } from './homes.ts';
-import { inboundRouteShape, nameText, outboundRouteShape, retryPolicyShape } from './route-schema.ts';
+import { retryPolicyShape } from './retry-schema.ts';
+import { inboundRouteShape, nameText, outboundRouteShape } from './route-schema.ts';
 import { count, type JsonSchema, type JsonSchemaParts, list, placed, word } from './shape.ts';
 
 const matchOrder = placed(word(['file', 'longest_prefix']));

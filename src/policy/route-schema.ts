@@ -1,75 +1,16 @@
 import { field, group, later, refused, required } from './group.ts';
 import { hashPoliciesShape } from './hash-policy.ts';
 import { headerChangeFields } from './header-changes.ts';
+import { headerMatchShape, regexShape } from './header-match-schema.ts';
 import { homeOf } from './homes.ts';
 import { metadataShape } from './metadata-shape.ts';
 import { prefixRewriteShape, regexRewriteShape, rewriteDoc } from './path-rewrite.ts';
-import { count, duration, either, flag, list, number, placed, text, word } from './shape.ts';
+import { retryPolicyShape } from './retry-schema.ts';
+import { count, duration, either, flag, list, placed, text, word } from './shape.ts';
 
-const regexText = placed(text('a regular expression (RE2) such as /acme\\.Billing/.*'));
 const emptyGroup = (name: string, expected: string) => group(name, expected, {}, homeOf);
 /** Names travel in headers, statistics and log lines. */
 export const nameText = text('a name of visible characters without blanks', { pattern: /^[\x21-\x7e]{1,255}$/ });
-
-export const regexShape = either(
-  'scalar',
-  regexText,
-  group(
-    'safe_regex',
-    'a group with "regex:"',
-    {
-      regex: required(regexText, 'Regular expression in RE2 syntax; it must match the whole value'),
-      google_re2: field(emptyGroup('google_re2', '{}'), 'The only engine there is'),
-    },
-    homeOf,
-  ),
-);
-
-const stringMatchShape = group(
-  'string_match',
-  'a group with one of exact, prefix, suffix, contains, safe_regex',
-  {
-    exact: field(text('text', { mayBeEmpty: true }), 'The value is exactly this'),
-    prefix: field(text('text'), 'The value starts with this'),
-    suffix: field(text('text'), 'The value ends with this'),
-    contains: field(text('text'), 'The value contains this'),
-    safe_regex: field(regexShape, 'The whole value matches this'),
-    ignore_case: field(flag, 'Upper and lower case are the same; not for safe_regex'),
-  },
-  homeOf,
-);
-
-const wholeNumber = number({ min: Number.MIN_SAFE_INTEGER, max: Number.MAX_SAFE_INTEGER, integer: true });
-
-export const headerMatchShape = group(
-  'header_match',
-  'a group with "name:" and one condition such as exact_match',
-  {
-    name: required(
-      text('the name of a header', { pattern: /^:?[!#$%&'*+.^_`|~0-9A-Za-z-]+$/ }),
-      'Name of the header, or a pseudo-header such as :authority',
-    ),
-    exact_match: field(text('text, not empty (present_match asks for a header)'), 'The value is exactly this'),
-    prefix_match: field(text('text'), 'The value starts with this'),
-    suffix_match: field(text('text'), 'The value ends with this'),
-    contains_match: field(text('text'), 'The value contains this'),
-    safe_regex_match: field(regexShape, 'The whole value matches this'),
-    range_match: field(
-      group(
-        'range_match',
-        'a group with "start:" and "end:"',
-        { start: required(wholeNumber, 'The least number'), end: required(wholeNumber, 'One more than the greatest number') },
-        homeOf,
-      ),
-      'The value is a whole number from start up to, but not including, end',
-    ),
-    present_match: field(flag, 'The header is there (true), or is not (false)'),
-    string_match: field(stringMatchShape, 'The value matches'),
-    invert_match: field(flag, 'The condition must not hold; a missing header still does not match, except by present_match'),
-    treat_missing_header_as_empty: field(flag, 'A missing header counts as an empty value'),
-  },
-  homeOf,
-);
 
 const matchShape = group(
   'match',
@@ -89,41 +30,6 @@ const matchShape = group(
     query_parameters: refused('remove it: paths of gRPC have no query'),
     runtime_fraction: later(),
     dynamic_metadata: refused('match on headers instead'),
-  },
-  homeOf,
-);
-
-export const retryPolicyShape = group(
-  'retry_policy',
-  'a group of retry rules',
-  {
-    retry_on: field(placed(text('conditions such as "unavailable,reset"')), "What is tried again, separated by commas: Envoy's words"),
-    num_retries: field(count(), 'Attempts after the first one; 1 where left out'),
-    per_try_timeout: field(duration(), 'Time limit of one attempt; none where left out'),
-    retry_back_off: field(
-      group(
-        'retry_back_off',
-        'a group with "base_interval:"',
-        {
-          base_interval: required(
-            duration({ minMs: 1, example: '0.1s' }),
-            'Upper bound of the first wait; it doubles with each further one',
-          ),
-          max_interval: field(duration({ minMs: 1, example: '1s' }), 'Upper bound of every wait; ten times base_interval where left out'),
-        },
-        homeOf,
-      ),
-      'Waits between attempts, with full jitter; 25 ms up to 250 ms where left out',
-    ),
-    retriable_status_codes: field(list(count(100, 599)), 'HTTP statuses for the word retriable-status-codes'),
-    retriable_headers: later(),
-    retriable_request_headers: later(),
-    per_try_idle_timeout: later(),
-    rate_limited_retry_back_off: later(),
-    retry_priority: refused('remove it: endpoints have no priorities'),
-    retry_host_predicate: refused('remove it: the next attempt avoids endpoints already tried by itself'),
-    host_selection_retry_max_attempts: refused('remove it: the next attempt avoids endpoints already tried by itself'),
-    retry_options_predicates: refused('remove it'),
   },
   homeOf,
 );

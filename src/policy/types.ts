@@ -59,7 +59,7 @@ export interface Route {
   /** `undefined`: any size. */
   readonly maxBytes: MaxBytes | undefined;
   /** `undefined` where nobody wrote one: then only what was provably never processed is tried again. */
-  readonly retry: RetryPolicyOptions | undefined;
+  readonly retry: RetryPolicy | undefined;
   /** As written; `false` narrows `retry` to what was provably never processed. */
   readonly idempotent: boolean | undefined;
   /** Most request bytes kept for a replay. */
@@ -72,6 +72,23 @@ export interface Route {
   readonly metadataMatch: string | undefined;
   /** What few routes have; `undefined`: nothing of it. */
   readonly traffic: TrafficPolicy | undefined;
+}
+
+/** What the machine does not look at itself, and the proxy finds out for it. Each is left out where nobody wrote it. */
+export interface RetryPolicy extends RetryPolicyOptions {
+  /** Longest silence of an attempt from the end of the request on. */
+  readonly perTryIdleTimeoutMs?: number;
+  /** Response headers for `retriable-headers`, any one of which suffices. */
+  readonly retriableHeaders?: readonly HeaderMatcher[];
+  /** Calls of which none of these request headers matches are not tried again by `conditions`. */
+  readonly retriableRequestHeaders?: readonly HeaderMatcher[];
+  readonly rateLimitedBackOff?: RateLimitedBackOff;
+}
+
+/** Envoy's `RateLimitedRetryBackOff`. */
+export interface RateLimitedBackOff {
+  readonly resetHeaders: readonly { /** Lower case. */ readonly name: string; readonly unixTimestamp: boolean }[];
+  readonly maxIntervalMs: number;
 }
 
 /** Most bytes of a call in each direction, all its messages with their prefixes together; 0 = any number. */

@@ -10,7 +10,9 @@ import {
   statusName,
 } from '../grpc/index.ts';
 import { errorCodeName, type HeaderBlock, type Stream, Token } from '../http2/index.ts';
+import type { RetryPolicy } from '../policy/index.ts';
 import type { LoadReport } from '../resilience/index.ts';
+import { headerValue } from './headers.ts';
 import { type LocalReply, localReply } from './replies.ts';
 
 /** What an attempt that was reset means, and what the caller is told if nothing more is tried. */
@@ -50,4 +52,40 @@ export const loadReportIn = (block: HeaderBlock): LoadReport | undefined => {
   if (binary >= 0) return parseBinaryLoadReport(block.value(binary));
   const text = block.find(loadReportHeader);
   return text < 0 ? undefined : parseLoadReport(block.value(text));
+};
+
+/** What a failing answer says in its headers to whoever might try again. */
+export interface RetrySigns {
+  /** `x-envoy-ratelimited`: tried again for `envoy-ratelimited` alone. */
+  readonly rateLimited: boolean;
+  /** One of the policy's `retriable_headers` matches. */
+  readonly retriableHeader: boolean;
+  /** How long the server's limit lasts, where the policy looks at that. */
+  readonly rateLimitedMs: number | undefined;
+}
+
+const noSigns: RetrySigns = { rateLimited: false, retriableHeader: false, rateLimitedMs: undefined };
+
+/** Reads them from headers, and where they were held from those that came before the trailers. Allocates: for failures only. */
+export const retrySignsIn = (
+  block: HeaderBlock,
+  held: HeaderBlock | undefined,
+  policy: RetryPolicy | undefined,
+  wallMs: number,
+): RetrySigns => {
+  if (policy === undefined) return noSigns;
+  const value = (name: string): string | undefined =>
+    headerValue(block, name) ?? (held === undefined ? undefined : headerValue(held, name));
+  const { rateLimitedBackOff, retriableHeaders = [] } = policy;
+  const signs = {
+    rateLimited: value('x-envoy-ratelimited') !== undefined,
+    retriableHeader: retriableHeaders.some((matcher) => matcher.matches(value(matcher.name))),
+  };
+  for (const { name, unixTimestamp } of rateLimitedBackOff?.resetHeaders ?? []) {
+    const text = value(name);
+    if (text === undefined || !/^\d{1,12}$/.test(text)) continue;
+    const ms = Number(text) * 1_000 - (unixTimestamp ? wallMs : 0);
+    if (ms > 0 && ms <= (rateLimitedBackOff?.maxIntervalMs ?? 0)) return { ...signs, rateLimitedMs: ms };
+  }
+  return { ...signs, rateLimitedMs: undefined };
 };

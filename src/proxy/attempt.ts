@@ -11,11 +11,12 @@ import {
   type ReportedLoad,
 } from '../resilience/index.ts';
 import type { Cluster, Endpoint, EndpointOutcome, StreamWaiter, WaiterQueue } from '../upstream/index.ts';
-import { loadReportIn, replyToMissingStatus, replyToReset, statusIn } from './answers.ts';
+import { loadReportIn, type RetrySigns, replyToMissingStatus, replyToReset, retrySignsIn, statusIn } from './answers.ts';
 import type { BoundRoute } from './bound-table.ts';
 import type { Call } from './call.ts';
 import { headerListBytes, sanitizeResponse } from './headers.ts';
 import { type LocalReply, localReply, replyToError } from './replies.ts';
+import { TryIdleTimer } from './try-idle-timer.ts';
 
 type BreakerResult = 'succeed' | 'fail' | 'neutral';
 
@@ -50,6 +51,9 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
   #httpStatus = 0;
   /** Response headers that wait for DATA or trailers, since a failing status in trailers can still be tried again. */
   #held: HeaderBlock | undefined = undefined;
+  #idle: TryIdleTimer | undefined = undefined;
+  /** How long the server is rate limited, as it said in its failing answer. */
+  rateLimitedMs: number | undefined = undefined;
 
   constructor(call: Call) {
     super();
@@ -81,7 +85,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
     this.endpoint = endpoint;
     this.#startedMs = nowMs;
     endpoint.begin();
-    const { retry } = (call.route as BoundRoute).route;
+    const { retry } = call;
     if (retry !== undefined && retry.perTryTimeoutMs > 0) engine.wheel.arm(this, nowMs + retry.perTryTimeoutMs);
     const connection = endpoint.acquire(this);
     if (connection !== undefined) this.onConnection(connection);
@@ -110,6 +114,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
     this.stream = stream;
     // What the server sees as the caller's own deadline (see `grpc-timeout`) is a little less than this.
     if (call.endsAtMs !== Number.POSITIVE_INFINITY) stream.patienceMs = 0.95 * (call.endsAtMs - stream.openedAtMs);
+    if (call.retry?.perTryIdleTimeoutMs !== undefined) this.#watchSilence(call.retry.perTryIdleTimeoutMs);
     if (length === 0) return;
     const kept = (replay as NonNullable<typeof replay>).bytes;
     this.sentBytes += stream.sendData(kept, 0, length, call.requestEnded);
@@ -137,6 +142,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
   onHeaders(stream: Stream, block: HeaderBlock, endStream: boolean): void {
     this.#httpStatus = statusOf(block);
     this.#answeredMs = this.#call.proxy.engine.nowMs;
+    this.#idle?.touch();
     if (endStream) {
       this.#onAnswerEnd(stream, block, true);
       return;
@@ -145,14 +151,14 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
     const isGrpc = type < 0 || isGrpcContentType(block.bytes, block.valueStart[type] as number, block.valueEnd[type] as number);
     if (this.#httpStatus !== 200 || !isGrpc) {
       (this.endpoint as Endpoint).resetStream(stream);
-      this.#onForeignAnswer();
+      this.#onForeignAnswer(block);
       return;
     }
     const call = this.#call;
     const latency = this.endpoint?.latency;
     if (latency !== undefined) this.#observeLatency(latency, true, call.proxy.engine.nowMs);
     const { route } = call.route as BoundRoute;
-    if (route.retry === undefined || !call.requestEnded || call.replay === undefined || route.retryHeadersHoldMs <= 0) {
+    if (call.retry === undefined || !call.requestEnded || call.replay === undefined || route.retryHeadersHoldMs <= 0) {
       this.#commit(block);
       return;
     }
@@ -176,6 +182,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
     if (this.#held !== undefined) this.releaseHeld();
     const sent = call.downstream.sendData(bytes, start, end, false);
     stream.consume(sent);
+    this.#idle?.touch();
     if (call.idleWatched) call.touch();
   }
 
@@ -200,6 +207,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
   onSent(_stream: Stream, bytes: number): void {
     this.sentBytes += bytes;
     this.#call.credit(this);
+    this.#idle?.touch();
     if (this.#call.idleWatched) this.#call.touch();
   }
 
@@ -221,10 +229,31 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
     const cluster = call.cluster as Cluster;
     cluster.stats.upstreamRqPerTryTimeout++;
     const requestSent = this.stream !== undefined;
-    const { retry } = (call.route as BoundRoute).route;
+    const { retry } = call;
     this.abandon('timeout');
     const message = `cluster ${cluster.name}: ${(this.endpoint as Endpoint).key} did not answer within per_try_timeout (${retry?.perTryTimeoutMs} ms) of ${call.rule}`;
     this.#fail({ kind: 'per_try_timeout', requestSent }, localReply('per_try_timeout', message));
+  }
+
+  #watchSilence(idleMs: number): void {
+    const call = this.#call;
+    this.#idle = new TryIdleTimer(
+      call.proxy.engine,
+      idleMs,
+      // A caller that does not read keeps the server from going on.
+      () => call.requestEnded && this.stream?.queuedBytes === 0 && call.downstream.queuedBytes === 0,
+      () => this.#onSilence(idleMs),
+    );
+  }
+
+  #onSilence(idleMs: number): void {
+    const call = this.#call;
+    if (call.finished || this.#concluded) return;
+    const cluster = call.cluster as Cluster;
+    cluster.stats.upstreamRqPerTryIdleTimeout++;
+    this.abandon('timeout');
+    const message = `cluster ${cluster.name}: ${(this.endpoint as Endpoint).key} was silent for per_try_idle_timeout (${idleMs} ms) of ${call.rule}`;
+    this.#fail({ kind: 'per_try_timeout', requestSent: true }, localReply('per_try_timeout', message));
   }
 
   /** Response headers go downstream: from here on the call is committed to this attempt. */
@@ -274,7 +303,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
     if (this.#concluded) return;
     const status = statusIn(block);
     if (status < 0) {
-      this.#onMissingStatus(stream);
+      this.#onMissingStatus(stream, block);
       return;
     }
     const call = this.#call;
@@ -289,10 +318,11 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
     if (reported !== undefined) readLoad(reported, block, call.proxy.engine.nowMs);
     // The request may still be on its way: the server has said all that it will say (RFC 9113 8.1).
     if (!stream.endSent) stream.reset(ErrorCode.noError);
-    if (!ok && (call.route as BoundRoute).route.retry !== undefined && !call.downstream.headersSent) {
+    if (!ok && call.retry !== undefined && !call.downstream.headersSent) {
       const at = block.indexOf(Token.grpcRetryPushbackMs);
       const pushback = at < 0 ? undefined : block.value(at);
-      if (!call.onAttemptFailed(this, { kind: 'grpc', status }, { kind: 'forward' }, pushback)) {
+      const { rateLimited, retriableHeader } = this.#readSigns(block);
+      if (!call.onAttemptFailed(this, { kind: 'grpc', status, rateLimited, retriableHeader }, { kind: 'forward' }, pushback)) {
         this.#dropHeld();
         return;
       }
@@ -323,13 +353,13 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
       this.releaseHeld();
       stream.consume(this.#call.downstream.sendData(bytes, start, end, false));
     }
-    this.#onMissingStatus(stream);
+    this.#onMissingStatus(stream, undefined);
   }
 
-  #onMissingStatus(stream: Stream): void {
+  #onMissingStatus(stream: Stream, block: HeaderBlock | undefined): void {
     this.#conclude('fail', 'error', this.#httpStatus === 200 ? 'server_error' : outlierResultOfHttp(this.#httpStatus));
     if (!stream.endSent) stream.reset(ErrorCode.noError);
-    this.#failHttp();
+    this.#failHttp(block);
   }
 
   /** The peer would end the connection, and with it the calls of others. */
@@ -341,15 +371,24 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
   }
 
   /** Not gRPC at all: an error page, or another protocol. */
-  #onForeignAnswer(): void {
+  #onForeignAnswer(block: HeaderBlock): void {
     this.#conclude('fail', 'error', outlierResultOfHttp(this.#httpStatus));
-    this.#failHttp();
+    this.#failHttp(block);
   }
 
-  #failHttp(): void {
+  #failHttp(block: HeaderBlock | undefined): void {
     const call = this.#call;
+    const from = block ?? this.#held;
+    const { rateLimited = false, retriableHeader = false } = from === undefined ? {} : this.#readSigns(from);
     const reply = replyToMissingStatus((call.cluster as Cluster).name, (this.endpoint as Endpoint).key, this.#httpStatus);
-    this.#fail({ kind: 'http', httpStatus: this.#httpStatus }, reply);
+    this.#fail({ kind: 'http', httpStatus: this.#httpStatus, rateLimited, retriableHeader }, reply);
+  }
+
+  #readSigns(block: HeaderBlock): RetrySigns {
+    const { proxy, retry } = this.#call;
+    const signs = retrySignsIn(block, this.#held, retry, proxy.engine.clock.wallNow());
+    this.rateLimitedMs = signs.rateLimitedMs;
+    return signs;
   }
 
   #fail(outcome: AttemptOutcome, reply: LocalReply): void {
@@ -364,6 +403,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
     const { cluster, proxy } = this.#call;
     const { wheel, nowMs } = proxy.engine;
     wheel.cancel(this);
+    this.#idle?.stop();
     const { endpoint } = this;
     if (endpoint !== undefined) {
       endpoint.end(outcome);

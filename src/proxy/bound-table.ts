@@ -3,6 +3,7 @@ import type { Direction, PolicyTable, Route, RouteTable } from '../policy/index.
 import type { PickWish } from '../resilience/index.ts';
 import type { CallMetrics, MethodMetrics } from '../telemetry/index.ts';
 import type { Cluster } from '../upstream/index.ts';
+import { headerValue } from './headers.ts';
 import { BoundTraffic } from './traffic/bound-traffic.ts';
 
 /** A route with the live things that it names; made once per table and route. */
@@ -121,19 +122,6 @@ const methodLabel = (route: Route): string => {
 const headersMatch = (route: Route, block: HeaderBlock): boolean => {
   for (const matcher of route.headers) if (!matcher.matches(headerValue(block, matcher.name))) return false;
   return true;
-};
-
-/** All values of a header, joined by commas as Envoy does. */
-const headerValue = (block: HeaderBlock, name: string): string | undefined => {
-  const first = block.find(name);
-  if (first < 0) return undefined;
-  const token = block.tokens[first] as number;
-  if (token !== Token.unknown && !block.duplicateOf(token)) return block.value(first);
-  return block
-    .toPairs()
-    .filter(([field]) => field === name)
-    .map(([, value]) => value)
-    .join(',');
 };
 
 const suffixes = ['.default.svc.cluster.local', '.default.svc', '.default'];

@@ -1,12 +1,15 @@
 import { Deadline, type Fate, type MeshError } from '../core/index.ts';
 import { GrpcStatus } from '../grpc/index.ts';
 import { ErrorCode, type HeaderBlock, readUint32, type Stream, type StreamHandler, Token } from '../http2/index.ts';
+import type { RetryPolicy } from '../policy/index.ts';
 import { type AttemptOutcome, type DeadlineReason, type GiveUpReason, type PickWish, RetryMachine } from '../resilience/index.ts';
 import type { Admission, Cluster, Endpoint } from '../upstream/index.ts';
 import { Attempt } from './attempt.ts';
 import type { BoundRoute } from './bound-table.ts';
 import type { CallSizes } from './call-sizes.ts';
+import type { CallerWishes } from './caller-wishes.ts';
 import type { DirectionProxy } from './direction-proxy.ts';
+import { headerValue } from './headers.ts';
 import type { ReplayBuffer } from './replay-buffer.ts';
 import { type LocalReply, localReply, replyToError, sendReply } from './replies.ts';
 import type { Downstream } from './tls-acceptor.ts';
@@ -58,6 +61,10 @@ export class Call extends Deadline implements StreamHandler {
   wish: PickWish | undefined = undefined;
   /** Value of `set-cookie` in the answer; `undefined`: none. */
   setCookie: string | undefined = undefined;
+  /** What our own service asks for in its headers; `undefined`: nothing. */
+  wishes: CallerWishes | undefined = undefined;
+  /** The route's retry policy, as the caller wants it. */
+  retry: RetryPolicy | undefined = undefined;
   /** Endpoints that attempts have failed on. */
   tried: Endpoint[] | undefined;
   /** Room in the cluster, given back when the call ends. */
@@ -278,20 +285,21 @@ export class Call extends Deadline implements StreamHandler {
   onAttemptFailed(attempt: Attempt, outcome: AttemptOutcome, answer: FinalAnswer, pushback: string | undefined): boolean {
     if (this.finished) return false;
     const cluster = this.cluster as Cluster;
-    const { route } = this.route as BoundRoute;
     const { nowMs } = this.proxy.engine;
     if (attempt.endpoint !== undefined) {
       this.tried ??= [];
       this.tried.push(attempt.endpoint);
     }
-    this.machine ??= new RetryMachine(route.retry, route.idempotent, this.admission as Admission);
+    this.machine ??= this.#createMachine();
     const decision = this.machine.decide(outcome, {
       nowMs,
+      startMs: this.startMs,
       dueMs: this.endsAtMs,
       committed: this.replay === undefined || this.downstream.headersSent,
       untriedEndpoints: cluster.untriedEndpoints(this.tried, this.wish),
       breakerOpen: attempt.breakerRefuses(nowMs),
       pushback,
+      rateLimitedMs: attempt.rateLimitedMs,
     });
     if (decision.kind === 'retry') {
       if (decision.via === 'policy') cluster.stats.upstreamRqRetry++;
@@ -391,10 +399,12 @@ export class Call extends Deadline implements StreamHandler {
         return `${tried}; not tried again: the server asked for it (grpc-retry-pushback-ms)`;
       case 'deadline':
         return `${tried}; no time is left to try again`;
+      case 'max_elapsed':
+        return `${tried}; not tried again: max_elapsed of ${this.#rule} has passed`;
       case 'committed':
         return `${tried}; not tried again: the answer had begun, or the request is larger than per_request_buffer_limit_bytes`;
       case 'not_retriable':
-        return `${tried}; not tried again: ${(this.route as BoundRoute).route.retry === undefined ? 'no retry_policy for this route' : 'retry_on does not name this failure'}`;
+        return `${tried}; not tried again: ${this.retry === undefined ? 'no retry_policy for this route' : 'retry_on does not name this failure'}`;
     }
   }
 
@@ -424,6 +434,15 @@ export class Call extends Deadline implements StreamHandler {
       this.startAttempt();
     });
     this.proxy.engine.wheel.arm(this.#retryTimer, nowMs + delayMs);
+  }
+
+  #createMachine(): RetryMachine {
+    const { route } = this.route as BoundRoute;
+    let policy = this.retry;
+    const wanted = policy?.retriableRequestHeaders ?? [];
+    if (policy !== undefined && wanted.length > 0 && !wanted.some(({ name, matches }) => matches(headerValue(this.request, name))))
+      policy = { ...policy, conditions: 0 };
+    return new RetryMachine(policy, route.idempotent, this.admission as Admission);
   }
 
   /** Ends the attempt that goes on, if any: the server learns that nobody waits any more. */

@@ -45,3 +45,16 @@ export const sanitizeResponse = (block: HeaderBlock): void => {
 /** Size of the fields that will be sent, as SETTINGS_MAX_HEADER_LIST_SIZE counts it (RFC 9113 6.5.2). Allocates: for when it may matter. */
 export const headerListBytes = (block: HeaderBlock): number =>
   block.toPairs().reduce((sum, [name, value]) => sum + name.length + value.length + fieldOverheadBytes, 0);
+
+/** All values of a header, joined by commas as Envoy does. */
+export const headerValue = (block: HeaderBlock, name: string): string | undefined => {
+  const first = block.find(name);
+  if (first < 0) return undefined;
+  const token = block.tokens[first] as number;
+  if (token !== Token.unknown && !block.duplicateOf(token)) return block.value(first);
+  return block
+    .toPairs()
+    .filter(([field]) => field === name)
+    .map(([, value]) => value)
+    .join(',');
+};

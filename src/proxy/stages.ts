@@ -6,6 +6,7 @@ import type { BoundRoute } from './bound-table.ts';
 import { clusterOfAuthority } from './bound-table.ts';
 import type { Call } from './call.ts';
 import { CallSizes } from './call-sizes.ts';
+import { readCallerWishes, retryAsWished } from './caller-wishes.ts';
 import { ForeignRequest } from './foreign-request.ts';
 import { sanitizeRequest } from './headers.ts';
 import { localReply } from './replies.ts';
@@ -50,6 +51,7 @@ const guard = (call: Call): boolean => {
   if (!isGrpcPathBytes(block.bytes, block.valueStart[path] as number, block.valueEnd[path] as number)) {
     return refuse(call, 'malformed_request', ':path must have the form /package.Service/Method, without escapes or a query');
   }
+  if (call.proxy.direction === 'outbound') call.wishes = readCallerWishes(block);
   sanitizeRequest(block);
   const { forwardedClientCert } = call.peer;
   if (forwardedClientCert !== undefined) block.add(Token.xForwardedClientCert, forwardedClientCert);
@@ -120,8 +122,11 @@ const deadline = (call: Call): boolean => {
     }
     downstream.patienceMs = callerMs * 0.9;
   }
-  call.endsAtMs = callDueMs(call.startMs, callerMs, route.timeoutMs, route.maxStreamDurationMs);
-  call.deadlineReason = deadlineReason(callerMs, route.timeoutMs, route.maxStreamDurationMs);
+  const { wishes } = call;
+  const timeoutMs = wishes?.timeoutMs ?? route.timeoutMs;
+  call.endsAtMs = callDueMs(call.startMs, callerMs, timeoutMs, route.maxStreamDurationMs);
+  call.deadlineReason = deadlineReason(callerMs, timeoutMs, route.maxStreamDurationMs);
+  call.retry = wishes === undefined ? route.retry : retryAsWished(route.retry, wishes, timeoutMs);
   call.armDeadline(route.idleTimeoutMs);
   return true;
 };

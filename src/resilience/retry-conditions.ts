@@ -78,6 +78,8 @@ export interface RetryPolicyOptions extends BackOffOptions {
   readonly perTryTimeoutMs: number;
   /** HTTP statuses for `retriable-status-codes`. */
   readonly retriableStatusCodes: readonly number[];
+  /** No attempt begins later than this after the call did; none where left out. */
+  readonly maxElapsedMs?: number;
 }
 
 /** How an attempt ended that did not succeed. Never built for one that did. */

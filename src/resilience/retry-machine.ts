@@ -14,6 +14,8 @@ export interface RetryContext {
 /** What the machine has to know of the call when an attempt has failed. */
 export interface RetryCircumstances {
   readonly nowMs: number;
+  /** When the call began; for `maxElapsedMs`. */
+  readonly startMs?: number;
   /** The call's deadline, infinite where there is none. */
   readonly dueMs: number;
   /** Response headers went downstream, or what was sent does not fit the replay buffer: this attempt was the last. */
@@ -24,6 +26,8 @@ export interface RetryCircumstances {
   readonly breakerOpen: boolean;
   /** Value of `grpc-retry-pushback-ms`, where the answer carried it. */
   readonly pushback?: string | undefined;
+  /** How long the server is rate limited, where its answer says so and the policy looks at it. */
+  readonly rateLimitedMs?: number | undefined;
 }
 
 export type RetryDecision =
@@ -38,6 +42,7 @@ export type GiveUpReason =
   | 'committed'
   | 'circuit_open'
   | 'deadline'
+  | 'max_elapsed'
   | 'not_retriable'
   | 'pushback'
   | 'retries_exhausted'
@@ -76,6 +81,7 @@ export class RetryMachine {
     if (now.committed) return giveUp('committed');
     if (now.breakerOpen) return giveUp('circuit_open');
     if (now.nowMs >= now.dueMs) return giveUp('deadline');
+    if (this.#tooLate(now.nowMs, now)) return giveUp('max_elapsed');
     return this.#freeRetry(outcome, now) ?? this.#countedRetry(outcome, now);
   }
 
@@ -106,7 +112,8 @@ export class RetryMachine {
     const pushbackMs = now.pushback === undefined ? undefined : parsePushback(now.pushback);
     if (pushbackMs !== undefined && pushbackMs < 0) return giveUp('pushback');
     if (this.#retries >= policy.numRetries) return giveUp('retries_exhausted');
-    const delayMs = this.#delayMs(policy, pushbackMs);
+    const delayMs = this.#delayMs(policy, pushbackMs, now.rateLimitedMs);
+    if (this.#tooLate(now.nowMs + delayMs, now)) return giveUp('max_elapsed');
     // Waiting for a deadline would replace the server's own words by ours.
     if (now.nowMs + delayMs >= now.dueMs) return giveUp('deadline');
     if (!this.#takeRoom(outcome)) return giveUp('overflow');
@@ -114,7 +121,14 @@ export class RetryMachine {
     return { kind: 'retry', delayMs, via: 'policy' };
   }
 
-  #delayMs(policy: RetryPolicyOptions, pushbackMs: number | undefined): number {
+  #tooLate(nextMs: number, { startMs }: RetryCircumstances): boolean {
+    const maxElapsedMs = this.#policy?.maxElapsedMs;
+    return maxElapsedMs !== undefined && startMs !== undefined && nextMs - startMs >= maxElapsedMs;
+  }
+
+  #delayMs(policy: RetryPolicyOptions, pushbackMs: number | undefined, rateLimitedMs: number | undefined): number {
+    // As Envoy: not before the limit is over, and not all at once then.
+    if (pushbackMs === undefined && rateLimitedMs !== undefined) return rateLimitedMs * (1 + this.#context.random() / 2);
     this.#backOff ??= new BackOff(policy, this.#context.random);
     if (pushbackMs === undefined) return this.#backOff.nextMs();
     this.#backOff.reset();

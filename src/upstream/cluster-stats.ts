@@ -18,6 +18,7 @@ export class ClusterStats {
   upstreamRqRetryLimitExceeded = 0;
   upstreamRqTimeout = 0;
   upstreamRqPerTryTimeout = 0;
+  upstreamRqPerTryIdleTimeout = 0;
   upstreamRqRxReset = 0;
   upstreamRqTxReset = 0;
   upstreamRqCancelled = 0;
@@ -64,6 +65,7 @@ const counterNames = [
   ['upstreamRqRetryLimitExceeded', 'upstream_rq_retry_limit_exceeded'],
   ['upstreamRqTimeout', 'upstream_rq_timeout'],
   ['upstreamRqPerTryTimeout', 'upstream_rq_per_try_timeout'],
+  ['upstreamRqPerTryIdleTimeout', 'upstream_rq_per_try_idle_timeout'],
   ['upstreamRqRxReset', 'upstream_rq_rx_reset'],
   ['upstreamRqTxReset', 'upstream_rq_tx_reset'],
   ['upstreamRqCancelled', 'upstream_rq_cancelled'],

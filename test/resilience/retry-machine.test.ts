@@ -33,13 +33,15 @@ interface Given {
   readonly retryOn?: string;
   readonly numRetries?: number;
   readonly idempotent?: boolean;
+  readonly maxElapsedMs?: number;
   readonly thresholds?: Partial<ThresholdOptions>;
 }
 
-const given = ({ retryOn, numRetries, idempotent, thresholds }: Given = {}) => {
+const given = ({ retryOn, numRetries, idempotent, maxElapsedMs, thresholds }: Given = {}) => {
   const budget = new RetryBudget();
   const limits = new ConcurrencyLimits({ ...defaultThresholds, ...thresholds });
-  const machine = new RetryMachine(retryOn === undefined ? undefined : policy(retryOn, numRetries), idempotent, {
+  const elapsed = maxElapsedMs === undefined ? {} : { maxElapsedMs };
+  const machine = new RetryMachine(retryOn === undefined ? undefined : { ...policy(retryOn, numRetries), ...elapsed }, idempotent, {
     budget,
     limits,
     random: () => 0.5,
@@ -202,4 +204,20 @@ test('whatever happens to a call, its retries are bounded and what they held is 
       },
     ),
   );
+});
+
+test('no attempt begins max_elapsed after the call, waits included, also none that is free', () => {
+  const { after } = given({ retryOn: 'unavailable', maxElapsedMs: 1_000 });
+  assert.equal(after(unavailable, { startMs: 5_000, nowMs: 5_940 }), 'policy in 50');
+  assert.equal(after(unavailable, { startMs: 5_000, nowMs: 5_940 }), 'max_elapsed', 'the wait would be 100 ms');
+  assert.equal(after(connectFailure, { startMs: 5_000, nowMs: 6_000, untriedEndpoints: 3 }), 'max_elapsed');
+  assert.equal(after(connectFailure, { startMs: 5_000, nowMs: 5_999, untriedEndpoints: 3 }), 'repick in 0');
+});
+
+test('a wait that the rate limit names is waited for, and half as long again at most; pushback says more', () => {
+  const { after } = given({ retryOn: 'envoy-ratelimited' });
+  const limited: AttemptOutcome = { kind: 'grpc', status: 14, rateLimited: true };
+  assert.equal(after(limited, { rateLimitedMs: 2_000 }), 'policy in 2500');
+  assert.equal(after(limited, { rateLimitedMs: 2_000, pushback: '7' }), 'policy in 7');
+  assert.equal(after(limited), 'policy in 50', 'and back-off begins at its base');
 });
