@@ -38,10 +38,19 @@ const retryJson = (retry: RetryPolicy, duration: (ms: number) => string) => ({
   ...(retry.retriableStatusCodes.length > 0 && { retriable_status_codes: retry.retriableStatusCodes }),
 });
 
+const clusterJson = ({ cluster, traffic }: Route) => {
+  const weighted = traffic?.weightedClusters?.clusters.map(({ name, weight }) => ({ name, weight }));
+  if (weighted !== undefined) return { weighted_clusters: weighted };
+  return cluster === '' ? {} : { cluster };
+};
+
 const limitsJson = (route: Route, duration: (ms: number) => string) => ({
-  ...(route.cluster !== '' && { cluster: route.cluster }),
+  ...clusterJson(route),
   ...(route.timeoutMs > 0 && { timeout: duration(route.timeoutMs) }),
   ...(route.idleTimeoutMs > 0 && { idle_timeout: duration(route.idleTimeoutMs) }),
+  ...(route.maxStreamDurationMs > 0 && { max_stream_duration: duration(route.maxStreamDurationMs) }),
+  ...((route.maxBytes?.request ?? 0) > 0 && { max_request_bytes: route.maxBytes?.request }),
+  ...((route.maxBytes?.response ?? 0) > 0 && { max_response_bytes: route.maxBytes?.response }),
   ...(route.retry !== undefined && { retry_policy: retryJson(route.retry, duration) }),
   ...(route.idempotent !== undefined && { idempotent: route.idempotent }),
 });

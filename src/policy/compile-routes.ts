@@ -3,10 +3,12 @@ import { type CompiledRetry, compileRetryPolicy, warnOfLongTries } from './compi
 import { compileTraffic } from './compile-traffic.ts';
 import { compileHashPolicies } from './hash-policy.ts';
 import { type CompiledHeaderMatcher, compileHeaderMatcher, compileRegex } from './header-matcher.ts';
+import type { ClusterReference } from './lint.ts';
 import type { Place, Problems } from './problems.ts';
 import type { inboundRouteShape, outboundRouteShape } from './route-schema.ts';
 import type { Read } from './shape.ts';
 import type { Direction, MaxBytes, PathMatch, RetryPolicy, Route } from './types.ts';
+import { type CompiledWeights, compileWeightedClusters } from './weighted-clusters.ts';
 
 export type RouteGroup = Read<typeof outboundRouteShape> | Read<typeof inboundRouteShape>;
 
@@ -19,7 +21,8 @@ export interface CompiledRoute {
   readonly place: Place;
   /** Where its parts are written; of parts that are not, the route. */
   readonly actionPlace: Place;
-  readonly clusterPlace: Place;
+  /** The clusters that it names. */
+  readonly references: readonly ClusterReference[];
   readonly matchPlace: Place;
   /** Equal where the header matchers mean the same. */
   readonly headerKeys: readonly string[];
@@ -44,8 +47,9 @@ export const compileRoute = (written: RouteGroup, defaults: RouteDefaults, probl
   const bufferLimitBytes = readBufferLimit(written, problems);
   const timeoutMs = action?.values.timeout ?? 0;
   if (ownRetry !== undefined) warnOfLongTries(ownRetry, action?.values.retry_policy, timeoutMs, problems);
-  const traffic = compileTraffic(written, match, problems);
-  const cluster = readCluster(written);
+  const weighted = readWeightedClusters(written, defaults.direction, problems);
+  const traffic = compileTraffic(written, match, weighted?.weights, problems);
+  const cluster = weighted?.weights.clusters[0]?.name ?? readCluster(written);
   if (match === undefined || matched === undefined || headers.includes(undefined) || cluster === undefined) return undefined;
 
   const compiledHeaders = headers as readonly CompiledHeaderMatcher[];
@@ -74,7 +78,7 @@ export const compileRoute = (written: RouteGroup, defaults: RouteDefaults, probl
     route,
     place: written.place,
     actionPlace: action?.place ?? written.place,
-    clusterPlace: (action as { placeOf(key: string): Place } | undefined)?.placeOf('cluster') ?? written.place,
+    references: weighted?.references ?? [{ cluster, place: (action as ClusterKeys | undefined)?.placeOf('cluster') ?? written.place }],
     matchPlace: matched.place,
     headerKeys: compiledHeaders.map(({ key }) => key),
     wroteTimeout: action?.wrote('timeout') ?? false,
@@ -104,6 +108,21 @@ export const fallbackRoute = ({ direction, retry }: RouteDefaults): Route =>
     metadataMatch: undefined,
     traffic: undefined,
   });
+
+/** What an outbound action says of clusters, and an inbound one cannot. */
+type ClusterKeys = Pick<NonNullable<Read<typeof outboundRouteShape>['values']['route']>, 'values' | 'wrote' | 'placeOf'>;
+
+/** Envoy: one of `cluster` and `weighted_clusters`. */
+const readWeightedClusters = (written: RouteGroup, direction: Direction, problems: Problems): CompiledWeights | undefined => {
+  if (direction === 'inbound' || written.values.route === undefined) return undefined;
+  const action = written.values.route as ClusterKeys & { readonly place: Place };
+  const place = action.placeOf('weighted_clusters');
+  if (!action.wrote('cluster') && !action.wrote('weighted_clusters'))
+    problems.error(place, 'cluster is missing', 'add "cluster:" with a name of visible characters without blanks');
+  if (action.wrote('cluster') && action.wrote('weighted_clusters')) problems.error(place, 'is written beside cluster', 'keep one of them');
+  const { hash_policy: hashPolicy, metadata_match: metadata, weighted_clusters: weighted } = action.values;
+  return compileWeightedClusters(weighted, { place, wroteHashPolicy: (hashPolicy ?? []).length > 0, metadata }, problems);
+};
 
 const readCluster = (written: RouteGroup): string | undefined => {
   const values = written.values.route?.values;

@@ -2,11 +2,16 @@ import type { RouteGroup } from './compile-routes.ts';
 import { compileHeaderChanges } from './header-changes.ts';
 import { compilePathRewrite } from './path-rewrite.ts';
 import type { Problems } from './problems.ts';
-import type { TrafficPolicy } from './traffic-types.ts';
+import type { TrafficPolicy, WeightedClusters } from './traffic-types.ts';
 import type { PathMatch } from './types.ts';
 
 /** What a route does with its calls beyond sending them somewhere; `undefined` where it does nothing. */
-export const compileTraffic = (written: RouteGroup, match: PathMatch | undefined, problems: Problems): TrafficPolicy | undefined => {
+export const compileTraffic = (
+  written: RouteGroup,
+  match: PathMatch | undefined,
+  weightedClusters: WeightedClusters | undefined,
+  problems: Problems,
+): TrafficPolicy | undefined => {
   const { values } = written;
   const action = values.route;
   const traffic: TrafficPolicy = {
@@ -21,6 +26,7 @@ export const compileTraffic = (written: RouteGroup, match: PathMatch | undefined
       match,
       problems,
     ),
+    weightedClusters,
   };
   return Object.values(traffic).every((part) => part === undefined) ? undefined : Object.freeze(traffic);
 };

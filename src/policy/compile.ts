@@ -85,7 +85,7 @@ const compileGroups = (groups: readonly PolicyGroup[], problems: Problems) => {
   const defaultGroup = groups.find(({ values }) => values.default !== undefined)?.values.default;
   single(({ values }) => values.default);
   const defaultAction = compileDefault(defaultGroup?.value, problems);
-  const references = outbound.compiled.map(({ route, clusterPlace }) => ({ cluster: route.cluster, place: clusterPlace }));
+  const references = outbound.compiled.flatMap((route) => route.references);
   if (defaultAction.kind === 'use_cluster' && defaultGroup !== undefined) {
     references.push({ cluster: defaultAction.cluster, place: defaultGroup.value.placeOf('use_cluster') });
   }

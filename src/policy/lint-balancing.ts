@@ -11,7 +11,8 @@ export const warnOfBalancing = (
 ): void => {
   for (const { route, actionPlace } of routes) {
     const cluster = clusters.get(route.cluster);
-    if (cluster === undefined) continue;
+    // Of several clusters each may look at something else, and a hash may choose between them.
+    if (cluster === undefined || route.traffic?.weightedClusters !== undefined) continue;
     const { policy, subsets } = cluster.loadBalancer;
     if (route.hashPolicies.length > 0 && !isConsistentHash(policy)) {
       problems.warning(

@@ -7,10 +7,9 @@ import { metadataShape } from './metadata-shape.ts';
 import { prefixRewriteShape, regexRewriteShape, rewriteDoc } from './path-rewrite.ts';
 import { retryPolicyShape } from './retry-schema.ts';
 import { count, duration, either, flag, list, placed, text, word } from './shape.ts';
+import { nameText, weightedClustersShape } from './weighted-clusters.ts';
 
 const emptyGroup = (name: string, expected: string) => group(name, expected, {}, homeOf);
-/** Names travel in headers, statistics and log lines. */
-export const nameText = text('a name of visible characters without blanks', { pattern: /^[\x21-\x7e]{1,255}$/ });
 
 const matchShape = group(
   'match',
@@ -104,6 +103,8 @@ const routeFields = {
   stat_prefix: refused('write name'),
 } as const;
 
+export { nameText };
+
 export const outboundRouteShape = group(
   'route',
   'a group with "match:" and "route:"',
@@ -114,8 +115,8 @@ export const outboundRouteShape = group(
         'route_action',
         'a group with "cluster:"',
         {
-          cluster: required(nameText, 'Name of the cluster that is called'),
-          weighted_clusters: later('write cluster'),
+          cluster: field(nameText, 'Name of the cluster that is called'),
+          weighted_clusters: field(weightedClustersShape, 'Clusters that share the calls by weight, in the place of one'),
           ...actionFields,
         },
         homeOf,

@@ -3,6 +3,8 @@ export interface TrafficPolicy {
   readonly requestHeaders: HeaderChanges | undefined;
   readonly responseHeaders: HeaderChanges | undefined;
   readonly pathRewrite: PathRewrite | undefined;
+  /** In the place of the route's one cluster. */
+  readonly weightedClusters: WeightedClusters | undefined;
 }
 
 /** Removes first, then adds, as Envoy does. */
@@ -35,4 +37,21 @@ export interface PathRewrite {
   /** As written, for people. */
   readonly text: string;
   rewrite(path: string): string;
+}
+
+export interface WeightedClusters {
+  /** Their weights are above 0 together. */
+  readonly clusters: readonly WeightedCluster[];
+  /** What decides for one call; where the call has no hash or no such header, chance does. */
+  readonly by: 'chance' | 'hash_policy' | { /** Lower case. */ readonly header: string };
+}
+
+export interface WeightedCluster {
+  readonly name: string;
+  readonly weight: number;
+  /** In the place of the route's; `undefined`: that one. */
+  readonly metadataMatch: string | undefined;
+  /** Made before those of the route. */
+  readonly requestHeaders: HeaderChanges | undefined;
+  readonly responseHeaders: HeaderChanges | undefined;
 }

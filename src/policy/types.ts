@@ -48,7 +48,7 @@ export interface Route {
   readonly match: PathMatch;
   /** All of them must hold. */
   readonly headers: readonly HeaderMatcher[];
-  /** Name of the cluster; inbound always `''` (the local service); outbound `''` only in the fallback route (the authority names the cluster). */
+  /** Name of the cluster; inbound always `''` (the local service); outbound `''` only in the fallback route (the authority names the cluster); the first one of several by weight. */
   readonly cluster: string;
   /** 0 = none. */
   readonly timeoutMs: number;

@@ -1,5 +1,5 @@
 import { type HeaderBlock, Token } from '../http2/index.ts';
-import type { Direction, PolicyTable, Route, RouteTable } from '../policy/index.ts';
+import type { Direction, PolicyTable, Route, RouteTable, WeightedCluster, WeightedClusters } from '../policy/index.ts';
 import type { PickWish } from '../resilience/index.ts';
 import type { CallMetrics, MethodMetrics } from '../telemetry/index.ts';
 import type { Cluster } from '../upstream/index.ts';
@@ -89,20 +89,32 @@ export class BoundTable {
   #boundRoute(route: Route): BoundRoute {
     let bound = this.#bound.get(route);
     if (bound === undefined) {
-      bound = this.#bind(route, route.cluster);
+      bound =
+        route.traffic?.weightedClusters === undefined
+          ? this.#bind(route, route.cluster)
+          : this.#bindWeighted(route, route.traffic.weightedClusters);
       // A cluster that is missing now may be found later, by discovery.
       if (bound.cluster !== undefined) this.#bound.set(route, bound);
     }
     return bound;
   }
 
-  #bind(route: Route, clusterName: string): BoundRoute {
+  #bindWeighted(route: Route, { clusters }: WeightedClusters): BoundRoute {
+    const bound = clusters.map((each) => this.#bind(route, each.name, each));
+    const first = bound[0] as BoundRoute;
+    const traffic = new BoundTraffic(route, { clusterName: first.clusterName, weighted: bound });
+    return { ...first, traffic };
+  }
+
+  /** @param weighted what is said of the cluster where it is one of several. */
+  #bind(route: Route, clusterName: string, weighted?: WeightedCluster): BoundRoute {
     const { callMetrics, direction, serviceLabel, cluster } = this.#context;
     const label = route === this.#table.fallback ? 'other' : methodLabel(route);
     const found = cluster(clusterName);
     const service = found === undefined && direction === 'outbound' && route === this.#table.fallback ? 'other' : serviceLabel(clusterName);
-    const wish = route.metadataMatch === undefined ? undefined : { hash: undefined, subset: route.metadataMatch };
-    const traffic = route.traffic === undefined ? undefined : new BoundTraffic(route.traffic, route, clusterName);
+    const subset = weighted?.metadataMatch ?? route.metadataMatch;
+    const wish = subset === undefined ? undefined : { hash: undefined, subset };
+    const traffic = route.traffic === undefined ? undefined : new BoundTraffic(route, { clusterName, changes: weighted });
     return { route, cluster: found, clusterName, metrics: callMetrics.method(direction, service, label), wish, traffic };
   }
 }

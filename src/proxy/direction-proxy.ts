@@ -34,6 +34,8 @@ export class DirectionProxy {
   readonly replayBuffers: ReplayBuffers;
   readonly stickiness: Stickiness;
   readonly trafficStats: TrafficStats;
+  /** From 0 to 1. */
+  readonly random: () => number;
   /** Calls that ended before they had a route. */
   readonly unroutedMetrics: MethodMetrics;
   /** The policies in force. A call that has its route keeps it. */
@@ -46,6 +48,7 @@ export class DirectionProxy {
     this.replayBuffers = context.replayBuffers;
     this.stickiness = new Stickiness(context.random);
     this.trafficStats = new TrafficStats(context.direction);
+    this.random = context.random;
     this.#context = context;
     this.unroutedMetrics = context.callMetrics.method(
       context.direction,

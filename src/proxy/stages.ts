@@ -70,6 +70,8 @@ const match = (call: Call): boolean => {
       return refuse(call, 'no_route', message);
     }
   }
+  const weighted = bound.traffic?.weighted;
+  if (weighted !== undefined) bound = weighted.choose(call, call.proxy);
   call.route = bound;
   if (bound.cluster === undefined) {
     return refuse(
@@ -135,7 +137,8 @@ const deadline = (call: Call): boolean => {
 const retry = (call: Call): void => {
   const { route, traffic, wish } = call.route as BoundRoute;
   const sticks = route.hashPolicies.length > 0 && (call.cluster as Cluster).balancer.wantsHash;
-  call.wish = sticks ? call.proxy.stickiness.wishOf(call, route, wish?.subset) : wish;
+  // A cluster that was chosen by the same hash has looked for it already, and made the cookie.
+  if (call.wish === undefined) call.wish = sticks ? call.proxy.stickiness.wishOf(call, route, wish?.subset) : wish;
   if (traffic !== undefined) {
     const problem = traffic.prepareRequest(call);
     if (problem !== undefined) {

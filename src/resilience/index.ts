@@ -57,3 +57,4 @@ export {
 export { type GiveUpReason, type RetryCircumstances, type RetryContext, type RetryDecision, RetryMachine } from './retry-machine.ts';
 export { type RollingCounts, RollingWindow, type RollingWindowOptions } from './rolling-window.ts';
 export { defaultSlowStart, type SlowStartOptions, warmth } from './slow-start.ts';
+export { WeightedChoice } from './weighted-choice.ts';

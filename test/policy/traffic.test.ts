@@ -15,7 +15,7 @@ const withKeys = (keys: string): string =>
 
 const routeOf = (text: string): Route => tableOf(text).outbound.routes[0] ?? assert.fail();
 
-for (const name of ['limits.yaml', 'headers.yaml']) {
+for (const name of ['limits.yaml', 'headers.yaml', 'weighted-clusters.yaml']) {
   test(`the example ${name} is right`, () => {
     const { table, problems } = loadPolicies([new URL(name, policies).pathname]);
     assert.ok(table, problems.map(formatProblem).join('\n'));
@@ -179,3 +179,71 @@ test('a rewrite of a whole path must be one', () => {
     'p.yaml:4:50: routes[0].route.prefix_rewrite: "/b/" takes the place of the whole path, and is none; write /package.Service/Method',
   ]);
 });
+
+/** A file with one route whose action has these keys and no cluster, from line 4 and column 9. */
+const withoutCluster = (keys: string): string => withAction(keys).replace('cluster: c, ', '');
+
+test('weights mean what they say, as a list and as the group of Envoy', () => {
+  const { cluster, traffic } = routeOf(
+    withoutCluster(
+      'weighted_clusters: { total_weight: 10, header_name: X-N, clusters: [{ name: c, weight: 9, metadata_match: { v: 2 }, request_headers_to_remove: [a] }, { name: d, weight: 1 }] }',
+    ),
+  );
+  assert.equal(cluster, 'c');
+  assert.deepEqual(traffic?.weightedClusters, {
+    clusters: [
+      { name: 'c', weight: 9, metadataMatch: 'v\u00002', requestHeaders: { add: [], remove: ['a'] }, responseHeaders: undefined },
+      { name: 'd', weight: 1, metadataMatch: undefined, requestHeaders: undefined, responseHeaders: undefined },
+    ],
+    by: { header: 'x-n' },
+  });
+  const list = routeOf(withoutCluster('weighted_clusters: [{ name: c, weight: 1 }]')).traffic?.weightedClusters;
+  assert.deepEqual([list?.by, list?.clusters.length], ['chance', 1]);
+});
+
+for (const [what, text, line] of [
+  [
+    'weights that sum to 0',
+    withoutCluster('weighted_clusters: [{ name: c, weight: 0 }, { name: d, weight: 0 }]'),
+    'p.yaml:4:22: routes[0].route.weighted_clusters: all weights are 0: no cluster would be called; write a weight above 0',
+  ],
+  [
+    'weights that sum to something else',
+    withoutCluster('weighted_clusters: { total_weight: 100, clusters: [{ name: c, weight: 90 }] }'),
+    'p.yaml:4:57: routes[0].route.weighted_clusters.total_weight: is 100, and the weights are 90 together; correct the weights, or remove it',
+  ],
+  [
+    'one cluster and several',
+    withAction('weighted_clusters: [{ name: c, weight: 1 }]'),
+    'p.yaml:4:34: routes[0].route.weighted_clusters: is written beside cluster; keep one of them',
+  ],
+  [
+    'no cluster at all',
+    withoutCluster('idle_timeout: 1s'),
+    'p.yaml:4:7: routes[0].route: cluster is missing; add "cluster:" with a name of visible characters without blanks',
+  ],
+  [
+    'a cluster twice',
+    withoutCluster('weighted_clusters: [{ name: c, weight: 1 }, { name: c, weight: 1 }]'),
+    'p.yaml:4:74: routes[0].route.weighted_clusters[1].name: cluster "c" is named twice; add up its weights',
+  ],
+  [
+    'a hash that nothing gives',
+    withoutCluster('weighted_clusters: { use_hash_policy: true, clusters: [{ name: c, weight: 1 }] }'),
+    'p.yaml:4:60: routes[0].route.weighted_clusters.use_hash_policy: needs a hash_policy, and the route has none; write hash_policy beside weighted_clusters',
+  ],
+  [
+    'a cluster without a weight',
+    withoutCluster('weighted_clusters: [{ name: c }]'),
+    'p.yaml:4:42: routes[0].route.weighted_clusters[0]: weight is missing; add "weight:" with a whole number from 0 to 4294967295',
+  ],
+  [
+    'a cluster that is not there',
+    withoutCluster('weighted_clusters: [{ name: gone, weight: 1 }]'),
+    'p.yaml:4:50: warning: routes[0].route.weighted_clusters[0].name: cluster "gone" is not defined: its calls end with no_cluster; define it under clusters:',
+  ],
+] as const) {
+  test(`refused or warned about: ${what}`, () => {
+    assert.deepEqual(problemsOf(text), [line]);
+  });
+}

@@ -1,32 +1,54 @@
 import { isGrpcPath } from '../../grpc/index.ts';
 import { type HeaderBlock, Token } from '../../http2/index.ts';
 import type { HeaderChanges, Route, TrafficPolicy } from '../../policy/index.ts';
+import type { BoundRoute } from '../bound-table.ts';
 import { type LocalReply, localReply } from '../replies.ts';
 import { type EditedCall, editHeaders, rewritePath } from './header-edits.ts';
+import { WeightedRoutes } from './weighted-routes.ts';
 
 /** What a call is to the policies of its route's traffic. */
 export interface TrafficCall extends Omit<EditedCall, 'clusterName' | 'routeName'> {
   readonly rule: string;
 }
 
+export interface BoundTrafficOptions {
+  readonly clusterName: string;
+  /** Made before those of the route: what is nearer to the cluster comes first, as in Envoy. */
+  readonly changes?:
+    | { readonly requestHeaders: HeaderChanges | undefined; readonly responseHeaders: HeaderChanges | undefined }
+    | undefined;
+  /** The route once for each of its clusters, in their order. */
+  readonly weighted?: readonly BoundRoute[];
+}
+
 /** The traffic policy of one route, with the live things that it names; made once per table and route. */
 export class BoundTraffic {
   readonly policy: TrafficPolicy;
+  /** Which cluster a call goes to, where the route has several. */
+  readonly weighted: WeightedRoutes | undefined;
+  readonly #requestChanges: readonly HeaderChanges[];
+  readonly #responseChanges: readonly HeaderChanges[];
   readonly #routeName: string;
   readonly #clusterName: string;
 
-  constructor(policy: TrafficPolicy, route: Route, clusterName: string) {
+  constructor(route: Route, { clusterName, changes, weighted }: BoundTrafficOptions) {
+    const policy = route.traffic as TrafficPolicy;
     this.policy = policy;
+    const { weightedClusters } = policy;
+    this.weighted =
+      weighted === undefined || weightedClusters === undefined ? undefined : new WeightedRoutes(route, weightedClusters, weighted);
+    this.#requestChanges = [changes?.requestHeaders, policy.requestHeaders].filter((each) => each !== undefined);
+    this.#responseChanges = [changes?.responseHeaders, policy.responseHeaders].filter((each) => each !== undefined);
     this.#routeName = route.name;
     this.#clusterName = clusterName;
   }
 
   /** The request as the service gets it. An answer where that is no request. */
   prepareRequest(call: TrafficCall): LocalReply | undefined {
-    const { pathRewrite, requestHeaders } = this.policy;
-    if (requestHeaders !== undefined) this.#edit(call.request, requestHeaders, call);
-    if (pathRewrite === undefined) return undefined;
     const { request } = call;
+    for (const changes of this.#requestChanges) this.#edit(request, changes, call);
+    const { pathRewrite } = this.policy;
+    if (pathRewrite === undefined) return undefined;
     const original = request.value(request.indexOf(Token.path));
     const path = pathRewrite.rewrite(original);
     if (path === original) return undefined;
@@ -43,8 +65,7 @@ export class BoundTraffic {
 
   /** The first block of an answer, ours or the service's. */
   editResponse(call: TrafficCall, block: HeaderBlock): void {
-    const { responseHeaders } = this.policy;
-    if (responseHeaders !== undefined) this.#edit(block, responseHeaders, call);
+    for (const changes of this.#responseChanges) this.#edit(block, changes, call);
   }
 
   #edit(block: HeaderBlock, changes: HeaderChanges, { request, peer }: TrafficCall): void {
