@@ -22,17 +22,29 @@ const nobody: StreamHandler = {
 /**
  * Resets of calls on one connection that its server cannot take for an attack. Calls of many callers share the connection, so a
  * server that ends it for the haste of one (rapid reset, CVE-2023-44487) ends the calls of all. What is beyond the budget waits
- * until there is room: the call is over for its caller, only the server hears of it a little later.
+ * until there is room: the call is over for its caller, only the server hears of it a little later. While any waits, the owner is asked
+ * again and again whether the connection can go, which tells the server of all of them at once.
  */
 export class PacedResets extends Deadline {
   readonly #connection: Connection;
   readonly #budget: TokenBucket;
+  readonly #onOwing: () => void;
   readonly #owed: { readonly stream: Stream; readonly code: number }[] = [];
 
-  constructor(connection: Connection) {
+  /** `onOwing` is called as long as resets wait, when one has to and every 20 ms. */
+  constructor(connection: Connection, onOwing: () => void) {
     super();
     this.#connection = connection;
+    this.#onOwing = onOwing;
     this.#budget = new TokenBucket(burst, perSecond, connection.engine.clock.now());
+  }
+
+  /** Nobody waits for any stream that is left on the connection. */
+  get owesAll(): boolean {
+    if (this.#owed.length < this.#connection.activeStreams) return false;
+    let owed = 0;
+    for (const { stream } of this.#owed) if (!stream.closed) owed++;
+    return owed === this.#connection.activeStreams;
   }
 
   /** Resets the stream, now or as soon as may be; its handler hears nothing more. Returns false where it has to wait. */
@@ -45,6 +57,7 @@ export class PacedResets extends Deadline {
     stream.release();
     this.#owed.push({ stream, code });
     if (!this.armed) this.#arm();
+    this.#onOwing();
     return false;
   }
 
@@ -57,7 +70,9 @@ export class PacedResets extends Deadline {
       stream.reset(code);
     }
     this.#owed.splice(0, sent);
-    if (this.#owed.length > 0) this.#arm();
+    if (this.#owed.length === 0) return;
+    this.#arm();
+    this.#onOwing();
   }
 
   /** The connection is over. */

@@ -143,11 +143,15 @@ export class UpstreamConnection implements ConnectionHandler {
 
   /** Tells the server that nobody waits for `stream`, which carries a call on this connection; at once where that is honest. */
   resetStream(stream: Stream, code: number): void {
-    this.#resets ??= new PacedResets(stream.connection);
-    if (this.#resets.reset(stream, code)) return;
-    this.#options.stats.upstreamRqResetDelayed++;
-    if (this.#state === 'ready') this.#owner.onResetsUsedUp(this);
+    this.#resets ??= new PacedResets(stream.connection, this.#onOwing);
+    if (!this.#resets.reset(stream, code)) this.#options.stats.upstreamRqResetDelayed++;
   }
+
+  /** Resets wait: another connection takes the calls to come, and this one ends with the last call that somebody waits for. */
+  readonly #onOwing = (): void => {
+    if (this.#state === 'ready') this.#owner.onResetsUsedUp(this);
+    if (this.#state === 'retired' && this.#resets?.owesAll === true) this.#connection?.goAway(ErrorCode.noError, 'max_resets');
+  };
 
   changeKeepalive(options: KeepaliveOptions): void {
     this.#keepalive?.change(options);
