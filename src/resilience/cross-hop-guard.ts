@@ -12,11 +12,11 @@ export const defaultCrossHopGuard: CrossHopGuardOptions = { maxTraces: 10_000, r
 /**
  * Whether a failed outbound call is one that the hops above must not repeat. `why`: the decision that ended it.
  *
- * Retries were spent on it, or the hop below said that it had spent them. A retry budget that is used up says the same of all calls of
- * the cluster: were it left out, each hop would add its own share on top of an outage that has taken all shares below.
+ * Retries were spent on it, or the hop below said that it had spent them. A retry budget that is used up, and an open breaker, say the
+ * same of all calls of the cluster: were they left out, each hop would add its own retries to an outage that is known below.
  */
 export const exhaustsRetries = (why: GiveUpReason, previousAttempts: number): boolean =>
-  previousAttempts > 0 || why === 'pushback' || why === 'overflow';
+  previousAttempts > 0 || why === 'pushback' || why === 'overflow' || why === 'circuit_open';
 
 /**
  * Keeps retries on one hop from being retried on the next: three tiers that try four times each call a dead bottom 64 times for one
@@ -25,6 +25,9 @@ export const exhaustsRetries = (why: GiveUpReason, previousAttempts: number): bo
  *
  * Cause and effect are told by the trace id, and by time: only a failure since the inbound call began is its own. So a retry further up
  * that works out well below changes nothing, and a call that succeeds costs nothing here. Bounded: callers choose trace ids.
+ *
+ * To the breaker and the outlier detection of the hop above, an answer with this word is neutral: the failure is further down, where it
+ * has been counted. Otherwise the breakers of all hops open in a row, and probes of each meet open ones below (`docs/simulation.md`).
  */
 export class CrossHopGuard {
   readonly #options: CrossHopGuardOptions;

@@ -54,14 +54,11 @@ test('whatever callers choose as trace ids, no more is remembered than may be', 
   );
 });
 
-test('a call tells those above where retries were spent on it, here or below, or where there is no room for any', () => {
+test('a call tells those above where retries were spent on it, here or below, or where none is let through any more', () => {
   const told = (why: Parameters<typeof exhaustsRetries>[0], retries: number) => exhaustsRetries(why, retries);
-  assert.deepEqual(
-    [told('not_retriable', 0), told('circuit_open', 0), told('committed', 0), told('deadline', 0)],
-    [false, false, false, false],
-  );
-  assert.deepEqual(
-    [told('retries_exhausted', 3), told('not_retriable', 1), told('pushback', 0), told('overflow', 0)],
-    [true, true, true, true],
-  );
+  for (const why of ['not_retriable', 'committed', 'deadline'] as const) {
+    assert.equal(told(why, 0), false, why);
+    assert.equal(told(why, 1), true, why);
+  }
+  for (const why of ['pushback', 'overflow', 'circuit_open'] as const) assert.equal(told(why, 0), true, why);
 });
