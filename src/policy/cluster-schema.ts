@@ -1,4 +1,3 @@
-import { GrpcStatus } from '../grpc/index.ts';
 import { lbPolicies } from '../resilience/index.ts';
 import {
   commonLbShape,
@@ -16,6 +15,7 @@ import { metadataShape } from './metadata-shape.ts';
 import { outlierShape } from './outlier-schema.ts';
 import { nameText } from './route-schema.ts';
 import { count, dictionary, duration, either, flag, list, number, placed, text, word } from './shape.ts';
+import { statusShape } from './status-shape.ts';
 
 /** Read further in `endpoint-address.ts`, where a message can say which part is wrong. */
 const hostPort = placed(text('"host:port"'));
@@ -198,16 +198,6 @@ const thresholdShape = group(
   homeOf,
 );
 
-const failureStatus = word(
-  Object.keys(GrpcStatus).filter((name): name is Exclude<keyof typeof GrpcStatus, 'OK'> => name !== 'OK'),
-  // As retry_on spells them.
-  Object.fromEntries(
-    Object.keys(GrpcStatus).flatMap((name) =>
-      name === 'OK' ? [] : [[name.toLowerCase().replaceAll('_', '-'), name as Exclude<keyof typeof GrpcStatus, 'OK'>]],
-    ),
-  ),
-);
-
 export const circuitBreakersShape = group(
   'circuit_breakers',
   'a group with "thresholds:" or "consecutive_failures:"',
@@ -234,7 +224,7 @@ export const circuitBreakersShape = group(
       'An answer that begins later than this after the end of the request is a failure; where left out none is',
     ),
     failure_statuses: field(
-      list(failureStatus),
+      list(statusShape),
       'gRPC statuses of answers that are failures, beside lost connections, resets and time limits; [UNAVAILABLE] where left out',
     ),
     recovery_timeout: field(

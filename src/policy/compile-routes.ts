@@ -1,4 +1,5 @@
 import { subsetKey } from '../resilience/index.ts';
+import { compileHedge } from './compile-hedge.ts';
 import { type CompiledRetry, compileRetryPolicy, warnOfLongTries } from './compile-retry.ts';
 import { compileTraffic } from './compile-traffic.ts';
 import { compileHashPolicies } from './hash-policy.ts';
@@ -47,6 +48,7 @@ export const compileRoute = (written: RouteGroup, defaults: RouteDefaults, probl
   const bufferLimitBytes = readBufferLimit(written, problems);
   const timeoutMs = action?.values.timeout ?? 0;
   if (ownRetry !== undefined) warnOfLongTries(ownRetry, action?.values.retry_policy, timeoutMs, problems);
+  const retry = ownRetry?.options ?? defaults.retry;
   const weighted = readWeightedClusters(written, defaults.direction, problems);
   const traffic = compileTraffic(written, match, weighted?.weights, problems);
   const cluster = weighted?.weights.clusters[0]?.name ?? readCluster(written);
@@ -66,7 +68,8 @@ export const compileRoute = (written: RouteGroup, defaults: RouteDefaults, probl
     idleTimeoutMs: action?.values.idle_timeout ?? 0,
     maxStreamDurationMs: readMaxStreamDuration(action, problems),
     maxBytes: readMaxBytes(action),
-    retry: ownRetry?.options ?? defaults.retry,
+    retry,
+    hedge: compileHedge(action?.values.hedge_policy, retry, action?.values.idempotent, problems),
     idempotent: action?.values.idempotent,
     bufferLimitBytes,
     retryHeadersHoldMs: action?.values.retry_headers_hold ?? defaultHeadersHoldMs,
@@ -101,6 +104,7 @@ export const fallbackRoute = ({ direction, retry }: RouteDefaults): Route =>
     maxStreamDurationMs: 0,
     maxBytes: undefined,
     retry,
+    hedge: undefined,
     idempotent: undefined,
     bufferLimitBytes: defaultBufferBytes,
     retryHeadersHoldMs: defaultHeadersHoldMs,

@@ -3,7 +3,7 @@ import { type CompiledBreakers, compileBreakers, compileCluster, defaultBreakers
 import { type CompiledRetry, compileRetryPolicy } from './compile-retry.ts';
 import { type CompiledRoute, compileRoute, fallbackRoute, type RouteDefaults } from './compile-routes.ts';
 import { type PolicyText, parseDocument } from './document.ts';
-import { lintRoutes, warnOfMissingTimeouts, warnOfUnknownClusters } from './lint.ts';
+import { lintRoutes, warnOfEmptyBudgets, warnOfMissingTimeouts, warnOfUnknownClusters } from './lint.ts';
 import { warnOfBalancing } from './lint-balancing.ts';
 import { PathIndex } from './path-index.ts';
 import { policyShape } from './policy-schema.ts';
@@ -90,6 +90,7 @@ const compileGroups = (groups: readonly PolicyGroup[], problems: Problems) => {
     references.push({ cluster: defaultAction.cluster, place: defaultGroup.value.placeOf('use_cluster') });
   }
   warnOfUnknownClusters(references, clusters, problems);
+  warnOfEmptyBudgets(outbound.compiled, (name) => clusters.get(name), problems);
   warnOfBalancing(outbound.compiled, clusters, problems);
 
   const http2 = single(({ values }) => values.http2_protocol_options);

@@ -1,4 +1,4 @@
-import { conditionsAfterSending, RetryOn } from '../resilience/index.ts';
+import { conditionsAfterSending, conditionsOnlyAfterSending, RetryOn, retryOnWords } from '../resilience/index.ts';
 import type { CompiledRetry } from './compile-retry.ts';
 import type { CompiledRoute } from './compile-routes.ts';
 import type { PathIndex } from './path-index.ts';
@@ -62,6 +62,26 @@ export const warnOfUnknownClusters = (
   }
 };
 
+/** Retries that no budget ever lets through. */
+export const warnOfEmptyBudgets = (
+  routes: readonly CompiledRoute[],
+  clusterOf: (name: string) => ClusterPolicy | undefined,
+  problems: Problems,
+): void => {
+  for (const { ownRetry, place, route } of routes) {
+    const policy = clusterOf(route.cluster);
+    if (route.retry === undefined || route.retry.numRetries === 0 || policy === undefined) continue;
+    const { maxRetries, retryBudget } = policy.thresholds;
+    const empty = retryBudget !== undefined && retryBudget.percent === 0 && retryBudget.minConcurrency === 0;
+    if (!empty && maxRetries > 0) continue;
+    problems.warning(
+      ownRetry?.place ?? place,
+      `retries nothing: ${empty ? 'the retry budget' : 'max_retries'} of cluster "${route.cluster}" lets none through`,
+      `write ${empty ? 'a budget_percent or min_retry_concurrency above 0' : 'a larger max_retries'}, or remove retry_policy`,
+    );
+  }
+};
+
 const warnOfRetry = ({ options, place }: CompiledRetry, idempotent: boolean | undefined, problems: Problems): void => {
   if ((options.conditions & RetryOn.HTTP_5XX) !== 0) {
     problems.warning(
@@ -75,6 +95,15 @@ const warnOfRetry = ({ options, place }: CompiledRetry, idempotent: boolean | un
   }
   if ((options.conditions & RetryOn.RETRIABLE_HEADERS) !== 0 && options.retriableHeaders === undefined) {
     problems.warning(place, 'retriable-headers retries nothing: there are none', 'write retriable_headers: [{ name: x-retry }]');
+  }
+  const forbidden = options.conditions & conditionsOnlyAfterSending;
+  if (idempotent === false && forbidden !== 0) {
+    const words = Object.keys(retryOnWords).filter((word) => (forbidden & (retryOnWords[word] ?? 0)) !== 0);
+    problems.warning(
+      place,
+      `${words.join(', ')} retries nothing beside idempotent: false`,
+      'remove it, or write idempotent: true if its calls may be processed twice',
+    );
   }
   if (idempotent === undefined && (options.conditions & conditionsAfterSending) !== 0) {
     problems.warning(

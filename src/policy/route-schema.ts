@@ -2,6 +2,7 @@ import { field, group, later, refused, required } from './group.ts';
 import { hashPoliciesShape } from './hash-policy.ts';
 import { headerChangeFields } from './header-changes.ts';
 import { headerMatchShape, regexShape } from './header-match-schema.ts';
+import { hedgePolicyShape } from './hedge-schema.ts';
 import { homeOf } from './homes.ts';
 import { metadataShape } from './metadata-shape.ts';
 import { prefixRewriteShape, regexRewriteShape, rewriteDoc } from './path-rewrite.ts';
@@ -76,7 +77,7 @@ const actionFields = {
   grpc_timeout_offset: refused("remove it: the caller's grpc-timeout always counts"),
   hash_policy: field(hashPoliciesShape, 'By what calls stick to an endpoint, where the cluster has lb_policy: ring_hash or maglev'),
   metadata_match: field(metadataShape, 'Metadata of the endpoints that may serve, where the cluster has lb_subset_config'),
-  hedge_policy: later(),
+  hedge_policy: field(placed(hedgePolicyShape), 'Attempts that run beside each other, where idempotent: true'),
   rate_limits: later(),
   request_mirror_policies: later(),
   cluster_header: refused('write cluster'),

@@ -1,8 +1,15 @@
-import type { BreakerOptions, LoadBalancerOptions, OutlierOptions, RetryPolicyOptions, ThresholdOptions } from '../resilience/index.ts';
+import type {
+  BreakerOptions,
+  HedgePolicyOptions,
+  LoadBalancerOptions,
+  OutlierOptions,
+  RetryPolicyOptions,
+  ThresholdOptions,
+} from '../resilience/index.ts';
 
 import type { TrafficPolicy } from './traffic-types.ts';
 
-export type { ThresholdOptions };
+export type { HedgePolicyOptions, ThresholdOptions };
 
 /** Where something was written; line and column count from 1. File, line and column are `''`, 0 and 0 for what nobody wrote (a default). */
 export interface SourceLocation {
@@ -60,6 +67,8 @@ export interface Route {
   readonly maxBytes: MaxBytes | undefined;
   /** `undefined` where nobody wrote one: then only what was provably never processed is tried again. */
   readonly retry: RetryPolicy | undefined;
+  /** Attempts beside each other, for calls that may be processed twice. */
+  readonly hedge: HedgePolicyOptions | undefined;
   /** As written; `false` narrows `retry` to what was provably never processed. */
   readonly idempotent: boolean | undefined;
   /** Most request bytes kept for a replay. */

@@ -51,6 +51,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
   #httpStatus = 0;
   /** Response headers that wait for DATA or trailers, since a failing status in trailers can still be tried again. */
   #held: HeaderBlock | undefined = undefined;
+  #previousAttempts = 0;
   #idle: TryIdleTimer | undefined = undefined;
   /** How long the server is rate limited, as it said in its failing answer. */
   rateLimitedMs: number | undefined = undefined;
@@ -68,7 +69,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
     call.attempts++;
     const endpoint = cluster.pickEndpoint(call.tried, call.wish);
     if (endpoint === undefined) {
-      call.refuse(cluster.unavailable(call.wish));
+      call.refuse(cluster.unavailable(call.wish), this);
       return;
     }
     const { engine } = call.proxy;
@@ -77,12 +78,14 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
     const breaker = cluster.breakerFor(endpoint, method);
     const permit = breaker.tryEnter(nowMs);
     if (permit === 0) {
-      call.refuse(cluster.circuitOpen(endpoint, method));
+      call.refuse(cluster.circuitOpen(endpoint, method), this);
       return;
     }
     this.#breaker = breaker;
     this.#permit = permit;
     this.endpoint = endpoint;
+    this.#previousAttempts = call.machine?.previousAttempts ?? 0;
+    if (call.hedge !== undefined) call.noteTried(endpoint);
     this.#startedMs = nowMs;
     endpoint.begin();
     const { retry } = call;
@@ -99,11 +102,9 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
       call.endByDeadline();
       return;
     }
-    const previous = call.machine?.previousAttempts ?? 0;
-    if (previous > 0) {
-      request.removeToken(Token.grpcPreviousRpcAttempts);
-      request.addNumber(Token.grpcPreviousRpcAttempts, previous);
-    }
+    const previous = this.#previousAttempts;
+    if (previous > 0 || call.hedge !== undefined) request.removeToken(Token.grpcPreviousRpcAttempts);
+    if (previous > 0) request.addNumber(Token.grpcPreviousRpcAttempts, previous);
     // An upper bound first: what was removed from the block still counts in it.
     if (request.listSizeBytes > connection.peerMaxHeaderListBytes && headerListBytes(request) > connection.peerMaxHeaderListBytes) {
       this.#refuseHeaders(request, connection.peerMaxHeaderListBytes);
@@ -119,7 +120,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
     const kept = (replay as NonNullable<typeof replay>).bytes;
     this.sentBytes += stream.sendData(kept, 0, length, call.requestEnded);
     call.credit(this);
-    if (length > (call.route as BoundRoute).route.bufferLimitBytes) call.dropReplay();
+    if (length > (call.route as BoundRoute).route.bufferLimitBytes) call.outgrow(this);
   }
 
   onUnavailable(error: MeshError): void {
@@ -128,7 +129,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
     if (call.finished || this.#concluded) return;
     if (error.reason === 'too_many_pending') {
       this.#conclude('neutral', 'cancelled');
-      call.refuse(error);
+      call.refuse(error, this);
       return;
     }
     // What we ourselves lack says nothing about the cluster.
@@ -158,7 +159,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
     const latency = this.endpoint?.latency;
     if (latency !== undefined) this.#observeLatency(latency, true, call.proxy.engine.nowMs);
     const { route } = call.route as BoundRoute;
-    if (call.retry === undefined || !call.requestEnded || call.replay === undefined || route.retryHeadersHoldMs <= 0) {
+    if ((call.retry === undefined && !call.hedged) || !call.requestEnded || call.replay === undefined || route.retryHeadersHoldMs <= 0) {
       this.#commit(block);
       return;
     }
@@ -228,6 +229,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
     if (call.finished || this.#concluded || call.downstream.headersSent) return;
     const cluster = call.cluster as Cluster;
     cluster.stats.upstreamRqPerTryTimeout++;
+    if (call.hedgeLateAttempt()) return;
     const requestSent = this.stream !== undefined;
     const { retry } = call;
     this.abandon('timeout');
@@ -318,7 +320,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
     if (reported !== undefined) readLoad(reported, block, call.proxy.engine.nowMs);
     // The request may still be on its way: the server has said all that it will say (RFC 9113 8.1).
     if (!stream.endSent) stream.reset(ErrorCode.noError);
-    if (!ok && call.retry !== undefined && !call.downstream.headersSent) {
+    if (!ok && (call.retry !== undefined || call.hedged) && !call.downstream.headersSent) {
       const at = block.indexOf(Token.grpcRetryPushbackMs);
       const pushback = at < 0 ? undefined : block.value(at);
       const { rateLimited, retriableHeader } = this.#readSigns(block);
@@ -327,6 +329,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
         return;
       }
     }
+    call.commitTo(this);
     sanitizeResponse(block);
     if (trailersOnly && call.setCookie !== undefined) block.add(Token.setCookie, call.setCookie);
     if (trailersOnly) call.route?.traffic?.editResponse(call, block);
@@ -367,7 +370,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
     this.#conclude('neutral', 'cancelled');
     const { name } = this.#call.cluster as Cluster;
     const message = `cluster ${name}: ${(this.endpoint as Endpoint).key} takes headers of ${limitBytes} bytes, these have ${headerListBytes(request)}; send less metadata`;
-    this.#call.refuse(localReply('headers_too_large', message));
+    this.#call.refuse(localReply('headers_too_large', message), this);
   }
 
   /** Not gRPC at all: an error page, or another protocol. */
@@ -441,6 +444,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
 
   #commit(block: HeaderBlock): void {
     const call = this.#call;
+    call.commitTo(this);
     sanitizeResponse(block);
     if (call.setCookie !== undefined) block.add(Token.setCookie, call.setCookie);
     call.route?.traffic?.editResponse(call, block);

@@ -1,8 +1,16 @@
 import { Deadline, type Fate, type MeshError } from '../core/index.ts';
 import { GrpcStatus } from '../grpc/index.ts';
 import { ErrorCode, type HeaderBlock, readUint32, type Stream, type StreamHandler, Token } from '../http2/index.ts';
-import type { RetryPolicy } from '../policy/index.ts';
-import { type AttemptOutcome, type DeadlineReason, type GiveUpReason, type PickWish, RetryMachine } from '../resilience/index.ts';
+import type { HedgePolicyOptions, RetryPolicy } from '../policy/index.ts';
+import {
+  type AttemptOutcome,
+  type DeadlineReason,
+  type GiveUpReason,
+  type HedgeCircumstances,
+  HedgeMachine,
+  type PickWish,
+  RetryMachine,
+} from '../resilience/index.ts';
 import type { Admission, Cluster, Endpoint } from '../upstream/index.ts';
 import { Attempt } from './attempt.ts';
 import type { BoundRoute } from './bound-table.ts';
@@ -73,8 +81,13 @@ export class Call extends Deadline implements StreamHandler {
   sizes: CallSizes | undefined = undefined;
   finished = false;
   machine: RetryMachine | undefined;
+  /** Of a call whose attempts may run beside each other. */
+  hedge: HedgeMachine | undefined = undefined;
 
   #attempt: Attempt | undefined;
+  /** Attempts beside that one, while it is open which of them answers. */
+  #rivals: Attempt[] | undefined = undefined;
+  #hedgeTimer: CallTimer | undefined;
   #creditedBytes = 0;
   #retryTimer: CallTimer | undefined;
   #idleMs = 0;
@@ -106,11 +119,24 @@ export class Call extends Deadline implements StreamHandler {
     } else if (this.endsAtMs !== Number.POSITIVE_INFINITY) wheel.arm(this, this.endsAtMs);
   }
 
+  /** Begins the first attempt, and where the route hedges those that begin with it. Anything may have happened when this returns. */
+  begin(): void {
+    const { route } = this.route as BoundRoute;
+    if (route.hedge !== undefined && this.idempotent === true) this.#beginHedging(route.hedge);
+    else this.startAttempt();
+  }
+
   /** Begins the next attempt. Anything may have happened when this returns. */
   startAttempt(): void {
     const attempt = new Attempt(this);
-    this.#attempt = attempt;
+    if (this.#rivals !== undefined && this.#attempt !== undefined) this.#rivals.push(attempt);
+    else this.#attempt = attempt;
     attempt.start();
+  }
+
+  /** Whether a call of this method may be processed twice. */
+  get idempotent(): boolean | undefined {
+    return (this.route as BoundRoute).route.idempotent;
   }
 
   // ---- downstream stream ----
@@ -132,6 +158,10 @@ export class Call extends Deadline implements StreamHandler {
     if (endStream) {
       this.requestEnded = true;
       this.requestEndedMs = this.proxy.engine.nowMs;
+    }
+    if (this.#rivals !== undefined) {
+      this.#feedAll(this.#rivals, bytes, start, end, endStream);
+      return;
     }
     const upstream = this.#attempt?.stream;
     if (upstream === undefined) {
@@ -286,9 +316,10 @@ export class Call extends Deadline implements StreamHandler {
     if (this.finished) return false;
     const cluster = this.cluster as Cluster;
     const { nowMs } = this.proxy.engine;
-    if (attempt.endpoint !== undefined) {
-      this.tried ??= [];
-      this.tried.push(attempt.endpoint);
+    if (attempt.endpoint !== undefined) this.noteTried(attempt.endpoint);
+    if (this.#rivals !== undefined) {
+      const settled = this.#afterFailureAmongRivals(attempt, outcome, answer, pushback);
+      if (settled !== undefined) return settled;
     }
     this.machine ??= this.#createMachine();
     const decision = this.machine.decide(outcome, {
@@ -315,8 +346,13 @@ export class Call extends Deadline implements StreamHandler {
   }
 
   /** No attempt could be made. */
-  refuse(error: MeshError | LocalReply): void {
+  refuse(error: MeshError | LocalReply, attempt?: Attempt): void {
     if (this.finished) return;
+    if (this.#rivals !== undefined && attempt !== undefined) {
+      this.#drop(attempt);
+      this.hedge?.stop();
+      if (this.#attempt !== undefined) return;
+    }
     this.reply('status' in error ? error : replyToError(error));
   }
 
@@ -346,9 +382,13 @@ export class Call extends Deadline implements StreamHandler {
     const { wheel } = proxy.engine;
     wheel.cancel(this);
     if (this.#retryTimer !== undefined) wheel.cancel(this.#retryTimer);
+    if (this.#rivals !== undefined) this.#abandon('neutral');
+    if (this.#hedgeTimer !== undefined) wheel.cancel(this.#hedgeTimer);
+    this.hedge?.finish();
     if (this.machine !== undefined) {
       this.machine.finish();
-      if (fate === 'ok' && this.machine.previousAttempts > 0) (this.cluster as Cluster).stats.upstreamRqRetrySuccess++;
+      if (fate === 'ok' && this.machine.previousAttempts > 0 && this.hedge === undefined)
+        (this.cluster as Cluster).stats.upstreamRqRetrySuccess++;
     }
     this.admission?.release();
     this.dropReplay();
@@ -417,7 +457,7 @@ export class Call extends Deadline implements StreamHandler {
       return;
     }
     if (this.replay !== undefined && replayBuffers.append(this.replay, bytes, start, end, limitBytes)) return;
-    if (this.#attempt?.stream !== undefined) this.dropReplay();
+    if (this.#attempt?.stream !== undefined || this.#rivals?.some(({ stream }) => stream !== undefined)) this.dropReplay();
     else {
       this.#abandon('neutral');
       this.reply(localReply('overloaded', 'too many request bytes wait for an upstream connection; the cluster is too slow to connect'));
@@ -437,17 +477,167 @@ export class Call extends Deadline implements StreamHandler {
   }
 
   #createMachine(): RetryMachine {
-    const { route } = this.route as BoundRoute;
     let policy = this.retry;
     const wanted = policy?.retriableRequestHeaders ?? [];
     if (policy !== undefined && wanted.length > 0 && !wanted.some(({ name, matches }) => matches(headerValue(this.request, name))))
       policy = { ...policy, conditions: 0 };
-    return new RetryMachine(policy, route.idempotent, this.admission as Admission);
+    return new RetryMachine(policy, this.idempotent, this.admission as Admission);
   }
 
   /** Ends the attempt that goes on, if any: the server learns that nobody waits any more. */
   #abandon(result: 'neutral' | 'timeout'): void {
     this.#attempt?.abandon(result);
+    const rivals = this.#rivals;
+    if (rivals === undefined) return;
+    this.#rivals = undefined;
+    for (const rival of rivals) rival.abandon(result);
+  }
+
+  // ---- attempts beside each other ----
+
+  /** Whether it is still open which of several attempts answers. */
+  get hedged(): boolean {
+    return this.#rivals !== undefined;
+  }
+
+  noteTried(endpoint: Endpoint): void {
+    this.tried ??= [];
+    if (!this.tried.includes(endpoint)) this.tried.push(endpoint);
+  }
+
+  /** An attempt is late. True where it goes on all the same, and another one has begun beside it if it might. */
+  hedgeLateAttempt(): boolean {
+    if (this.hedge?.policy.onPerTryTimeout !== true || this.#rivals === undefined) return false;
+    this.#beginRival();
+    return true;
+  }
+
+  /** The answer of `attempt` is the call's: the server of every other one learns that nobody waits. */
+  commitTo(attempt: Attempt): void {
+    if (this.#rivals === undefined) return;
+    const losers = this.#rivals.filter((rival) => rival !== attempt);
+    if (this.#attempt !== undefined && this.#attempt !== attempt) losers.push(this.#attempt);
+    this.#rivals = undefined;
+    this.#attempt = attempt;
+    this.hedge?.finish();
+    if (this.#hedgeTimer !== undefined) this.proxy.engine.wheel.cancel(this.#hedgeTimer);
+    for (const loser of losers) loser.abandon('neutral');
+  }
+
+  /** What was sent is too much to be sent again, and `attempt` has all of it. */
+  outgrow(attempt: Attempt): void {
+    this.commitTo(attempt);
+    this.dropReplay();
+  }
+
+  #beginHedging(policy: HedgePolicyOptions): void {
+    const admission = this.admission as Admission;
+    this.machine = this.#createMachine();
+    this.hedge = new HedgeMachine(policy, this.retry, this.machine, admission);
+    this.#rivals = [];
+    this.startAttempt();
+    for (let more = this.hedge.atOnce(); more > 0 && this.#beginRival(); more--);
+    this.#armHedge(policy.hedgingDelayMs);
+  }
+
+  #armHedge(delayMs: number): void {
+    if (this.finished || this.#rivals === undefined || delayMs === Number.POSITIVE_INFINITY || this.hedge?.mayGoOn !== true) return;
+    this.#hedgeTimer ??= new CallTimer(() => {
+      this.proxy.engine.tick();
+      this.#beginRival();
+      this.#armHedge((this.hedge as HedgeMachine).policy.hedgingDelayMs);
+    });
+    this.proxy.engine.wheel.arm(this.#hedgeTimer, this.proxy.engine.nowMs + delayMs);
+  }
+
+  /** Begins an attempt beside those that go on, where it may. */
+  #beginRival(): boolean {
+    if (!this.#mayBeginRival()) return false;
+    this.startAttempt();
+    return true;
+  }
+
+  /** True counts as begun: an attempt has to follow. */
+  #mayBeginRival(): boolean {
+    if (this.finished || this.#rivals === undefined || this.hedge?.tryBegin(this.#hedgeCircumstances) !== true) return false;
+    (this.cluster as Cluster).stats.upstreamRqHedge++;
+    return true;
+  }
+
+  /** Request DATA for all attempts that have a stream; those that wait for one will send what is kept. */
+  #feedAll(rivals: readonly Attempt[], bytes: Uint8Array, start: number, end: number, endStream: boolean): void {
+    let ahead = this.#attempt?.stream === undefined ? undefined : this.#attempt;
+    for (const rival of rivals) if (rival.stream !== undefined && (ahead === undefined || rival.sentBytes > ahead.sentBytes)) ahead = rival;
+    if (ahead === undefined) {
+      this.#keep(bytes, start, end, Number.POSITIVE_INFINITY);
+      return;
+    }
+    if (this.replay !== undefined) this.#keep(bytes, start, end, (this.route as BoundRoute).route.bufferLimitBytes);
+    // Others may wait behind a slow server's window, and what waits there must stay small: one goes on.
+    if (this.replay === undefined) this.commitTo(ahead);
+    if (this.#attempt !== undefined) this.#feed(this.#attempt, bytes, start, end, endStream);
+    if (this.#rivals !== undefined) for (const rival of this.#rivals) this.#feed(rival, bytes, start, end, endStream);
+  }
+
+  #feed(attempt: Attempt, bytes: Uint8Array, start: number, end: number, endStream: boolean): void {
+    if (attempt.stream === undefined) return;
+    attempt.sentBytes += attempt.stream.sendData(bytes, start, end, endStream);
+    this.credit(attempt);
+  }
+
+  get #hedgeCircumstances(): HedgeCircumstances {
+    const { nowMs } = this.proxy.engine;
+    return {
+      nowMs,
+      startMs: this.startMs,
+      dueMs: this.endsAtMs,
+      committed: this.replay === undefined || this.downstream.headersSent,
+      breakerOpen: (this.cluster as Cluster).breakerRefuses(this.methodPath, nowMs),
+    };
+  }
+
+  /** It is none of those any more that may answer. */
+  #drop(attempt: Attempt): void {
+    const rivals = this.#rivals as Attempt[];
+    if (this.#attempt === attempt) this.#attempt = rivals.pop();
+    else {
+      const at = rivals.indexOf(attempt);
+      if (at >= 0) rivals.splice(at, 1);
+    }
+    this.hedge?.attemptEnded();
+  }
+
+  /** One of several has failed. `undefined`: it was the last, and what follows is decided as without the others. */
+  #afterFailureAmongRivals(
+    attempt: Attempt,
+    outcome: AttemptOutcome,
+    answer: FinalAnswer,
+    pushback: string | undefined,
+  ): boolean | undefined {
+    const hedge = this.hedge as HedgeMachine;
+    this.#drop(attempt);
+    const status = answer.kind === 'local' ? answer.reply.status : outcome.kind === 'grpc' ? outcome.status : GrpcStatus.UNKNOWN;
+    const decision = hedge.onFailure(outcome, status, this.idempotent, pushback);
+    if (decision.kind === 'fatal') {
+      const alone = this.#attempt === undefined;
+      this.commitTo(attempt);
+      if (alone) return undefined;
+      if (answer.kind === 'forward') return true;
+      this.reply(answer.reply);
+      return false;
+    }
+    if (decision.kind === 'hedge') {
+      const { nowMs } = this.proxy.engine;
+      if (this.#attempt !== undefined && decision.delayMs > 0) this.#armHedge(decision.delayMs);
+      else if (nowMs + decision.delayMs < this.endsAtMs && this.#mayBeginRival()) {
+        this.#armHedge(decision.delayMs + hedge.policy.hedgingDelayMs);
+        this.#retryAfter(decision.delayMs, nowMs);
+        return false;
+      }
+    }
+    if (this.#attempt !== undefined) return false;
+    this.#rivals = undefined;
+    return undefined;
   }
 }
 

@@ -147,7 +147,7 @@ const retry = (call: Call): void => {
     }
   }
   call.replay = call.proxy.replayBuffers.take();
-  call.startAttempt();
+  call.begin();
 };
 
 const refuse = (call: Call, reason: 'headers_too_large' | 'malformed_request' | 'no_route' | 'no_cluster', message: string): false => {

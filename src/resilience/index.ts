@@ -23,6 +23,7 @@ export {
 export { CrossHopGuard, type CrossHopGuardOptions, defaultCrossHopGuard, exhaustsRetries } from './cross-hop-guard.ts';
 export { attemptDueMs, callDueMs, type DeadlineReason, deadlineReason, noDeadline, remainingMs } from './deadlines.ts';
 export { Hash64 } from './hash64.ts';
+export { type HedgeCircumstances, type HedgeDecision, HedgeMachine, type HedgePolicyOptions } from './hedge-machine.ts';
 export {
   defaultLoadBalancer,
   LoadBalancer,
@@ -47,6 +48,7 @@ export { defaultRetryBudget, RetryBudget, type RetryBudgetOptions } from './retr
 export {
   type AttemptOutcome,
   conditionsAfterSending,
+  conditionsOnlyAfterSending,
   isRetriable,
   parseRetryOn,
   provablyUnprocessed,

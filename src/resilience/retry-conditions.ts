@@ -54,6 +54,17 @@ export const conditionsAfterSending =
   RetryOn.RESOURCE_EXHAUSTED |
   RetryOn.UNAVAILABLE;
 
+/** Of those the ones that nothing meets which was provably never processed. */
+export const conditionsOnlyAfterSending =
+  RetryOn.RETRIABLE_4XX |
+  RetryOn.RETRIABLE_STATUS_CODES |
+  RetryOn.RETRIABLE_HEADERS |
+  RetryOn.ENVOY_RATELIMITED |
+  RetryOn.CANCELLED |
+  RetryOn.INTERNAL |
+  RetryOn.RESOURCE_EXHAUSTED |
+  RetryOn.UNAVAILABLE;
+
 /** Bits of a comma-separated `retry_on`; words that are none of Envoy's are handed back for a message. Case matters, as in Envoy. */
 export const parseRetryOn = (text: string): { readonly conditions: number; readonly unknown: readonly string[] } => {
   let conditions = 0;

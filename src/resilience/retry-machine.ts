@@ -85,6 +85,11 @@ export class RetryMachine {
     return this.#freeRetry(outcome, now) ?? this.#countedRetry(outcome, now);
   }
 
+  /** An attempt has begun beside another one: it counts as a retry does. */
+  countHedge(): void {
+    this.#retries++;
+  }
+
   /** The call has ended: what a last retry held goes back. Idempotent. */
   finish(): void {
     this.#releaseRoom();

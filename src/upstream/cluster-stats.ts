@@ -16,6 +16,8 @@ export class ClusterStats {
   upstreamRqRetry = 0;
   upstreamRqRetrySuccess = 0;
   upstreamRqRetryLimitExceeded = 0;
+  /** Attempts that began beside another one of the same call. */
+  upstreamRqHedge = 0;
   upstreamRqTimeout = 0;
   upstreamRqPerTryTimeout = 0;
   upstreamRqPerTryIdleTimeout = 0;
@@ -63,6 +65,7 @@ const counterNames = [
   ['upstreamRqRetry', 'upstream_rq_retry'],
   ['upstreamRqRetrySuccess', 'upstream_rq_retry_success'],
   ['upstreamRqRetryLimitExceeded', 'upstream_rq_retry_limit_exceeded'],
+  ['upstreamRqHedge', 'upstream_rq_hedge'],
   ['upstreamRqTimeout', 'upstream_rq_timeout'],
   ['upstreamRqPerTryTimeout', 'upstream_rq_per_try_timeout'],
   ['upstreamRqPerTryIdleTimeout', 'upstream_rq_per_try_idle_timeout'],

@@ -82,6 +82,7 @@ const route: Route = {
     baseIntervalMs: 100,
     maxIntervalMs: 1_000,
   },
+  hedge: undefined,
   idempotent: true,
   bufferLimitBytes: 65_536,
   retryHeadersHoldMs: 0,

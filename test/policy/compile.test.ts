@@ -41,6 +41,7 @@ routes:
       maxIntervalMs: 1_000,
       retriableStatusCodes: [],
     },
+    hedge: undefined,
     idempotent: true,
     bufferLimitBytes: 65_536,
     retryHeadersHoldMs: 10,

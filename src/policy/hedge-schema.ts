@@ -1,0 +1,38 @@
+import { field, group, required } from './group.ts';
+import { homeOf } from './homes.ts';
+import { count, duration, flag, list, placed, word } from './shape.ts';
+import { statusShape } from './status-shape.ts';
+
+const denominators = ['HUNDRED', 'TEN_THOUSAND', 'MILLION'] as const;
+
+/** Envoy's `HedgePolicy`, and beside it what gRPC's `hedgingPolicy` has (gRFC A6). */
+export const hedgePolicyShape = group(
+  'hedge_policy',
+  'a group such as { max_attempts: 3, hedging_delay: 50ms }',
+  {
+    initial_requests: field(placed(count(1, 5)), 'Attempts that begin at once; 1 where left out'),
+    additional_request_chance: field(
+      group(
+        'fractional_percent',
+        'a group such as { numerator: 10, denominator: HUNDRED }',
+        {
+          numerator: required(count(), 'How many'),
+          denominator: field(word(denominators), 'Of how many; HUNDRED where left out'),
+        },
+        homeOf,
+      ),
+      'How often one more attempt begins at once',
+    ),
+    hedge_on_per_try_timeout: field(
+      placed(flag),
+      'At per_try_timeout another attempt begins beside the one that is late; num_retries is the limit',
+    ),
+    max_attempts: field(count(2, 5), 'Attempts in all, the first one included; those that begin at once where left out'),
+    hedging_delay: field(duration(), 'Time from one attempt to the next; 0s: all at once; none begins by time where left out'),
+    non_fatal_status_codes: field(
+      list(statusShape),
+      'A failure with one of these waits for the others, and the next attempt begins; what retry_policy names where left out',
+    ),
+  },
+  homeOf,
+);
