@@ -50,12 +50,12 @@ export const compileRoute = (written: RouteGroup, defaults: RouteDefaults, probl
   if (ownRetry !== undefined) warnOfLongTries(ownRetry, action?.values.retry_policy, timeoutMs, problems);
   const retry = ownRetry?.options ?? defaults.retry;
   const weighted = readWeightedClusters(written, defaults.direction, problems);
-  const traffic = compileTraffic(written, match, weighted?.weights, problems);
+  const name = written.values.name ?? (match === undefined ? '' : describeMatch(match));
+  const traffic = compileTraffic(written, match, { direction: defaults.direction, name }, weighted?.weights, problems);
   const cluster = weighted?.weights.clusters[0]?.name ?? readCluster(written);
   if (match === undefined || matched === undefined || headers.includes(undefined) || cluster === undefined) return undefined;
 
   const compiledHeaders = headers as readonly CompiledHeaderMatcher[];
-  const name = written.values.name ?? describeMatch(match);
   const route: Route = {
     name,
     id: `${defaults.direction}/${name}`,

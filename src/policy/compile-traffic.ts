@@ -2,13 +2,15 @@ import type { RouteGroup } from './compile-routes.ts';
 import { compileHeaderChanges } from './header-changes.ts';
 import { compilePathRewrite } from './path-rewrite.ts';
 import type { Problems } from './problems.ts';
+import { compileRateLimit } from './rate-limit.ts';
 import type { TrafficPolicy, WeightedClusters } from './traffic-types.ts';
-import type { PathMatch } from './types.ts';
+import type { PathMatch, Route } from './types.ts';
 
 /** What a route does with its calls beyond sending them somewhere; `undefined` where it does nothing. */
 export const compileTraffic = (
   written: RouteGroup,
   match: PathMatch | undefined,
+  { direction, name }: Pick<Route, 'direction' | 'name'>,
   weightedClusters: WeightedClusters | undefined,
   problems: Problems,
 ): TrafficPolicy | undefined => {
@@ -27,6 +29,7 @@ export const compileTraffic = (
       problems,
     ),
     weightedClusters,
+    rateLimit: compileRateLimit(action?.values.local_rate_limit, name, direction, problems),
   };
   return Object.values(traffic).every((part) => part === undefined) ? undefined : Object.freeze(traffic);
 };

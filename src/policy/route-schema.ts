@@ -6,6 +6,7 @@ import { hedgePolicyShape } from './hedge-schema.ts';
 import { homeOf } from './homes.ts';
 import { metadataShape } from './metadata-shape.ts';
 import { prefixRewriteShape, regexRewriteShape, rewriteDoc } from './path-rewrite.ts';
+import { localRateLimitShape } from './rate-limit.ts';
 import { retryPolicyShape } from './retry-schema.ts';
 import { count, duration, either, flag, list, placed, text, word } from './shape.ts';
 import { nameText, weightedClustersShape } from './weighted-clusters.ts';
@@ -78,7 +79,8 @@ const actionFields = {
   hash_policy: field(hashPoliciesShape, 'By what calls stick to an endpoint, where the cluster has lb_policy: ring_hash or maglev'),
   metadata_match: field(metadataShape, 'Metadata of the endpoints that may serve, where the cluster has lb_subset_config'),
   hedge_policy: field(placed(hedgePolicyShape), 'Attempts that run beside each other, where idempotent: true'),
-  rate_limits: later(),
+  local_rate_limit: field(localRateLimitShape, 'How many calls may come in a time'),
+  rate_limits: refused('write local_rate_limit: { rate_limits: [...] }'),
   request_mirror_policies: later(),
   cluster_header: refused('write cluster'),
   host_rewrite_literal: refused('remove it: the authority reaches the service as it came'),
@@ -97,7 +99,7 @@ const routeFields = {
   metadata: refused('remove it'),
   redirect: refused('write route: calls are not redirected'),
   direct_response: later(),
-  typed_per_filter_config: refused('remove it: there are no filters'),
+  typed_per_filter_config: refused('remove it: there are no filters; write local_rate_limit under route'),
   ...headerChangeFields,
   decorator: refused('write name'),
   tracing: later(),

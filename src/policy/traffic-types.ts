@@ -1,3 +1,5 @@
+import type { LocalRateLimitOptions } from '../resilience/index.ts';
+
 /** What a route does with its calls beyond sending them somewhere. Types of `types.ts` that few routes have. */
 export interface TrafficPolicy {
   readonly requestHeaders: HeaderChanges | undefined;
@@ -5,6 +7,7 @@ export interface TrafficPolicy {
   readonly pathRewrite: PathRewrite | undefined;
   /** In the place of the route's one cluster. */
   readonly weightedClusters: WeightedClusters | undefined;
+  readonly rateLimit: RateLimitPolicy | undefined;
 }
 
 /** Removes first, then adds, as Envoy does. */
@@ -55,3 +58,22 @@ export interface WeightedCluster {
   readonly requestHeaders: HeaderChanges | undefined;
   readonly responseHeaders: HeaderChanges | undefined;
 }
+
+export interface RateLimitPolicy {
+  /** Statistics are `<prefix>.http_local_rate_limit.*`. */
+  readonly statPrefix: string;
+  readonly limit: LocalRateLimitOptions;
+  /** Each makes one descriptor of a call, where the call has all of it. */
+  readonly rules: readonly (readonly RateLimitAction[])[];
+  /** Share of the calls that are counted, from 0 to 1. */
+  readonly enabledShare: number;
+  /** Share of those without a token that are refused, from 0 to 1. */
+  readonly enforcedShare: number;
+}
+
+/** What makes one entry of a descriptor. */
+export type RateLimitAction =
+  /** Lower case. `optional`: without the header the entry is left out, else the descriptor. */
+  | { readonly kind: 'request_header'; readonly key: string; readonly name: string; readonly optional: boolean }
+  | { readonly kind: 'text'; readonly key: string; readonly value: string }
+  | { readonly kind: 'remote_address' | 'destination_cluster' | 'caller_identity'; readonly key: string };

@@ -5,6 +5,7 @@ import type { CallMetrics, MethodMetrics } from '../telemetry/index.ts';
 import type { Cluster } from '../upstream/index.ts';
 import { headerValue } from './headers.ts';
 import { BoundTraffic } from './traffic/bound-traffic.ts';
+import type { TrafficState } from './traffic/traffic-state.ts';
 
 /** A route with the live things that it names; made once per table and route. */
 export interface BoundRoute {
@@ -26,6 +27,7 @@ export interface BindingContext {
   /** The label `service`: of inbound calls our own name, of outbound ones the cluster's. */
   readonly serviceLabel: (clusterName: string) => string;
   readonly cluster: (name: string) => Cluster | undefined;
+  readonly trafficState: TrafficState;
 }
 
 interface PathEntry {
@@ -102,19 +104,20 @@ export class BoundTable {
   #bindWeighted(route: Route, { clusters }: WeightedClusters): BoundRoute {
     const bound = clusters.map((each) => this.#bind(route, each.name, each));
     const first = bound[0] as BoundRoute;
-    const traffic = new BoundTraffic(route, { clusterName: first.clusterName, weighted: bound });
+    const traffic = new BoundTraffic(route, { clusterName: first.clusterName, weighted: bound, state: this.#context.trafficState });
     return { ...first, traffic };
   }
 
   /** @param weighted what is said of the cluster where it is one of several. */
   #bind(route: Route, clusterName: string, weighted?: WeightedCluster): BoundRoute {
-    const { callMetrics, direction, serviceLabel, cluster } = this.#context;
+    const { callMetrics, direction, serviceLabel, cluster, trafficState } = this.#context;
     const label = route === this.#table.fallback ? 'other' : methodLabel(route);
     const found = cluster(clusterName);
     const service = found === undefined && direction === 'outbound' && route === this.#table.fallback ? 'other' : serviceLabel(clusterName);
     const subset = weighted?.metadataMatch ?? route.metadataMatch;
     const wish = subset === undefined ? undefined : { hash: undefined, subset };
-    const traffic = route.traffic === undefined ? undefined : new BoundTraffic(route, { clusterName, changes: weighted });
+    const traffic =
+      route.traffic === undefined ? undefined : new BoundTraffic(route, { clusterName, changes: weighted, state: trafficState });
     return { route, cluster: found, clusterName, metrics: callMetrics.method(direction, service, label), wish, traffic };
   }
 }

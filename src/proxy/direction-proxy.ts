@@ -1,7 +1,7 @@
 import type { Fate } from '../core/index.ts';
 import type { Connection, Engine, HeaderBlock, Stream } from '../http2/index.ts';
 import type { Direction, PolicyTable } from '../policy/index.ts';
-import type { CallMetrics, MethodMetrics } from '../telemetry/index.ts';
+import type { CallMetrics, MethodMetrics, StatSink, StatSource } from '../telemetry/index.ts';
 import type { Cluster } from '../upstream/index.ts';
 import { BoundTable } from './bound-table.ts';
 import { Call } from './call.ts';
@@ -11,6 +11,7 @@ import { shedCall } from './overload/shed-call.ts';
 import type { ReplayBuffers } from './replay-buffer.ts';
 import { runStages } from './stages.ts';
 import { Stickiness } from './stickiness.ts';
+import { TrafficState } from './traffic/traffic-state.ts';
 import { TrafficStats } from './traffic-stats.ts';
 
 export interface DirectionContext {
@@ -28,12 +29,13 @@ export interface DirectionContext {
 }
 
 /** Everything that calls of one direction share. */
-export class DirectionProxy {
+export class DirectionProxy implements StatSource {
   readonly direction: Direction;
   readonly engine: Engine;
   readonly replayBuffers: ReplayBuffers;
   readonly stickiness: Stickiness;
   readonly trafficStats: TrafficStats;
+  readonly trafficState: TrafficState;
   /** From 0 to 1. */
   readonly random: () => number;
   /** Calls that ended before they had a route. */
@@ -48,6 +50,7 @@ export class DirectionProxy {
     this.replayBuffers = context.replayBuffers;
     this.stickiness = new Stickiness(context.random);
     this.trafficStats = new TrafficStats(context.direction);
+    this.trafficState = new TrafficState(context.engine, context.random);
     this.random = context.random;
     this.#context = context;
     this.unroutedMetrics = context.callMetrics.method(
@@ -55,12 +58,22 @@ export class DirectionProxy {
       context.direction === 'inbound' ? context.serviceLabel('') : 'other',
       'other',
     );
-    this.table = new BoundTable(policies, context);
+    this.table = this.#bind(policies);
   }
 
   /** Calls from here on follow `policies`. */
   use(policies: PolicyTable): void {
-    this.table = new BoundTable(policies, this.#context);
+    this.table = this.#bind(policies);
+  }
+
+  collectStats(sink: StatSink): void {
+    this.trafficStats.collectStats(sink);
+    this.trafficState.collectStats(sink);
+  }
+
+  #bind(policies: PolicyTable): BoundTable {
+    this.trafficState.use(policies, this.direction);
+    return new BoundTable(policies, { ...this.#context, trafficState: this.trafficState });
   }
 
   /** A listener's `onRequest`. */

@@ -10,6 +10,8 @@ export interface LocalReply {
   readonly status: number;
   /** Cause, cluster, rule and remedy, for the person who reads the client's log. */
   readonly message: string;
+  /** When a client that tries again should, in milliseconds (gRFC A6); below 0: not at all. */
+  readonly pushbackMs?: number;
 }
 
 /** A reply for `reason`; `status` where the reason's own status varies (`upstream_reset`, `missing_status`). */
@@ -27,6 +29,7 @@ const addStatus = (block: HeaderBlock, reply: LocalReply): void => {
   block.addNumber(Token.grpcStatus, reply.status);
   block.add(Token.grpcMessage, encodeGrpcMessage(reply.message));
   block.add(Token.xOutriderReason, reply.reason);
+  if (reply.pushbackMs !== undefined) block.add(Token.grpcRetryPushbackMs, String(reply.pushbackMs));
 };
 
 /**

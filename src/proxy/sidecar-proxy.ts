@@ -151,8 +151,8 @@ export class SidecarProxy implements StatSource {
   collectStats(sink: StatSink): void {
     this.inbound.stats.collectStats(sink);
     this.outbound.stats.collectStats(sink);
-    this.#inboundCalls.trafficStats.collectStats(sink);
-    this.#outboundCalls.trafficStats.collectStats(sink);
+    this.#inboundCalls.collectStats(sink);
+    this.#outboundCalls.collectStats(sink);
     this.clusters.collectStats(sink);
     this.localService.collectStats(sink);
     this.overload.collectStats(sink);

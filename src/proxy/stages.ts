@@ -19,6 +19,7 @@ import { localReply } from './replies.ts';
 export const runStages = (call: Call): void => {
   if (!guard(call)) return;
   if (!match(call)) return;
+  if (!limitRate(call)) return;
   if (!limitSize(call)) return;
   if (!admit(call)) return;
   if (!deadline(call)) return;
@@ -82,6 +83,15 @@ const match = (call: Call): boolean => {
   }
   call.cluster = bound.cluster;
   return true;
+};
+
+/** How often calls may come. What is refused here is not tried again: it would only come sooner. */
+const limitRate = (call: Call): boolean => {
+  const { traffic } = call.route as BoundRoute;
+  const reply = traffic?.refusal(call, call.proxy.engine.nowMs);
+  if (reply === undefined) return true;
+  call.reply(reply);
+  return false;
 };
 
 /** How large its request and its answer may be. One that says beforehand that it is larger is refused before anybody hears of it. */

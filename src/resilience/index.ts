@@ -35,6 +35,7 @@ export {
   type SubsetSelector,
   subsetKey,
 } from './load-balancer.ts';
+export { type DescriptorEntry, type DescriptorLimit, LocalRateLimit, type LocalRateLimitOptions } from './local-rate-limit.ts';
 export { largestMaglevTable } from './maglev.ts';
 export { outlierResultOfHttp, outlierResultOfStatus } from './outlier-categories.ts';
 export { OutlierCounts, OutlierDetection, type OutlierListener } from './outlier-detection.ts';
@@ -59,4 +60,5 @@ export {
 export { type GiveUpReason, type RetryCircumstances, type RetryContext, type RetryDecision, RetryMachine } from './retry-machine.ts';
 export { type RollingCounts, RollingWindow, type RollingWindowOptions } from './rolling-window.ts';
 export { defaultSlowStart, type SlowStartOptions, warmth } from './slow-start.ts';
+export { TokenBucket, type TokenBucketOptions } from './token-bucket.ts';
 export { WeightedChoice } from './weighted-choice.ts';

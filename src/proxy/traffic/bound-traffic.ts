@@ -4,6 +4,8 @@ import type { HeaderChanges, Route, TrafficPolicy } from '../../policy/index.ts'
 import type { BoundRoute } from '../bound-table.ts';
 import { type LocalReply, localReply } from '../replies.ts';
 import { type EditedCall, editHeaders, rewritePath } from './header-edits.ts';
+import type { RouteRateLimit } from './route-rate-limit.ts';
+import type { TrafficState } from './traffic-state.ts';
 import { WeightedRoutes } from './weighted-routes.ts';
 
 /** What a call is to the policies of its route's traffic. */
@@ -13,6 +15,7 @@ export interface TrafficCall extends Omit<EditedCall, 'clusterName' | 'routeName
 
 export interface BoundTrafficOptions {
   readonly clusterName: string;
+  readonly state: TrafficState;
   /** Made before those of the route: what is nearer to the cluster comes first, as in Envoy. */
   readonly changes?:
     | { readonly requestHeaders: HeaderChanges | undefined; readonly responseHeaders: HeaderChanges | undefined }
@@ -26,12 +29,14 @@ export class BoundTraffic {
   readonly policy: TrafficPolicy;
   /** Which cluster a call goes to, where the route has several. */
   readonly weighted: WeightedRoutes | undefined;
+  /** `undefined`: its calls may come as often as they like. */
+  readonly #rateLimit: RouteRateLimit | undefined;
   readonly #requestChanges: readonly HeaderChanges[];
   readonly #responseChanges: readonly HeaderChanges[];
   readonly #routeName: string;
   readonly #clusterName: string;
 
-  constructor(route: Route, { clusterName, changes, weighted }: BoundTrafficOptions) {
+  constructor(route: Route, { clusterName, changes, state, weighted }: BoundTrafficOptions) {
     const policy = route.traffic as TrafficPolicy;
     this.policy = policy;
     const { weightedClusters } = policy;
@@ -39,8 +44,14 @@ export class BoundTraffic {
       weighted === undefined || weightedClusters === undefined ? undefined : new WeightedRoutes(route, weightedClusters, weighted);
     this.#requestChanges = [changes?.requestHeaders, policy.requestHeaders].filter((each) => each !== undefined);
     this.#responseChanges = [changes?.responseHeaders, policy.responseHeaders].filter((each) => each !== undefined);
+    this.#rateLimit = state.rateLimitOf(route);
     this.#routeName = route.name;
     this.#clusterName = clusterName;
+  }
+
+  /** The answer to a call that comes too soon. */
+  refusal(call: TrafficCall, nowMs: number): LocalReply | undefined {
+    return this.#rateLimit?.refusal(call, this.#clusterName, nowMs);
   }
 
   /** The request as the service gets it. An answer where that is no request. */

@@ -1,0 +1,105 @@
+import { isDeepStrictEqual } from 'node:util';
+import type { HeaderBlock } from '../../http2/index.ts';
+import type { RateLimitAction, RateLimitPolicy } from '../../policy/index.ts';
+import { type DescriptorEntry, LocalRateLimit } from '../../resilience/index.ts';
+import type { StatSink } from '../../telemetry/index.ts';
+import { type LocalReply, localReply } from '../replies.ts';
+import type { Downstream } from '../tls-acceptor.ts';
+
+interface LimitedCall {
+  readonly request: HeaderBlock;
+  readonly peer: Downstream;
+  readonly rule: string;
+}
+
+/** The rate limit of one route; it outlives reloads. */
+export class RouteRateLimit {
+  #policy: RateLimitPolicy;
+  readonly #machine: LocalRateLimit;
+  readonly #random: () => number;
+  #enabled = 0;
+  #ok = 0;
+  #rateLimited = 0;
+  #enforced = 0;
+
+  constructor(policy: RateLimitPolicy, random: () => number, nowMs: number) {
+    this.#policy = policy;
+    this.#machine = new LocalRateLimit(policy.limit, nowMs);
+    this.#random = random;
+  }
+
+  update(policy: RateLimitPolicy, nowMs: number): void {
+    const former = this.#policy;
+    if (policy === former) return;
+    this.#policy = policy;
+    this.#machine.update(policy.limit, !isDeepStrictEqual(former.limit.descriptors, policy.limit.descriptors), nowMs);
+  }
+
+  /** The answer to a call for which there is no token; else it has taken one of each of its buckets. */
+  refusal(call: LimitedCall, clusterName: string, nowMs: number): LocalReply | undefined {
+    const { enabledShare, enforcedShare, rules } = this.#policy;
+    if (enabledShare < 1 && this.#random() >= enabledShare) return undefined;
+    this.#enabled++;
+    const descriptors = rules.length === 0 ? none : descriptorsOf(rules, call, clusterName);
+    const waitMs = this.#machine.waitMs(descriptors, nowMs);
+    if (waitMs === 0) {
+      this.#ok++;
+      return undefined;
+    }
+    this.#rateLimited++;
+    if (enforcedShare < 1 && this.#random() >= enforcedShare) return undefined;
+    this.#enforced++;
+    // Whoever obeys comes back when there is a token, and not all of them at once.
+    const pushbackMs = Math.ceil(waitMs + this.#random() * this.#machine.commonTokens.fillIntervalMs);
+    const message = `more calls than local_rate_limit of ${call.rule} allows; call less often, call again in ${Math.ceil(waitMs)} ms, or raise its token_bucket`;
+    return { ...localReply('rate_limited', message), pushbackMs };
+  }
+
+  collectStats(sink: StatSink): void {
+    const prefix = `${this.#policy.statPrefix}.http_local_rate_limit`;
+    sink.counter(`${prefix}.enabled`, this.#enabled);
+    sink.counter(`${prefix}.ok`, this.#ok);
+    sink.counter(`${prefix}.rate_limited`, this.#rateLimited);
+    sink.counter(`${prefix}.enforced`, this.#enforced);
+    sink.gauge(`${prefix}.dynamic_descriptors`, this.#machine.dynamicDescriptors);
+  }
+}
+
+const none: readonly (readonly DescriptorEntry[])[] = [];
+
+const descriptorsOf = (
+  rules: readonly (readonly RateLimitAction[])[],
+  call: LimitedCall,
+  clusterName: string,
+): readonly (readonly DescriptorEntry[])[] => {
+  const descriptors: DescriptorEntry[][] = [];
+  for (const rule of rules) {
+    const entries: DescriptorEntry[] = [];
+    let complete = true;
+    for (const action of rule) {
+      const value = entryValue(action, call, clusterName);
+      if (value !== undefined) entries.push({ key: action.key, value });
+      else if (action.kind !== 'request_header' || !action.optional) complete = false;
+    }
+    if (complete && entries.length > 0) descriptors.push(entries);
+  }
+  return descriptors;
+};
+
+/** `undefined`: the call does not have it. */
+const entryValue = (action: RateLimitAction, { request, peer }: LimitedCall, clusterName: string): string | undefined => {
+  switch (action.kind) {
+    case 'text':
+      return action.value;
+    case 'request_header': {
+      const at = request.find(action.name);
+      return at < 0 ? undefined : request.value(at);
+    }
+    case 'remote_address':
+      return peer.remoteIp;
+    case 'destination_cluster':
+      return clusterName;
+    case 'caller_identity':
+      return peer.peer?.spiffeId ?? peer.peer?.dnsSans[0];
+  }
+};
