@@ -253,7 +253,7 @@ const clusterHttp2Shape = group(
   'cluster_http2_protocol_options',
   'a group such as { max_concurrent_streams: 100 }',
   {
-    max_concurrent_streams: field(count(1, 2_147_483_647), 'Streams at most on one connection, below what the peer allows'),
+    max_concurrent_streams: field(count(1, 2_147_483_647), 'Streams at most on one connection, below what the peer allows (1,000)'),
     connection_keepalive: field(
       group(
         'connection_keepalive',

@@ -39,7 +39,8 @@ const defaultKeepaliveIntervalMs = 10_000;
 const defaultKeepaliveTimeoutMs = 5_000;
 /** Servers answer more frequent PINGs with `too_many_pings` (gRFC A8). */
 const shortestKeepaliveMs = 10_000;
-const unlimitedStreams = 2_147_483_647;
+/** More would share one budget of buffered bytes: readers that stall could hold all of it, and stop the others. Another connection has its own. */
+const defaultMaxConcurrentStreams = 1_000;
 const defaultTls: UpstreamTlsPolicy = Object.freeze({
   mode: 'mutual',
   sni: '',
@@ -62,7 +63,7 @@ export const unwrittenCluster = (name: string, breakers: CompiledBreakers = defa
     tls: defaultTls,
     keepaliveIntervalMs: defaultKeepaliveIntervalMs,
     keepaliveTimeoutMs: defaultKeepaliveTimeoutMs,
-    maxConcurrentStreams: unlimitedStreams,
+    maxConcurrentStreams: defaultMaxConcurrentStreams,
   });
 
 export const compileCluster = (
