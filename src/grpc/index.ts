@@ -1,3 +1,4 @@
+export { type IdempotencyLevel, readDescriptorSet } from './descriptor-set.ts';
 export { loadReportBinHeader, loadReportHeader, type OrcaLoadReport, parseBinaryLoadReport, parseLoadReport } from './load-report.ts';
 export { decodeGrpcMessage, encodeGrpcMessage, longestGrpcMessageBytes } from './message.ts';
 export { type ReasonReply, reasonTable, statusOfReason } from './reason-table.ts';

@@ -36,6 +36,8 @@ export interface CompiledRoute {
 export interface RouteDefaults {
   readonly direction: Direction;
   readonly retry: RetryPolicy | undefined;
+  /** What methods are idempotent is known from descriptor sets. */
+  readonly knowsMethods: boolean;
 }
 
 /** @returns `undefined` where it has errors that leave no route. */
@@ -69,7 +71,7 @@ export const compileRoute = (written: RouteGroup, defaults: RouteDefaults, probl
     maxStreamDurationMs: readMaxStreamDuration(action, problems),
     maxBytes: readMaxBytes(action),
     retry,
-    hedge: compileHedge(action?.values.hedge_policy, retry, action?.values.idempotent, problems),
+    hedge: compileHedge(action?.values.hedge_policy, retry, action?.values.idempotent ?? (defaults.knowsMethods || undefined), problems),
     idempotent: action?.values.idempotent,
     bufferLimitBytes,
     retryHeadersHoldMs: action?.values.retry_headers_hold ?? defaultHeadersHoldMs,

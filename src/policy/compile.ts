@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { type CompiledBreakers, compileBreakers, compileCluster, defaultBreakers, unwrittenCluster } from './compile-cluster.ts';
 import { type CompiledRetry, compileRetryPolicy } from './compile-retry.ts';
 import { type CompiledRoute, compileRoute, fallbackRoute, type RouteDefaults } from './compile-routes.ts';
+import { idempotentMethods } from './descriptor-sets.ts';
 import { type PolicyText, parseDocument } from './document.ts';
 import { lintRoutes, warnOfEmptyBudgets, warnOfMissingTimeouts, warnOfUnknownClusters } from './lint.ts';
 import { warnOfBalancing } from './lint-balancing.ts';
@@ -32,14 +33,14 @@ const defaultMaxConcurrentStreams = 1_000;
  * Turns policy files into one immutable table: text, document, typed, compiled. Files are merged in the order given. Pure: the same
  * texts make the same table. Never throws for what is written in them.
  */
-export const compilePolicies = (texts: readonly PolicyText[]): PolicyCompilation => {
+export const compilePolicies = (texts: readonly PolicyText[], descriptorSets: readonly PolicyText[] = []): PolicyCompilation => {
   const problems = new Problems(texts.map(({ path }) => path));
   const files = texts.map(({ path, bytes }) => ({ path, sha256: sha256(bytes) }));
   const groups = texts
     .map((text) => parseDocument(text, problems))
     .map((document) => (document === undefined ? undefined : policyShape.read(document, '', problems)))
     .filter((group) => group !== undefined);
-  const build = compileGroups(groups, problems);
+  const build = compileGroups(groups, descriptorSets, problems);
   const list = problems.list();
   if (problems.hasErrors) return { table: undefined, problems: list, files };
   const version = sha256(files.map(({ path, sha256: hash }) => `${path.replace(/^.*\//, '')}\0${hash}\n`).join(''));
@@ -53,8 +54,11 @@ export const emptyPolicyTable = (): PolicyTable => compilePolicies([]).table as 
 export const clusterPolicy = (table: PolicyTable, name: string): ClusterPolicy =>
   table.clusters.get(name) ?? { ...table.defaultCluster, name, serviceName: name };
 
-const compileGroups = (groups: readonly PolicyGroup[], problems: Problems) => {
+const compileGroups = (groups: readonly PolicyGroup[], descriptorSets: readonly PolicyText[], problems: Problems) => {
   const single = <T>(pick: (group: PolicyGroup) => { value: T; place: Place } | undefined) => singleOf(groups, pick, problems);
+  const named = groups.flatMap(({ values }) => values.descriptor_sets ?? []);
+  const methods = idempotentMethods(named, descriptorSets, problems);
+  const knowsMethods = named.length > 0;
   const breakersGroup = single(({ values }) => values.circuit_breakers);
   const breakers = breakersGroup === undefined ? defaultBreakers : compileBreakers(breakersGroup, problems);
   const clusters = compileClusters(groups, breakers, problems);
@@ -66,7 +70,7 @@ const compileGroups = (groups: readonly PolicyGroup[], problems: Problems) => {
     order: MatchOrder,
   ) => {
     const inheritedRetry = retryGroup === undefined ? undefined : compileRetryPolicy(retryGroup, problems);
-    return compileRoutes(written, { direction, retry: inheritedRetry?.options }, inheritedRetry, order, problems);
+    return compileRoutes(written, { direction, retry: inheritedRetry?.options, knowsMethods }, inheritedRetry, order, problems);
   };
   const outbound = compileDirection(
     'outbound',
@@ -100,6 +104,7 @@ const compileGroups = (groups: readonly PolicyGroup[], problems: Problems) => {
     clusters,
     defaultCluster: unwrittenCluster('', breakers),
     defaultAction,
+    idempotentMethods: methods,
     maxConcurrentStreams: http2?.values.max_concurrent_streams ?? defaultMaxConcurrentStreams,
   };
 };
@@ -168,7 +173,7 @@ const compileRoutes = (
   const compiled = order === 'longest_prefix' ? read.toSorted(bySpecificity) : read;
   const routes = withUniqueIds(compiled.map(({ route }) => route));
   const index = new PathIndex(routes);
-  lintRoutes({ direction: defaults.direction, routes: compiled, index, inheritedRetry }, problems);
+  lintRoutes({ ...defaults, routes: compiled, index, inheritedRetry }, problems);
   return { table: new IndexedRouteTable(routes, fallbackRoute(defaults), index), compiled };
 };
 

@@ -8,6 +8,8 @@ import type { ClusterPolicy, Direction, Route } from './types.ts';
 /** Routes of one direction, in the order of evaluation. */
 export interface LintedRoutes {
   readonly direction: Direction;
+  /** What methods are idempotent is known from descriptor sets. */
+  readonly knowsMethods: boolean;
   readonly routes: readonly CompiledRoute[];
   readonly index: PathIndex<Route>;
   /** What routes inherit that write no retry policy. */
@@ -27,10 +29,10 @@ const mostCompared = 200;
 export const lintRoutes = (linted: LintedRoutes, problems: Problems): void => {
   linted.routes.forEach((route, position) => {
     warnIfUnreachable(linted, route, position, problems);
-    if (route.ownRetry !== undefined) warnOfRetry(route.ownRetry, route.route.idempotent, problems);
+    if (route.ownRetry !== undefined) warnOfRetry(route.ownRetry, route.route.idempotent, linted.knowsMethods, problems);
   });
   const { inheritedRetry } = linted;
-  if (inheritedRetry !== undefined) warnOfRetry(inheritedRetry, undefined, problems);
+  if (inheritedRetry !== undefined) warnOfRetry(inheritedRetry, undefined, linted.knowsMethods, problems);
 };
 
 /** Once per file: a folder of ported routes would otherwise say it a hundred times. */
@@ -82,7 +84,12 @@ export const warnOfEmptyBudgets = (
   }
 };
 
-const warnOfRetry = ({ options, place }: CompiledRetry, idempotent: boolean | undefined, problems: Problems): void => {
+const warnOfRetry = (
+  { options, place }: CompiledRetry,
+  idempotent: boolean | undefined,
+  knowsMethods: boolean,
+  problems: Problems,
+): void => {
   if ((options.conditions & RetryOn.HTTP_5XX) !== 0) {
     problems.warning(
       place,
@@ -105,7 +112,7 @@ const warnOfRetry = ({ options, place }: CompiledRetry, idempotent: boolean | un
       'remove it, or write idempotent: true if its calls may be processed twice',
     );
   }
-  if (idempotent === undefined && (options.conditions & conditionsAfterSending) !== 0) {
+  if (idempotent === undefined && !knowsMethods && (options.conditions & conditionsAfterSending) !== 0) {
     problems.warning(
       place,
       'retries calls that the service may have processed already, and idempotent is left out',

@@ -150,9 +150,9 @@ export class PolicyFiles implements Watch<PolicyTable> {
 const errorsOf = (problems: readonly PolicyProblem[]): readonly PolicyProblem[] => problems.filter(({ severity }) => severity === 'error');
 
 /** Equal where the same was read. */
-const fingerprint = ({ texts, problems }: PolicyReading): string => {
+const fingerprint = ({ descriptorSets, texts, problems }: PolicyReading): string => {
   const hash = createHash('sha256');
-  for (const { path, bytes } of texts) hash.update(`${path}\0${bytes.length}\0`).update(bytes);
+  for (const { path, bytes } of [...texts, ...descriptorSets]) hash.update(`${path}\0${bytes.length}\0`).update(bytes);
   for (const problem of problems) hash.update(formatProblem(problem));
   return hash.digest('hex');
 };

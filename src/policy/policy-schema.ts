@@ -3,7 +3,7 @@ import { field, group, refused } from './group.ts';
 import { homeOf } from './homes.ts';
 import { retryPolicyShape } from './retry-schema.ts';
 import { inboundRouteShape, nameText, outboundRouteShape } from './route-schema.ts';
-import { count, type JsonSchema, type JsonSchemaParts, list, placed, word } from './shape.ts';
+import { count, type JsonSchema, type JsonSchemaParts, list, placed, text, word } from './shape.ts';
 
 const matchOrder = placed(word(['file', 'longest_prefix']));
 const matchOrderDoc =
@@ -44,6 +44,10 @@ export const policyShape = group(
       'What becomes of an outbound call that no route matches and whose authority names no cluster',
     ),
     match_order: field(matchOrder, matchOrderDoc),
+    descriptor_sets: field(
+      list(placed(text('the name of a file such as acme.binpb'))),
+      'Descriptor sets (protoc -o, buf build) in the same folder: methods with an idempotency_level are idempotent where a route says nothing',
+    ),
     circuit_breakers: field(placed(circuitBreakersShape), 'For clusters that write none'),
     retry_policy: field(placed(retryPolicyShape), 'For outbound routes that write none'),
     http2_protocol_options: field(

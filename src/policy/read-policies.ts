@@ -1,5 +1,5 @@
-import { closeSync, openSync, readdirSync, readSync, type Stats, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { closeSync, fstatSync, openSync, readdirSync, readSync, type Stats, statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { compilePolicies, type PolicyCompilation } from './compile.ts';
 import { largestFileBytes, type PolicyText } from './document.ts';
 import type { PolicyProblem } from './types.ts';
@@ -9,9 +9,15 @@ const mostFiles = 1_000;
 /** Names of policy files. Others may lie in the same folder: a JSON Schema, an editor's backup, the folders of Kubernetes. */
 const isPolicyFile = (name: string): boolean => /\.ya?ml$/i.test(name) && !name.startsWith('.');
 
+/** Descriptor sets that policies may name: what `protoc -o` and buf write. */
+const isDescriptorSet = (name: string): boolean => /\.(binpb|protoset|desc)$/i.test(name) && !name.startsWith('.');
+const largestDescriptorSetBytes = 16 * 1_048_576;
+
 /** What was found at the paths: texts to compile, and what could not be read. */
 export interface PolicyReading {
   readonly texts: readonly PolicyText[];
+  /** Beside them, for policies that name one. */
+  readonly descriptorSets: readonly PolicyText[];
   readonly problems: readonly PolicyProblem[];
 }
 
@@ -28,12 +34,25 @@ export const readPolicyTexts = (paths: readonly string[]): PolicyReading => {
     if (!stats.isDirectory()) readInto(path, stats, texts, problems);
     else readFolder(path, texts, problems);
   }
-  return { texts, problems };
+  const folders = new Set(texts.map(({ path }) => dirname(path)));
+  return { texts, descriptorSets: [...folders].flatMap(readDescriptorSets), problems };
+};
+
+/** What cannot be read is not there: whoever names it hears of it. */
+const readDescriptorSets = (folder: string): readonly PolicyText[] => {
+  try {
+    const names = readdirSync(folder).filter(isDescriptorSet).sort();
+    return names
+      .slice(0, mostFiles)
+      .map((name) => ({ path: join(folder, name), bytes: readBounded(join(folder, name), largestDescriptorSetBytes) }));
+  } catch {
+    return [];
+  }
 };
 
 /** Compiles what was read; the table is `undefined` where anything is wrong, also where a file could not be read. */
-export const compileReading = ({ texts, problems }: PolicyReading): PolicyCompilation => {
-  const compiled = compilePolicies(texts);
+export const compileReading = ({ descriptorSets, texts, problems }: PolicyReading): PolicyCompilation => {
+  const compiled = compilePolicies(texts, descriptorSets);
   const all = [...problems, ...compiled.problems];
   if (problems.some(({ severity }) => severity === 'error')) return { ...compiled, problems: all, table: undefined };
   return {
@@ -94,17 +113,17 @@ const readInto = (path: string, stats: Stats, texts: PolicyText[], problems: Pol
     return;
   }
   try {
-    texts.push({ path, bytes: readBounded(path) });
+    texts.push({ path, bytes: readBounded(path, largestFileBytes) });
   } catch (error) {
     problems.push(fileProblem('error', path, `cannot be read (${codeOf(error)})`, 'give the sidecar the right to read it'));
   }
 };
 
 /** One byte more than allowed at most, so that a file that grows meanwhile is refused rather than swallowed. */
-const readBounded = (path: string): Uint8Array => {
+const readBounded = (path: string, mostBytes: number): Uint8Array => {
   const file = openSync(path, 'r');
   try {
-    const bytes = Buffer.alloc(largestFileBytes + 1);
+    const bytes = Buffer.alloc(Math.min(mostBytes, fstatSync(file).size + 65_536) + 1);
     let length = 0;
     while (length < bytes.length) {
       const read = readSync(file, bytes, length, bytes.length - length, length);

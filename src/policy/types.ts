@@ -221,6 +221,8 @@ export interface PolicyTable {
   readonly defaultCluster: ClusterPolicy;
   /** What becomes of an outbound call that no route matches and whose authority names no cluster. */
   readonly defaultAction: DefaultAction;
+  /** By full gRPC path what a descriptor set says: whether a call may be processed twice, where the route says nothing. */
+  readonly idempotentMethods: ReadonlySet<string>;
   /** MAX_CONCURRENT_STREAMS announced on both listeners. */
   readonly maxConcurrentStreams: number;
   /** SHA-256 of the names and contents of the files, hexadecimal. */

@@ -136,7 +136,11 @@ export class Call extends Deadline implements StreamHandler {
 
   /** Whether a call of this method may be processed twice. */
   get idempotent(): boolean | undefined {
-    return (this.route as BoundRoute).route.idempotent;
+    const { idempotent } = (this.route as BoundRoute).route;
+    if (idempotent !== undefined) return idempotent;
+    const { idempotentMethods } = this.proxy.table.policies;
+    if (idempotentMethods.size === 0) return undefined;
+    return idempotentMethods.has(this.request.value(this.request.indexOf(Token.path))) || undefined;
   }
 
   // ---- downstream stream ----

@@ -100,6 +100,7 @@ const policyTable: PolicyTable = {
   maxConcurrentStreams: 1_000,
   version: 'abc123',
   files: [{ path: 'policies/mesh.yaml', sha256: 'abc123' }],
+  idempotentMethods: new Set(),
   warnings: [{ severity: 'warning', location, path: 'routes[0]', message: 'no timeout', remedy: 'write timeout: 10s' }],
 };
 
