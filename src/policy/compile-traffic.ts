@@ -1,4 +1,5 @@
 import type { RouteGroup } from './compile-routes.ts';
+import { compileFault } from './fault.ts';
 import { compileHeaderChanges } from './header-changes.ts';
 import { compilePathRewrite } from './path-rewrite.ts';
 import type { Problems } from './problems.ts';
@@ -30,6 +31,7 @@ export const compileTraffic = (
     ),
     weightedClusters,
     rateLimit: compileRateLimit(action?.values.local_rate_limit, name, direction, problems),
+    fault: compileFault(action?.values.fault, problems),
   };
   return Object.values(traffic).every((part) => part === undefined) ? undefined : Object.freeze(traffic);
 };

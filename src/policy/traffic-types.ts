@@ -1,4 +1,5 @@
 import type { LocalRateLimitOptions } from '../resilience/index.ts';
+import type { HeaderMatcher } from './types.ts';
 
 /** What a route does with its calls beyond sending them somewhere. Types of `types.ts` that few routes have. */
 export interface TrafficPolicy {
@@ -8,6 +9,7 @@ export interface TrafficPolicy {
   /** In the place of the route's one cluster. */
   readonly weightedClusters: WeightedClusters | undefined;
   readonly rateLimit: RateLimitPolicy | undefined;
+  readonly fault: FaultPolicy | undefined;
 }
 
 /** Removes first, then adds, as Envoy does. */
@@ -77,3 +79,24 @@ export type RateLimitAction =
   | { readonly kind: 'request_header'; readonly key: string; readonly name: string; readonly optional: boolean }
   | { readonly kind: 'text'; readonly key: string; readonly value: string }
   | { readonly kind: 'remote_address' | 'destination_cluster' | 'caller_identity'; readonly key: string };
+
+/** Faults of attempts, each with its share of them from 0 to 1. */
+export interface FaultPolicy {
+  /** `ms` undefined: as the caller's header says. */
+  readonly delay: { readonly ms: number | undefined; readonly share: number } | undefined;
+  /** One of the statuses, or as the caller's header says. */
+  readonly abort:
+    | {
+        readonly grpcStatus: number | undefined;
+        readonly httpStatus: number | undefined;
+        readonly byHeader: boolean;
+        readonly share: number;
+      }
+    | undefined;
+  /** All of them must hold. */
+  readonly headers: readonly HeaderMatcher[];
+  /** `undefined`: whatever the cluster. */
+  readonly upstreamCluster: string | undefined;
+  /** Attempts held up at once; infinite where nobody wrote it. */
+  readonly maxActive: number;
+}

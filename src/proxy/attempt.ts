@@ -16,6 +16,7 @@ import type { BoundRoute } from './bound-table.ts';
 import type { Call } from './call.ts';
 import { headerListBytes, sanitizeResponse } from './headers.ts';
 import { type LocalReply, localReply, replyToError } from './replies.ts';
+import type { Faults, FaultTarget, InjectedFault } from './traffic/faults.ts';
 import { TryIdleTimer } from './try-idle-timer.ts';
 
 type BreakerResult = 'succeed' | 'fail' | 'neutral';
@@ -31,7 +32,7 @@ const timeoutBytes = new Uint8Array(longestGrpcTimeoutBytes);
  * One try of one call: an endpoint, a breaker's permit, a stream. It is the handler of the upstream stream, waits in the endpoint's
  * queue, and as a `Deadline` it is the per-try timeout, then the end of the hold. However it ends, it ends in `#conclude`, once; then the call decides what follows.
  */
-export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
+export class Attempt extends Deadline implements StreamHandler, StreamWaiter, FaultTarget {
   waiterQueue: WaiterQueue | undefined = undefined;
   waiterPrevious: StreamWaiter | undefined = undefined;
   waiterNext: StreamWaiter | undefined = undefined;
@@ -53,6 +54,8 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
   #held: HeaderBlock | undefined = undefined;
   #previousAttempts = 0;
   #idle: TryIdleTimer | undefined = undefined;
+  /** What holds it up on purpose. */
+  #fault: InjectedFault | undefined = undefined;
   /** How long the server is rate limited, as it said in its failing answer. */
   rateLimitedMs: number | undefined = undefined;
 
@@ -65,8 +68,17 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
 
   start(): void {
     const call = this.#call;
-    const cluster = call.cluster as Cluster;
     call.attempts++;
+    const faults = call.route?.traffic?.faults;
+    if (faults === undefined) this.proceed();
+    else this.#beginWithFaults(faults);
+  }
+
+  /** Picks an endpoint, and asks it for a stream. */
+  proceed(): void {
+    const call = this.#call;
+    if (call.finished || this.#concluded) return;
+    const cluster = call.cluster as Cluster;
     const endpoint = cluster.pickEndpoint(call.tried, call.wish);
     if (endpoint === undefined) {
       call.refuse(cluster.unavailable(call.wish), this);
@@ -89,9 +101,22 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
     this.#startedMs = nowMs;
     endpoint.begin();
     const { retry } = call;
-    if (retry !== undefined && retry.perTryTimeoutMs > 0) engine.wheel.arm(this, nowMs + retry.perTryTimeoutMs);
+    if (retry !== undefined && retry.perTryTimeoutMs > 0)
+      engine.wheel.arm(this, nowMs + retry.perTryTimeoutMs - (this.#fault?.delayMs ?? 0));
     const connection = endpoint.acquire(this);
     if (connection !== undefined) this.onConnection(connection);
+  }
+
+  #beginWithFaults(faults: Faults): void {
+    this.#fault = faults.draw(this.#call, this);
+    if (this.#fault === undefined) this.proceed();
+    else this.#fault.begin();
+  }
+
+  failByFault(outcome: AttemptOutcome, reply: LocalReply): void {
+    if (this.#call.finished || this.#concluded) return;
+    this.#conclude('neutral', 'cancelled');
+    this.#fail(outcome, reply);
   }
 
   onConnection(connection: Connection): void {
@@ -276,7 +301,8 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
       (this.#call.cluster as Cluster).stats.upstreamRqTxReset++;
       (this.endpoint as Endpoint).resetStream(stream);
     }
-    if (result === 'timeout') this.#conclude('fail', 'timeout', 'local_origin_failure');
+    // Time that was spent on purpose is no failure of the service.
+    if (result === 'timeout' && this.#fault === undefined) this.#conclude('fail', 'timeout', 'local_origin_failure');
     else this.#conclude('neutral', 'cancelled');
     this.#dropHeld();
   }
@@ -407,6 +433,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter {
     const { wheel, nowMs } = proxy.engine;
     wheel.cancel(this);
     this.#idle?.stop();
+    this.#fault?.cancel();
     const { endpoint } = this;
     if (endpoint !== undefined) {
       endpoint.end(outcome);

@@ -45,6 +45,8 @@ const rememberedPaths = 4_096;
  */
 export class BoundTable {
   readonly policies: PolicyTable;
+  /** Whether callers may ask for faults by their headers. */
+  readonly readsFaultHeaders: boolean;
   readonly #table: RouteTable;
   readonly #context: BindingContext;
   readonly #paths = new Map<number, PathEntry>();
@@ -54,6 +56,10 @@ export class BoundTable {
   constructor(policies: PolicyTable, context: BindingContext) {
     this.policies = policies;
     this.#table = policies[context.direction];
+    this.readsFaultHeaders = this.#table.routes.some(
+      ({ traffic }) =>
+        traffic?.fault?.abort?.byHeader === true || (traffic?.fault?.delay !== undefined && traffic.fault.delay.ms === undefined),
+    );
     this.#context = context;
   }
 

@@ -21,6 +21,7 @@ import { headerValue } from './headers.ts';
 import type { ReplayBuffer } from './replay-buffer.ts';
 import { type LocalReply, localReply, replyToError, sendReply } from './replies.ts';
 import type { Downstream } from './tls-acceptor.ts';
+import type { FaultHeaders } from './traffic/fault-headers.ts';
 import { UnreadAnswer } from './unread-answer.ts';
 
 /** The answer at hand when an attempt fails and nothing more is tried: what the upstream said, or what we say. */
@@ -71,6 +72,8 @@ export class Call extends Deadline implements StreamHandler {
   setCookie: string | undefined = undefined;
   /** What our own service asks for in its headers; `undefined`: nothing. */
   wishes: CallerWishes | undefined = undefined;
+  /** What the caller wants to be broken; `undefined`: nobody listens to that. */
+  faultHeaders: FaultHeaders | undefined = undefined;
   /** The route's retry policy, as the caller wants it. */
   retry: RetryPolicy | undefined = undefined;
   /** Endpoints that attempts have failed on. */

@@ -10,6 +10,7 @@ import { readCallerWishes, retryAsWished } from './caller-wishes.ts';
 import { ForeignRequest } from './foreign-request.ts';
 import { sanitizeRequest } from './headers.ts';
 import { localReply } from './replies.ts';
+import { readFaultHeaders } from './traffic/fault-headers.ts';
 
 /**
  * What a call goes through, outermost first. This list is the picture of the proxy: one synchronous pass in which a stage either
@@ -53,6 +54,7 @@ const guard = (call: Call): boolean => {
     return refuse(call, 'malformed_request', ':path must have the form /package.Service/Method, without escapes or a query');
   }
   if (call.proxy.direction === 'outbound') call.wishes = readCallerWishes(block);
+  if (call.proxy.table.readsFaultHeaders) call.faultHeaders = readFaultHeaders(block);
   sanitizeRequest(block);
   const { forwardedClientCert } = call.peer;
   if (forwardedClientCert !== undefined) block.add(Token.xForwardedClientCert, forwardedClientCert);

@@ -7,6 +7,11 @@ export class TrafficStats implements StatSource {
   responsesTooLarge = 0;
   maxDurationReached = 0;
   idleTimeouts = 0;
+  delaysInjected = 0;
+  abortsInjected = 0;
+  /** Faults that were drawn, and not injected: as many as are allowed were active. */
+  faultsOverflow = 0;
+  activeFaults = 0;
   readonly #prefix: string;
 
   constructor(direction: Direction) {
@@ -19,5 +24,9 @@ export class TrafficStats implements StatSource {
     sink.counter(`${prefix}.rs_too_large`, this.responsesTooLarge);
     sink.counter(`${prefix}.downstream_rq_max_duration_reached`, this.maxDurationReached);
     sink.counter(`${prefix}.downstream_rq_idle_timeout`, this.idleTimeouts);
+    sink.counter(`${prefix}.fault.delays_injected`, this.delaysInjected);
+    sink.counter(`${prefix}.fault.aborts_injected`, this.abortsInjected);
+    sink.counter(`${prefix}.fault.faults_overflow`, this.faultsOverflow);
+    sink.gauge(`${prefix}.fault.active_faults`, this.activeFaults);
   }
 }

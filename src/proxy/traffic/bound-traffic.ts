@@ -3,6 +3,7 @@ import { type HeaderBlock, Token } from '../../http2/index.ts';
 import type { HeaderChanges, Route, TrafficPolicy } from '../../policy/index.ts';
 import type { BoundRoute } from '../bound-table.ts';
 import { type LocalReply, localReply } from '../replies.ts';
+import { Faults } from './faults.ts';
 import { type EditedCall, editHeaders, rewritePath } from './header-edits.ts';
 import type { RouteRateLimit } from './route-rate-limit.ts';
 import type { TrafficState } from './traffic-state.ts';
@@ -29,6 +30,8 @@ export class BoundTraffic {
   readonly policy: TrafficPolicy;
   /** Which cluster a call goes to, where the route has several. */
   readonly weighted: WeightedRoutes | undefined;
+  /** What goes wrong on purpose; `undefined`: nothing. */
+  readonly faults: Faults | undefined;
   /** `undefined`: its calls may come as often as they like. */
   readonly #rateLimit: RouteRateLimit | undefined;
   readonly #requestChanges: readonly HeaderChanges[];
@@ -45,6 +48,7 @@ export class BoundTraffic {
     this.#requestChanges = [changes?.requestHeaders, policy.requestHeaders].filter((each) => each !== undefined);
     this.#responseChanges = [changes?.responseHeaders, policy.responseHeaders].filter((each) => each !== undefined);
     this.#rateLimit = state.rateLimitOf(route);
+    this.faults = policy.fault === undefined ? undefined : new Faults(policy.fault, clusterName);
     this.#routeName = route.name;
     this.#clusterName = clusterName;
   }

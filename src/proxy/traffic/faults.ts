@@ -1,0 +1,154 @@
+import { Deadline } from '../../core/index.ts';
+import { statusFromHttp, statusName } from '../../grpc/index.ts';
+import type { Engine, HeaderBlock } from '../../http2/index.ts';
+import type { FaultPolicy } from '../../policy/index.ts';
+import type { AttemptOutcome } from '../../resilience/index.ts';
+import { headerValue } from '../headers.ts';
+import { type LocalReply, localReply } from '../replies.ts';
+import type { TrafficStats } from '../traffic-stats.ts';
+import type { FaultHeaders } from './fault-headers.ts';
+
+interface FaultyCall {
+  readonly request: HeaderBlock;
+  readonly rule: string;
+  readonly faultHeaders: FaultHeaders | undefined;
+  readonly retry: { readonly perTryTimeoutMs: number } | undefined;
+  readonly proxy: { readonly engine: Engine; readonly random: () => number; readonly trafficStats: TrafficStats };
+}
+
+/** Who goes on after a delay, or fails. */
+export interface FaultTarget {
+  proceed(): void;
+  failByFault(outcome: AttemptOutcome, reply: LocalReply): void;
+}
+
+/**
+ * Faults for the attempts of one route. They stand where the service would: below retries and hedging, which see them as they would see
+ * the service's; and before endpoints, breakers and outlier detection, which learn nothing from what never happened.
+ */
+export class Faults {
+  readonly #policy: FaultPolicy;
+  readonly #applies: boolean;
+
+  constructor(policy: FaultPolicy, clusterName: string) {
+    this.#policy = policy;
+    this.#applies = policy.upstreamCluster === undefined || policy.upstreamCluster === clusterName;
+  }
+
+  /** Draws for one attempt. `undefined`: nothing happens to it. */
+  draw(call: FaultyCall, target: FaultTarget): InjectedFault | undefined {
+    const { headers } = this.#policy;
+    if (!this.#applies || !headers.every((matcher) => matcher.matches(headerValue(call.request, matcher.name)))) return undefined;
+    const delayMs = this.#drawDelay(call);
+    const abort = this.#drawAbort(call);
+    if (delayMs === 0 && abort === undefined) return undefined;
+    return new InjectedFault(call, delayMs, abort, target);
+  }
+
+  #drawDelay({ faultHeaders, proxy }: FaultyCall): number {
+    const { delay, maxActive } = this.#policy;
+    if (delay === undefined) return 0;
+    const ms = delay.ms ?? faultHeaders?.delayMs ?? 0;
+    if (ms <= 0 || !happens(proxy.random, delay.share, delay.ms === undefined ? faultHeaders?.delayPercent : undefined)) return 0;
+    if (proxy.trafficStats.activeFaults < maxActive) return ms;
+    proxy.trafficStats.faultsOverflow++;
+    return 0;
+  }
+
+  #drawAbort({ faultHeaders, proxy }: FaultyCall): Abort | undefined {
+    const { abort } = this.#policy;
+    if (abort === undefined) return undefined;
+    const grpcStatus = abort.byHeader ? positive(faultHeaders?.abortGrpcStatus) : abort.grpcStatus;
+    const httpStatus = abort.byHeader ? positive(faultHeaders?.abortHttpStatus) : abort.httpStatus;
+    if (grpcStatus === undefined && httpStatus === undefined) return undefined;
+    if (!happens(proxy.random, abort.share, abort.byHeader ? faultHeaders?.abortPercent : undefined)) return undefined;
+    return grpcStatus === undefined ? { httpStatus: httpStatus as number } : { grpcStatus };
+  }
+}
+
+type Abort = { readonly grpcStatus: number } | { readonly httpStatus: number };
+
+const positive = (value: number | undefined): number | undefined => (value === undefined || value < 0 ? undefined : value);
+
+/** A caller may ask for a smaller share than is written, as in Envoy; not for a larger one. */
+const happens = (random: () => number, share: number, askedPercent: number | undefined): boolean => {
+  const asked = positive(askedPercent);
+  const least = asked === undefined ? share : Math.min(share, asked / 100);
+  return least >= 1 || random() < least;
+};
+
+/** What happens to one attempt. As a `Deadline` it is the end of the delay, or of the attempt's time where that comes first. */
+export class InjectedFault extends Deadline {
+  readonly delayMs: number;
+  readonly #call: FaultyCall;
+  readonly #abort: Abort | undefined;
+  readonly #target: FaultTarget;
+  #active = false;
+
+  constructor(call: FaultyCall, delayMs: number, abort: Abort | undefined, target: FaultTarget) {
+    super();
+    this.#call = call;
+    this.delayMs = delayMs;
+    this.#abort = abort;
+    this.#target = target;
+  }
+
+  /** The target hears what becomes of it, possibly before this returns. */
+  begin(): void {
+    if (this.delayMs === 0) {
+      this.#end();
+      return;
+    }
+    const { engine, trafficStats } = this.#call.proxy;
+    trafficStats.delaysInjected++;
+    trafficStats.activeFaults++;
+    this.#active = true;
+    engine.wheel.arm(this, engine.nowMs + (this.#timesOut ? this.#perTryMs : this.delayMs));
+  }
+
+  /** The attempt has ended otherwise. Idempotent. */
+  cancel(): void {
+    if (!this.#active) return;
+    this.#active = false;
+    const { engine, trafficStats } = this.#call.proxy;
+    trafficStats.activeFaults--;
+    engine.wheel.cancel(this);
+  }
+
+  override expire(): void {
+    this.#call.proxy.engine.tick();
+    this.cancel();
+    if (!this.#timesOut) {
+      this.#end();
+      return;
+    }
+    const message = `a delay of ${this.delayMs} ms, injected by fault of ${this.#call.rule}, is longer than per_try_timeout (${this.#perTryMs} ms)`;
+    this.#target.failByFault({ kind: 'per_try_timeout', requestSent: true }, localReply('per_try_timeout', message));
+  }
+
+  get #perTryMs(): number {
+    return this.#call.retry?.perTryTimeoutMs ?? 0;
+  }
+
+  get #timesOut(): boolean {
+    return this.#perTryMs > 0 && this.#perTryMs <= this.delayMs;
+  }
+
+  #end(): void {
+    const abort = this.#abort;
+    if (abort === undefined) {
+      this.#target.proceed();
+      return;
+    }
+    this.#call.proxy.trafficStats.abortsInjected++;
+    const byHttp = 'httpStatus' in abort;
+    const status = byHttp ? statusFromHttp(abort.httpStatus) : abort.grpcStatus;
+    const what = byHttp ? `HTTP ${abort.httpStatus} (taken as ${statusName(status)})` : statusName(status);
+    const reply = localReply(
+      'fault_injected',
+      `${what} was injected by fault of ${this.#call.rule}; remove it when the rehearsal is over`,
+      status,
+    );
+    this.#target.failByFault(byHttp ? { kind: 'http', httpStatus: abort.httpStatus } : { kind: 'grpc', status }, reply);
+  }
+}
