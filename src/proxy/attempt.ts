@@ -8,6 +8,7 @@ import {
   outlierResultOfHttp,
   outlierResultOfStatus,
   type PeakLatency,
+  parsePushback,
   type ReportedLoad,
 } from '../resilience/index.ts';
 import type { Cluster, Endpoint, EndpointOutcome, StreamWaiter, WaiterQueue } from '../upstream/index.ts';
@@ -25,6 +26,9 @@ const readLoad = (reported: ReportedLoad, block: HeaderBlock, nowMs: number): vo
   const report = loadReportIn(block);
   if (report !== undefined) reported.report(report, nowMs);
 };
+
+/** Of `grpc-retry-pushback-ms`: not to be tried again. */
+const noRetry = '-1';
 
 const timeoutBytes = new Uint8Array(longestGrpcTimeoutBytes);
 
@@ -341,14 +345,18 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
       return;
     }
     const ok = status === GrpcStatus.OK;
-    this.#conclude(this.#breaker?.isFailure(status) === true ? 'fail' : 'succeed', ok ? 'success' : 'error', outlierResultOfStatus(status));
+    const pushback = ok ? undefined : this.#readPushback(block);
+    // What has been counted further down only passed through here: the breakers of all hops would open for it, one after the other.
+    if (pushback === noRetry) this.#conclude('neutral', 'error');
+    else {
+      const result = this.#breaker?.isFailure(status) === true ? 'fail' : 'succeed';
+      this.#conclude(result, ok ? 'success' : 'error', outlierResultOfStatus(status));
+    }
     const reported = this.endpoint?.reportedLoad;
     if (reported !== undefined) readLoad(reported, block, call.proxy.engine.nowMs);
     // The request may still be on its way: the server has said all that it will say (RFC 9113 8.1).
     if (!stream.endSent) stream.reset(ErrorCode.noError);
     if (!ok && (call.retry !== undefined || call.hedged) && !call.downstream.headersSent) {
-      const at = block.indexOf(Token.grpcRetryPushbackMs);
-      const pushback = at < 0 ? undefined : block.value(at);
       const { rateLimited, retriableHeader } = this.#readSigns(block);
       if (!call.onAttemptFailed(this, { kind: 'grpc', status, rateLimited, retriableHeader }, { kind: 'forward' }, pushback)) {
         this.#dropHeld();
@@ -365,6 +373,17 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
       call.downstream.sendTrailers(block);
     }
     call.finish(ok ? 'ok' : 'app_error', status);
+  }
+
+  /** Value of `grpc-retry-pushback-ms` in a failing answer; our own word stands there where retries further down are used up. */
+  #readPushback(block: HeaderBlock): string | undefined {
+    const call = this.#call;
+    if (call.forbidsRetry) block.set(Token.grpcRetryPushbackMs, noRetry);
+    const at = block.indexOf(Token.grpcRetryPushbackMs);
+    if (at < 0) return undefined;
+    const pushback = block.value(at);
+    if (parsePushback(pushback) < 0) call.retriesExhausted = true;
+    return pushback;
   }
 
   /** The server's timer for the deadline that we forwarded was a little faster than ours for the same one. */

@@ -5,6 +5,7 @@ import type { HedgePolicyOptions, RetryPolicy } from '../policy/index.ts';
 import {
   type AttemptOutcome,
   type DeadlineReason,
+  exhaustsRetries,
   type GiveUpReason,
   type HedgeCircumstances,
   HedgeMachine,
@@ -21,6 +22,7 @@ import { headerValue } from './headers.ts';
 import type { ReplayBuffer } from './replay-buffer.ts';
 import { type LocalReply, localReply, replyToError, sendReply } from './replies.ts';
 import type { Downstream } from './tls-acceptor.ts';
+import { traceIdIn } from './trace-id.ts';
 import type { FaultHeaders } from './traffic/fault-headers.ts';
 import { UnreadAnswer } from './unread-answer.ts';
 
@@ -87,6 +89,8 @@ export class Call extends Deadline implements StreamHandler {
   /** Of a call whose attempts may run beside each other. */
   hedge: HedgeMachine | undefined = undefined;
 
+  /** It failed after retries, or somebody further down has said that it is not to be tried again. */
+  retriesExhausted = false;
   #attempt: Attempt | undefined;
   /** Attempts beside that one, while it is open which of them answers. */
   #rivals: Attempt[] | undefined = undefined;
@@ -282,6 +286,7 @@ export class Call extends Deadline implements StreamHandler {
     const attempts = this.#attempt === undefined ? '' : ` in attempt ${this.attempts}`;
     const whose = limitNames[reason];
     const field = reason === 'route_timeout' ? 'timeout' : 'max_stream_duration';
+    if (this.machine !== undefined && this.machine.previousAttempts > 0) this.retriesExhausted = true;
     const remedy = reason === 'caller_deadline' ? 'give the call more time' : `raise ${field} of ${this.#rule}`;
     this.#abandon(reason === 'route_timeout' ? 'timeout' : 'neutral');
     this.reply(localReply(reason, `${whose} of ${afterMs} ms passed${attempts} to cluster ${cluster.name}; ${remedy}`));
@@ -345,6 +350,7 @@ export class Call extends Deadline implements StreamHandler {
       this.#retryAfter(decision.delayMs, nowMs);
       return false;
     }
+    if (exhaustsRetries(decision.why, this.machine.previousAttempts)) this.retriesExhausted = true;
     if (decision.why === 'retries_exhausted') cluster.stats.upstreamRqRetryLimitExceeded++;
     if (answer.kind === 'forward') return true;
     const { reply } = answer;
@@ -360,6 +366,7 @@ export class Call extends Deadline implements StreamHandler {
       this.hedge?.stop();
       if (this.#attempt !== undefined) return;
     }
+    if (error.reason === 'circuit_open') this.retriesExhausted = true;
     this.reply('status' in error ? error : replyToError(error));
   }
 
@@ -367,7 +374,8 @@ export class Call extends Deadline implements StreamHandler {
   reply(reply: LocalReply): void {
     if (this.finished) return;
     const traffic = this.route?.traffic;
-    sendReply(this.downstream, reply, traffic === undefined ? undefined : (block) => traffic.editResponse(this, block));
+    const said = reply.pushbackMs === undefined && this.forbidsRetry ? { ...reply, pushbackMs: -1 } : reply;
+    sendReply(this.downstream, said, traffic === undefined ? undefined : (block) => traffic.editResponse(this, block));
     this.finish(reply.reason, reply.status);
     this.#attempt?.stream?.release();
     UnreadAnswer.watch(this.downstream);
@@ -397,6 +405,7 @@ export class Call extends Deadline implements StreamHandler {
       if (fate === 'ok' && this.machine.previousAttempts > 0 && this.hedge === undefined)
         (this.cluster as Cluster).stats.upstreamRqRetrySuccess++;
     }
+    if (fate !== 'ok') this.#tellGuard();
     this.admission?.release();
     this.dropReplay();
     proxy.engine.returnBlock(this.request);
@@ -405,6 +414,22 @@ export class Call extends Deadline implements StreamHandler {
     proxy.countFate(fate);
     // What has not left for the server will not leave any more, while our answer may wait for a caller that reads slowly.
     if (this.downstream.heldBytes > 0) this.downstream.release();
+  }
+
+  /** An inbound call: whether what fails of it has been tried often enough further down, so that nobody is to try again further up. */
+  get forbidsRetry(): boolean {
+    const { direction, engine, guard } = this.proxy;
+    if (direction !== 'inbound' || guard.size === 0) return false;
+    const trace = traceIdIn(this.request);
+    return trace !== undefined && guard.forbidsRetry(trace, this.startMs, engine.nowMs);
+  }
+
+  /** An outbound call has failed: whichever inbound call caused it hears that retries are used up. */
+  #tellGuard(): void {
+    const { direction, engine, guard } = this.proxy;
+    if (direction !== 'outbound' || !this.retriesExhausted) return;
+    const trace = traceIdIn(this.request);
+    if (trace !== undefined) guard.outboundFailed(trace, engine.nowMs);
   }
 
   /** The request is too much to be sent again: from here on this attempt is the last. */

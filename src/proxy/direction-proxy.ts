@@ -1,6 +1,7 @@
 import type { Fate } from '../core/index.ts';
 import type { Connection, Engine, HeaderBlock, Stream } from '../http2/index.ts';
 import type { Direction, PolicyTable } from '../policy/index.ts';
+import type { CrossHopGuard } from '../resilience/index.ts';
 import type { CallMetrics, MethodMetrics, StatSink, StatSource } from '../telemetry/index.ts';
 import type { Cluster } from '../upstream/index.ts';
 import { BoundTable } from './bound-table.ts';
@@ -20,6 +21,8 @@ export interface DirectionContext {
   readonly callMetrics: CallMetrics;
   readonly replayBuffers: ReplayBuffers;
   readonly overload: Overload;
+  /** The same for both directions. */
+  readonly guard: CrossHopGuard;
   /** From 0 to 1, for new cookies. */
   readonly random: () => number;
   /** Inbound: the local service whatever the name. */
@@ -33,6 +36,7 @@ export class DirectionProxy implements StatSource {
   readonly direction: Direction;
   readonly engine: Engine;
   readonly replayBuffers: ReplayBuffers;
+  readonly guard: CrossHopGuard;
   readonly stickiness: Stickiness;
   readonly trafficStats: TrafficStats;
   readonly trafficState: TrafficState;
@@ -48,6 +52,7 @@ export class DirectionProxy implements StatSource {
     this.direction = context.direction;
     this.engine = context.engine;
     this.replayBuffers = context.replayBuffers;
+    this.guard = context.guard;
     this.stickiness = new Stickiness(context.random);
     this.trafficStats = new TrafficStats(context.direction);
     this.trafficState = new TrafficState(context.engine, context.random);

@@ -3,6 +3,7 @@ import type { EndpointSource } from '../discovery/index.ts';
 import { defaultHttp2Options, type Engine, type Http2Options } from '../http2/index.ts';
 import type { Identity, TlsVersion } from '../identity/index.ts';
 import type { EndpointSourcePolicy, PolicyTable } from '../policy/index.ts';
+import { CrossHopGuard } from '../resilience/index.ts';
 import type { CallMetrics, StatSink, StatSource } from '../telemetry/index.ts';
 import { Cluster, ClusterSet, localServicePolicy } from '../upstream/index.ts';
 import { Call } from './call.ts';
@@ -73,7 +74,14 @@ export class SidecarProxy implements StatSource {
       localServicePolicy(options.localService.host, options.localService.port, table.defaultCluster),
       upstream,
     );
-    const shared = { engine, callMetrics, replayBuffers: this.replayBuffers, overload: this.overload, random: options.random };
+    const shared = {
+      engine,
+      callMetrics,
+      replayBuffers: this.replayBuffers,
+      overload: this.overload,
+      guard: new CrossHopGuard(),
+      random: options.random,
+    };
     this.#inboundCalls = new DirectionProxy(
       { ...shared, direction: 'inbound', cluster: () => this.localService, serviceLabel: () => serviceName },
       table,
