@@ -53,7 +53,9 @@ const chosen = <T extends { readonly name: string }>(
   names === undefined
     ? all
     : names.map(
-        (name) => all.find((each) => each.name === name) ?? fail(`--${what} ${name}: one of ${all.map((each) => each.name).join(', ')}`),
+        (name) =>
+          all.find((each) => each.name === name) ??
+          fail(`--${what} ${name}: one of ${all.map((each) => JSON.stringify(each.name)).join(', ')}`),
       );
 
 const sized = (fleet: Fleet): Fleet => {

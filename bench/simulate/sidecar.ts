@@ -314,7 +314,8 @@ class SimulatedAttempt implements ServerCall {
   answer(status: number, noRetry: boolean): void {
     if (this.#concluded) return;
     const relayed = noRetry && this.#sidecar.policy.relayedFailures === 'neutral';
-    this.#conclude(relayed ? 'neutral' : this.#breaker.isFailure(status) ? 'fail' : 'succeed', outlierResultOfStatus(status));
+    if (relayed) this.#conclude('neutral', undefined);
+    else this.#conclude(this.#breaker.isFailure(status) ? 'fail' : 'succeed', outlierResultOfStatus(status));
     if (status === ok) this.#call.onSucceeded();
     else this.#call.onFailed(this.#endpoint, { kind: 'grpc', status }, status, noRetry);
   }
