@@ -1,3 +1,4 @@
+import { compileAdaptiveConcurrency } from './adaptive-concurrency.ts';
 import type { RouteGroup } from './compile-routes.ts';
 import { compileFault } from './fault.ts';
 import { compileHeaderChanges } from './header-changes.ts';
@@ -32,6 +33,7 @@ export const compileTraffic = (
     weightedClusters,
     rateLimit: compileRateLimit(action?.values.local_rate_limit, name, direction, problems),
     fault: compileFault(action?.values.fault, problems),
+    adaptiveConcurrency: compileAdaptiveConcurrency(action?.values.adaptive_concurrency, problems),
   };
   return Object.values(traffic).every((part) => part === undefined) ? undefined : Object.freeze(traffic);
 };

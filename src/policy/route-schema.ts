@@ -1,3 +1,4 @@
+import { adaptiveConcurrencyShape } from './adaptive-concurrency.ts';
 import { faultShape } from './fault.ts';
 import { field, group, later, refused, required } from './group.ts';
 import { hashPoliciesShape } from './hash-policy.ts';
@@ -80,6 +81,10 @@ const actionFields = {
   hash_policy: field(hashPoliciesShape, 'By what calls stick to an endpoint, where the cluster has lb_policy: ring_hash or maglev'),
   metadata_match: field(metadataShape, 'Metadata of the endpoints that may serve, where the cluster has lb_subset_config'),
   hedge_policy: field(placed(hedgePolicyShape), 'Attempts that run beside each other, where idempotent: true'),
+  adaptive_concurrency: field(
+    adaptiveConcurrencyShape,
+    'As many calls at once as the service answers without slowing down; for calls, not for long streams',
+  ),
   fault: field(faultShape, 'What goes wrong on purpose, as a rehearsal'),
   local_rate_limit: field(localRateLimitShape, 'How many calls may come in a time'),
   rate_limits: refused('write local_rate_limit: { rate_limits: [...] }'),

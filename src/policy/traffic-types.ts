@@ -1,4 +1,4 @@
-import type { LocalRateLimitOptions } from '../resilience/index.ts';
+import type { GradientOptions, LocalRateLimitOptions } from '../resilience/index.ts';
 import type { HeaderMatcher } from './types.ts';
 
 /** What a route does with its calls beyond sending them somewhere. Types of `types.ts` that few routes have. */
@@ -10,6 +10,7 @@ export interface TrafficPolicy {
   readonly weightedClusters: WeightedClusters | undefined;
   readonly rateLimit: RateLimitPolicy | undefined;
   readonly fault: FaultPolicy | undefined;
+  readonly adaptiveConcurrency: GradientOptions | undefined;
 }
 
 /** Removes first, then adds, as Envoy does. */

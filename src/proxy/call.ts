@@ -24,6 +24,7 @@ import { type LocalReply, localReply, replyToError, sendReply } from './replies.
 import type { Downstream } from './tls-acceptor.ts';
 import { traceIdIn } from './trace-id.ts';
 import type { FaultHeaders } from './traffic/fault-headers.ts';
+import type { RouteConcurrency } from './traffic/route-concurrency.ts';
 import { UnreadAnswer } from './unread-answer.ts';
 
 /** The answer at hand when an attempt fails and nothing more is tried: what the upstream said, or what we say. */
@@ -82,6 +83,8 @@ export class Call extends Deadline implements StreamHandler {
   tried: Endpoint[] | undefined;
   /** Room in the cluster, given back when the call ends. */
   admission: Admission | undefined;
+  /** Where it counts among the calls under way; `undefined`: nowhere. */
+  concurrency: RouteConcurrency | undefined = undefined;
   /** What its route allows of bytes; `undefined`: any number. */
   sizes: CallSizes | undefined = undefined;
   finished = false;
@@ -407,6 +410,7 @@ export class Call extends Deadline implements StreamHandler {
     }
     if (fate !== 'ok') this.#tellGuard();
     this.admission?.release();
+    this.concurrency?.leave(fate, this.startMs, proxy.engine.nowMs);
     this.dropReplay();
     proxy.engine.returnBlock(this.request);
     const durationMs = proxy.engine.nowMs - this.startMs;

@@ -87,11 +87,16 @@ const match = (call: Call): boolean => {
   return true;
 };
 
-/** How often calls may come. What is refused here is not tried again: it would only come sooner. */
+/** How often calls may come, and how many at once where the service's own speed decides. What is refused here is not tried again: it would only come sooner. */
 const limitRate = (call: Call): boolean => {
   const { traffic } = call.route as BoundRoute;
-  const reply = traffic?.refusal(call, call.proxy.engine.nowMs);
-  if (reply === undefined) return true;
+  if (traffic === undefined) return true;
+  const { nowMs } = call.proxy.engine;
+  const reply = traffic.refusal(call, nowMs) ?? traffic.concurrency?.enter(call.rule, nowMs);
+  if (reply === undefined) {
+    call.concurrency = traffic.concurrency;
+    return true;
+  }
   call.reply(reply);
   return false;
 };

@@ -22,6 +22,7 @@ export {
 } from './create-balancer.ts';
 export { CrossHopGuard, type CrossHopGuardOptions, defaultCrossHopGuard, exhaustsRetries } from './cross-hop-guard.ts';
 export { attemptDueMs, callDueMs, type DeadlineReason, deadlineReason, noDeadline, remainingMs } from './deadlines.ts';
+export { GradientController, type GradientOptions } from './gradient-controller.ts';
 export { Hash64 } from './hash64.ts';
 export { type HedgeCircumstances, type HedgeDecision, HedgeMachine, type HedgePolicyOptions } from './hedge-machine.ts';
 export {

@@ -15,7 +15,14 @@ const withKeys = (keys: string): string =>
 
 const routeOf = (text: string): Route => tableOf(text).outbound.routes[0] ?? assert.fail();
 
-for (const name of ['limits.yaml', 'headers.yaml', 'weighted-clusters.yaml', 'rate-limits.yaml', 'faults.yaml']) {
+for (const name of [
+  'limits.yaml',
+  'headers.yaml',
+  'weighted-clusters.yaml',
+  'rate-limits.yaml',
+  'faults.yaml',
+  'adaptive-concurrency.yaml',
+]) {
   test(`the example ${name} is right`, () => {
     const { table, problems } = loadPolicies([new URL(name, policies).pathname]);
     assert.ok(table, problems.map(formatProblem).join('\n'));

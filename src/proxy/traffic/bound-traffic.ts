@@ -5,6 +5,7 @@ import type { BoundRoute } from '../bound-table.ts';
 import { type LocalReply, localReply } from '../replies.ts';
 import { Faults } from './faults.ts';
 import { type EditedCall, editHeaders, rewritePath } from './header-edits.ts';
+import type { RouteConcurrency } from './route-concurrency.ts';
 import type { RouteRateLimit } from './route-rate-limit.ts';
 import type { TrafficState } from './traffic-state.ts';
 import { WeightedRoutes } from './weighted-routes.ts';
@@ -30,6 +31,8 @@ export class BoundTraffic {
   readonly policy: TrafficPolicy;
   /** Which cluster a call goes to, where the route has several. */
   readonly weighted: WeightedRoutes | undefined;
+  /** How many calls may be under way; `undefined`: any number. */
+  readonly concurrency: RouteConcurrency | undefined;
   /** What goes wrong on purpose; `undefined`: nothing. */
   readonly faults: Faults | undefined;
   /** `undefined`: its calls may come as often as they like. */
@@ -48,6 +51,7 @@ export class BoundTraffic {
     this.#requestChanges = [changes?.requestHeaders, policy.requestHeaders].filter((each) => each !== undefined);
     this.#responseChanges = [changes?.responseHeaders, policy.responseHeaders].filter((each) => each !== undefined);
     this.#rateLimit = state.rateLimitOf(route);
+    this.concurrency = state.concurrencyOf(route);
     this.faults = policy.fault === undefined ? undefined : new Faults(policy.fault, clusterName);
     this.#routeName = route.name;
     this.#clusterName = clusterName;
