@@ -72,6 +72,30 @@ test("/clusters as text is Envoy's `cluster::address::stat::value`", async () =>
   }
 });
 
+test('/clusters shows what a breaker saw of late, and its share of failures where there are results', async () => {
+  const views = new ViewsFixture();
+  const window = { lengthMs: 10_000, attempts: 8, successes: 2, failures: 4, slow: 1, rejected: 2 };
+  views.shownClusters = [
+    clusterView('auth-svc', [{ state: 'CLOSED', consecutiveFailures: 0, window }]),
+    clusterView('idle-svc', [{ state: 'CLOSED', consecutiveFailures: 0, window: { ...window, successes: 0, failures: 0 } }]),
+  ];
+  await using admin = await AdminFixture.start(views);
+  const [busy, idle] = (await admin.get('/clusters?format=json')).json().cluster_statuses;
+  assert.deepEqual(busy.circuit_breaker.window, {
+    length: '10s',
+    attempts: 8,
+    successes: 2,
+    failures: 4,
+    slow_calls: 1,
+    rejected: 2,
+    failure_rate: 66.67,
+  });
+  assert.equal(idle.circuit_breaker.window.failure_rate, null);
+  const { body } = await admin.get('/clusters');
+  assert.match(body, /^auth-svc::circuit_breaker::window_failure_rate::66.67$/m);
+  assert.match(body, /^idle-svc::circuit_breaker::window_failure_rate::-$/m);
+});
+
 test('breakers per endpoint or method are listed, and the worst speaks for the cluster', async () => {
   const views = new ViewsFixture();
   const opened = Date.UTC(2026, 0, 2);

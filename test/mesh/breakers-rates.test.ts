@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { GrpcStatus } from '../../src/grpc/index.ts';
 import { checkLeaks } from '../harness/leak-check.ts';
 import { pass, throughOne, virtualClock } from './mesh.ts';
-import { answerOk, answerTrailersOnly, beginAnswer, endAnswer, type Handler, type ReceivedCall, until } from './upstream.ts';
+import { answerOk, answerTrailersOnly, beginAnswer, endAnswer, type Handler, type ReceivedCall, startUpstream, until } from './upstream.ts';
 
 checkLeaks();
 
@@ -75,6 +75,36 @@ test('failure_rate alone: failures in a row do not open it before there are enou
   assert.equal((await shown()).state, 'OPEN');
 });
 
+test('failure_rate by method: the share of one method opens no other', async (t) => {
+  const { answers, client } = await behind(t, 'scope: method, failure_rate: { percent: 50, minimum_requests: 4 }');
+  answers.answer = (call) =>
+    call.headers[':path'] === '/acme.Echo/Sick' ? answerTrailersOnly(call, GrpcStatus.UNAVAILABLE) : answerOk(call);
+  for (let i = 0; i < 4; i++) {
+    assert.equal((await client.call({ path: '/acme.Echo/Well' })).status, GrpcStatus.OK);
+    assert.equal((await client.call({ path: '/acme.Echo/Sick' })).reason, undefined);
+  }
+  assert.equal((await client.call({ path: '/acme.Echo/Sick' })).reason, 'circuit_open');
+  assert.equal((await client.call({ path: '/acme.Echo/Well' })).status, GrpcStatus.OK);
+});
+
+test('failure_rate by endpoint: the one that fails is left out, and the others go on', async (t) => {
+  const sick = await startUpstream(t, (call) => answerTrailersOnly(call, GrpcStatus.UNAVAILABLE));
+  const { outrider, service, client } = await throughOne(t, (call) => answerOk(call), {
+    clock: virtualClock(),
+    cluster: 'circuit_breakers: { scope: endpoint, failure_rate: { percent: 50, minimum_requests: 4 } }',
+    alsoAt: [sick.address],
+  });
+  for (let i = 0; i < 20; i++) await client.call();
+  assert.deepEqual([sick.received.length, service.received.length], [4, 16]);
+  const { text } = await outrider.admin('GET', '/clusters?format=json');
+  const shown = (
+    JSON.parse(text) as { cluster_statuses: { name: string; circuit_breakers: (BreakerJson & { endpoint: string })[] }[] }
+  ).cluster_statuses
+    .find(({ name }) => name === 'echo')
+    ?.circuit_breakers.map(({ endpoint, state, window }) => [endpoint, state, window.failures]);
+  assert.deepEqual(new Set(shown?.map(String)), new Set([`${service.address},CLOSED,0`, `${sick.address},OPEN,4`]));
+});
+
 test('failure_statuses: what they name counts, and what they leave out does not', async (t) => {
   const { call, shown } = await behind(t, 'consecutive_failures: 2, failure_statuses: [INTERNAL, resource-exhausted]');
   for (let i = 0; i < 4; i++) assert.equal(await call(GrpcStatus.UNAVAILABLE), undefined);
@@ -82,6 +112,26 @@ test('failure_statuses: what they name counts, and what they leave out does not'
   await call(GrpcStatus.INTERNAL);
   await call(GrpcStatus.RESOURCE_EXHAUSTED);
   assert.equal((await shown()).state, 'OPEN');
+});
+
+test('/config_dump shows what a breaker goes by', async (t) => {
+  const { outrider } = await behind(
+    t,
+    'failure_rate: { percent: 50, window: 20s }, failure_statuses: [unavailable, INTERNAL], slow_call_duration: 800ms, success_threshold: 2',
+  );
+  const { text } = await outrider.admin('GET', '/config_dump');
+  const dump = JSON.parse(text) as { configs: { static_clusters?: { cluster: { name: string; circuit_breakers: object } }[] }[] };
+  const cluster = dump.configs.flatMap(({ static_clusters = [] }) => static_clusters).find((each) => each.cluster.name === 'echo')?.cluster;
+  const { thresholds: _, ...shown } = { thresholds: [], ...cluster?.circuit_breakers };
+  assert.deepEqual(shown, {
+    consecutive_failures: 4_294_967_295,
+    recovery_timeout: '10s',
+    success_threshold: 2,
+    failure_rate: { percent: 50, window: '20s', minimum_requests: 20 },
+    slow_call_duration: '0.8s',
+    failure_statuses: ['INTERNAL', 'UNAVAILABLE'],
+    scope: 'cluster',
+  });
 });
 
 test('failure_statuses see a status in trailers, after a message', async (t) => {
