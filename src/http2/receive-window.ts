@@ -27,8 +27,8 @@ const quietIntervalMs = 10_000;
  * A stream's credit goes back when its bytes have left for the other side, so that a slow reader slows its sender and nothing
  * piles up here. The connection's credit goes back on receipt, so that one stalled stream does not stop the others.
  *
- * Two rules keep that promise. The window of a stream is so small that what all open streams could still hold is no more than half of
- * what the connection has left: however many of them stall, the others go on. And a connection may hold no more than what is left free
+ * Two rules keep that promise. The window of a stream is so small that what all open streams could still hold is no more than a quarter
+ * of what the connection may: however many of them stall, the others go on. And a connection may hold no more than what is left free
  * for all of them (the dynamic threshold of shared-memory switches): many that stall get little each, and what RFC 9113 gives
  * every connection, 64 KiB, is never denied to one whose readers keep up.
  */
@@ -141,6 +141,16 @@ export class ReceiveWindow {
     this.#engine.stopWaiting(this);
   }
 
+  /** As much as everybody else leaves free, itself included. */
+  get #shareBytes(): number {
+    return (this.#engine.freeBytes + this.heldBytes + this.#grantedBytes) >> 1;
+  }
+
+  /** What all streams together may be sent and hold, the first counted twice: the half of the connection's budget, or its share. */
+  get #exposureBytes(): number {
+    return Math.min(this.#options.maxConnectionBufferBytes >> 1, this.#shareBytes);
+  }
+
   /** Gives the connection's credit, where enough has come together to be worth a frame. */
   announce(): void {
     if (this.#owner.closed) return;
@@ -152,11 +162,14 @@ export class ReceiveWindow {
       if (elapsedMs < busyIntervalMs) size = Math.min(size * 2, connectionWindowBytes);
       else if (elapsedMs > quietIntervalMs) size = Math.max(size >>> 1, Math.min(defaultWindowBytes, connectionWindowBytes));
     }
-    // As much as everybody else leaves free, itself included.
-    const share = (freeBytes + this.heldBytes + this.#grantedBytes) >> 1;
     const kept = this.heldBytes + this.#arrivingBytes;
-    const room = Math.min(size, Math.min(maxConnectionBufferBytes, share) - kept);
-    const guaranteed = Math.min(defaultWindowBytes, maxConnectionBufferBytes) - kept;
+    const room = Math.min(size, Math.min(maxConnectionBufferBytes, this.#shareBytes) - kept);
+    // What stalls here is bounded by the windows of its streams, so that the others may go on as long as anything is free at all.
+    const guaranteed = Math.min(
+      defaultWindowBytes,
+      maxConnectionBufferBytes - kept,
+      freeBytes > 0 ? defaultWindowBytes : defaultWindowBytes - kept,
+    );
     const increment = Math.max(room, guaranteed) - this.#windowBytes;
     if (increment < Math.min(size, defaultWindowBytes) / 4) {
       // Its own bytes may never move again, while those of others do.
@@ -220,11 +233,12 @@ export class ReceiveWindow {
   /** Lowers the windows at once where too much could be held, and raises them slowly, where there is twice the room. */
   #fitStreamWindow(streams: number): void {
     const bytes = this.streamWindowBytes;
-    if (this.#exposedBytes(bytes, streams) > this.#options.maxConnectionBufferBytes) {
+    const limit = this.#exposureBytes;
+    if (this.#exposedBytes(bytes, streams) > limit) {
       if (bytes <= smallestStreamWindowBytes) return;
       let lower = bytes;
       do lower = Math.max(lower >>> 1, smallestStreamWindowBytes);
-      while (lower > smallestStreamWindowBytes && this.#exposedBytes(lower, streams) > this.#options.maxConnectionBufferBytes);
+      while (lower > smallestStreamWindowBytes && this.#exposedBytes(lower, streams) > limit);
       this.#raiseAtMs = this.#engine.nowMs + raiseIntervalMs;
       this.#changeStreamWindow(lower);
       return;
@@ -244,7 +258,8 @@ export class ReceiveWindow {
 
   #fitting(bytes: number, streams: number): number {
     let fitting = bytes;
-    while (fitting > smallestStreamWindowBytes && 2 * this.#exposedBytes(fitting, streams) > this.#options.maxConnectionBufferBytes) {
+    const limit = this.#exposureBytes;
+    while (fitting > smallestStreamWindowBytes && 2 * this.#exposedBytes(fitting, streams) > limit) {
       fitting >>>= 1;
     }
     return fitting;

@@ -441,7 +441,7 @@ test('windows do not grow for a reader that falls behind', async (t) => {
     (request.stream as Stream).consume(1_500);
   }
   const next = client.open();
-  assert.equal((next.stream as Stream).sendWindow, 65_535);
+  assert.ok((next.stream as Stream).sendWindow <= 65_535);
   (next.stream as Stream).reset();
   (request.stream as Stream).release();
   (request.stream as Stream).reset();
