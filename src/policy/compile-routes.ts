@@ -5,6 +5,7 @@ import { compileTraffic } from './compile-traffic.ts';
 import { compileHashPolicies } from './hash-policy.ts';
 import { type CompiledHeaderMatcher, compileHeaderMatcher, compileRegex } from './header-matcher.ts';
 import type { ClusterReference } from './lint.ts';
+import { compileMirrors } from './mirror.ts';
 import type { Place, Problems } from './problems.ts';
 import type { inboundRouteShape, outboundRouteShape } from './route-schema.ts';
 import type { Read } from './shape.ts';
@@ -53,7 +54,12 @@ export const compileRoute = (written: RouteGroup, defaults: RouteDefaults, probl
   const retry = ownRetry?.options ?? defaults.retry;
   const weighted = readWeightedClusters(written, defaults.direction, problems);
   const name = written.values.name ?? (match === undefined ? '' : describeMatch(match));
-  const traffic = compileTraffic(written, match, { direction: defaults.direction, name }, weighted?.weights, problems);
+  const mirrored =
+    defaults.direction === 'outbound'
+      ? compileMirrors((action as ClusterKeys | undefined)?.values.request_mirror_policies, problems)
+      : undefined;
+  const owner = { direction: defaults.direction, name };
+  const traffic = compileTraffic(written, match, owner, { mirrors: mirrored?.mirrors, weightedClusters: weighted?.weights }, problems);
   const cluster = weighted?.weights.clusters[0]?.name ?? readCluster(written);
   if (match === undefined || matched === undefined || headers.includes(undefined) || cluster === undefined) return undefined;
 
@@ -83,7 +89,10 @@ export const compileRoute = (written: RouteGroup, defaults: RouteDefaults, probl
     route,
     place: written.place,
     actionPlace: action?.place ?? written.place,
-    references: weighted?.references ?? [{ cluster, place: (action as ClusterKeys | undefined)?.placeOf('cluster') ?? written.place }],
+    references: [
+      ...(weighted?.references ?? [{ cluster, place: (action as ClusterKeys | undefined)?.placeOf('cluster') ?? written.place }]),
+      ...(mirrored?.references ?? []),
+    ],
     matchPlace: matched.place,
     headerKeys: compiledHeaders.map(({ key }) => key),
     wroteTimeout: action?.wrote('timeout') ?? false,

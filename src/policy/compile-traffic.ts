@@ -5,7 +5,7 @@ import { compileHeaderChanges } from './header-changes.ts';
 import { compilePathRewrite } from './path-rewrite.ts';
 import type { Problems } from './problems.ts';
 import { compileRateLimit } from './rate-limit.ts';
-import type { TrafficPolicy, WeightedClusters } from './traffic-types.ts';
+import type { TrafficPolicy } from './traffic-types.ts';
 import type { PathMatch, Route } from './types.ts';
 
 /** What a route does with its calls beyond sending them somewhere; `undefined` where it does nothing. */
@@ -13,7 +13,7 @@ export const compileTraffic = (
   written: RouteGroup,
   match: PathMatch | undefined,
   { direction, name }: Pick<Route, 'direction' | 'name'>,
-  weightedClusters: WeightedClusters | undefined,
+  { mirrors, weightedClusters }: Pick<TrafficPolicy, 'mirrors' | 'weightedClusters'>,
   problems: Problems,
 ): TrafficPolicy | undefined => {
   const { values } = written;
@@ -34,6 +34,7 @@ export const compileTraffic = (
     rateLimit: compileRateLimit(action?.values.local_rate_limit, name, direction, problems),
     fault: compileFault(action?.values.fault, problems),
     adaptiveConcurrency: compileAdaptiveConcurrency(action?.values.adaptive_concurrency, problems),
+    mirrors,
   };
   return Object.values(traffic).every((part) => part === undefined) ? undefined : Object.freeze(traffic);
 };

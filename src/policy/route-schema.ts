@@ -7,6 +7,7 @@ import { headerMatchShape, regexShape } from './header-match-schema.ts';
 import { hedgePolicyShape } from './hedge-schema.ts';
 import { homeOf } from './homes.ts';
 import { metadataShape } from './metadata-shape.ts';
+import { mirrorPoliciesShape } from './mirror.ts';
 import { prefixRewriteShape, regexRewriteShape, rewriteDoc } from './path-rewrite.ts';
 import { localRateLimitShape } from './rate-limit.ts';
 import { retryPolicyShape } from './retry-schema.ts';
@@ -88,7 +89,6 @@ const actionFields = {
   fault: field(faultShape, 'What goes wrong on purpose, as a rehearsal'),
   local_rate_limit: field(localRateLimitShape, 'How many calls may come in a time'),
   rate_limits: refused('write local_rate_limit: { rate_limits: [...] }'),
-  request_mirror_policies: later(),
   cluster_header: refused('write cluster'),
   host_rewrite_literal: refused('remove it: the authority reaches the service as it came'),
   auto_host_rewrite: refused('remove it: the authority reaches the service as it came'),
@@ -126,6 +126,7 @@ export const outboundRouteShape = group(
         'a group with "cluster:"',
         {
           cluster: field(nameText, 'Name of the cluster that is called'),
+          request_mirror_policies: field(mirrorPoliciesShape, 'Clusters that get a copy of the calls, whose answers go nowhere'),
           weighted_clusters: field(weightedClustersShape, 'Clusters that share the calls by weight, in the place of one'),
           ...actionFields,
         },
@@ -149,6 +150,7 @@ export const inboundRouteShape = group(
         {
           cluster: refused('remove it: inbound calls go to the local service'),
           weighted_clusters: refused('remove it: inbound calls go to the local service'),
+          request_mirror_policies: refused('remove it: inbound calls go to the local service; write it on routes of the callers'),
           ...actionFields,
         },
         homeOf,

@@ -11,6 +11,8 @@ export interface TrafficPolicy {
   readonly rateLimit: RateLimitPolicy | undefined;
   readonly fault: FaultPolicy | undefined;
   readonly adaptiveConcurrency: GradientOptions | undefined;
+  /** Who gets a copy of the calls. */
+  readonly mirrors: readonly MirrorPolicy[] | undefined;
 }
 
 /** Removes first, then adds, as Envoy does. */
@@ -100,4 +102,12 @@ export interface FaultPolicy {
   readonly upstreamCluster: string | undefined;
   /** Attempts held up at once; infinite where nobody wrote it. */
   readonly maxActive: number;
+}
+
+export interface MirrorPolicy {
+  readonly cluster: string;
+  /** Of the calls, from 0 to 1. */
+  readonly share: number;
+  /** What is appended to the host of the authority. */
+  readonly suffix: string;
 }

@@ -24,6 +24,7 @@ import { type LocalReply, localReply, replyToError, sendReply } from './replies.
 import type { Downstream } from './tls-acceptor.ts';
 import { traceIdIn } from './trace-id.ts';
 import type { FaultHeaders } from './traffic/fault-headers.ts';
+import type { MirroredCall } from './traffic/mirrored-call.ts';
 import type { RouteConcurrency } from './traffic/route-concurrency.ts';
 import { UnreadAnswer } from './unread-answer.ts';
 
@@ -85,6 +86,8 @@ export class Call extends Deadline implements StreamHandler {
   admission: Admission | undefined;
   /** Where it counts among the calls under way; `undefined`: nowhere. */
   concurrency: RouteConcurrency | undefined = undefined;
+  /** Its copies for other clusters; `undefined`: none. */
+  mirrors: readonly MirroredCall[] | undefined = undefined;
   /** What its route allows of bytes; `undefined`: any number. */
   sizes: CallSizes | undefined = undefined;
   finished = false;
@@ -169,6 +172,7 @@ export class Call extends Deadline implements StreamHandler {
       stream.consume(end - start);
       return;
     }
+    if (this.mirrors !== undefined) for (const mirror of this.mirrors) mirror.onRequestData(bytes, start, end, endStream);
     if (endStream) {
       this.requestEnded = true;
       this.requestEndedMs = this.proxy.engine.nowMs;
@@ -410,6 +414,7 @@ export class Call extends Deadline implements StreamHandler {
     }
     if (fate !== 'ok') this.#tellGuard();
     this.admission?.release();
+    if (this.mirrors !== undefined) for (const mirror of this.mirrors) mirror.onCallEnded();
     this.concurrency?.leave(fate, this.startMs, proxy.engine.nowMs);
     this.dropReplay();
     proxy.engine.returnBlock(this.request);

@@ -71,6 +71,11 @@ export class DirectionProxy implements StatSource {
     this.table = this.#bind(policies);
   }
 
+  /** By name; `undefined`: there is none. */
+  cluster(name: string): Cluster | undefined {
+    return this.#context.cluster(name);
+  }
+
   collectStats(sink: StatSink): void {
     this.trafficStats.collectStats(sink);
     this.trafficState.collectStats(sink);

@@ -1,5 +1,6 @@
 import { GrpcStatus, isGrpcContentType, isGrpcPathBytes, parseGrpcTimeoutMs } from '../grpc/index.ts';
 import { type HeaderBlock, Token } from '../http2/index.ts';
+import type { MirrorPolicy } from '../policy/index.ts';
 import { callDueMs, deadlineReason } from '../resilience/index.ts';
 import type { Cluster } from '../upstream/index.ts';
 import type { BoundRoute } from './bound-table.ts';
@@ -11,6 +12,7 @@ import { ForeignRequest } from './foreign-request.ts';
 import { sanitizeRequest } from './headers.ts';
 import { localReply } from './replies.ts';
 import { readFaultHeaders } from './traffic/fault-headers.ts';
+import { MirroredCall } from './traffic/mirrored-call.ts';
 
 /**
  * What a call goes through, outermost first. This list is the picture of the proxy: one synchronous pass in which a stage either
@@ -162,9 +164,22 @@ const retry = (call: Call): void => {
       call.reply(problem);
       return;
     }
+    if (traffic.policy.mirrors !== undefined) mirror(call, traffic.policy.mirrors);
   }
   call.replay = call.proxy.replayBuffers.take();
   call.begin();
+};
+
+/** Begins the copies of the call. */
+const mirror = (call: Call, policies: readonly MirrorPolicy[]): void => {
+  const { proxy, request, requestEnded, endsAtMs } = call;
+  const copies: MirroredCall[] = [];
+  for (const policy of policies) {
+    if (policy.share < 1 && proxy.random() >= policy.share) continue;
+    const copy = MirroredCall.begin(proxy, proxy.cluster(policy.cluster), policy, request, requestEnded, endsAtMs);
+    if (copy !== undefined) copies.push(copy);
+  }
+  if (copies.length > 0) call.mirrors = copies;
 };
 
 const refuse = (call: Call, reason: 'headers_too_large' | 'malformed_request' | 'no_route' | 'no_cluster', message: string): false => {

@@ -12,6 +12,10 @@ export class TrafficStats implements StatSource {
   /** Faults that were drawn, and not injected: as many as are allowed were active. */
   faultsOverflow = 0;
   activeFaults = 0;
+  mirrorsSent = 0;
+  /** Copies that were not made, or given up: nobody to take them, no room, or a server that cannot keep up. */
+  mirrorsDropped = 0;
+  mirrorsActive = 0;
   readonly #prefix: string;
 
   constructor(direction: Direction) {
@@ -28,5 +32,8 @@ export class TrafficStats implements StatSource {
     sink.counter(`${prefix}.fault.aborts_injected`, this.abortsInjected);
     sink.counter(`${prefix}.fault.faults_overflow`, this.faultsOverflow);
     sink.gauge(`${prefix}.fault.active_faults`, this.activeFaults);
+    sink.counter(`${prefix}.mirror.rq_total`, this.mirrorsSent);
+    sink.counter(`${prefix}.mirror.rq_dropped`, this.mirrorsDropped);
+    sink.gauge(`${prefix}.mirror.rq_active`, this.mirrorsActive);
   }
 }

@@ -254,3 +254,37 @@ for (const [what, text, line] of [
     assert.deepEqual(problemsOf(text), [line]);
   });
 }
+
+test('mirrors mean what they say', () => {
+  const { traffic } = routeOf(
+    withAction(
+      'request_mirror_policies: [{ cluster: d }, { cluster: d, runtime_fraction: { default_value: { numerator: 5 } }, disable_shadow_host_suffix_append: true }]',
+    ),
+  );
+  assert.deepEqual(traffic?.mirrors, [
+    { cluster: 'd', share: 1, suffix: '-shadow' },
+    { cluster: 'd', share: 0.05, suffix: '' },
+  ]);
+});
+
+for (const [what, text, line] of [
+  [
+    'a mirror that is not there',
+    withAction('request_mirror_policies: [{ cluster: gone }]'),
+    'p.yaml:4:71: warning: routes[0].route.request_mirror_policies[0].cluster: cluster "gone" is not defined: its calls end with no_cluster; define it under clusters:',
+  ],
+  [
+    'a mirror of nothing',
+    withAction('request_mirror_policies: [{ cluster: d, runtime_fraction: { default_value: 0 } }]'),
+    'p.yaml:4:74: warning: routes[0].route.request_mirror_policies[0].runtime_fraction: is 0: nothing is copied; write a share above 0, or remove the mirror',
+  ],
+  [
+    'an inbound mirror',
+    'inbound:\n  routes:\n    - match: { prefix: / }\n      route: { timeout: 1s, request_mirror_policies: [{ cluster: d }] }\n',
+    'p.yaml:4:29: inbound.routes[0].route.request_mirror_policies: is not accepted; remove it: inbound calls go to the local service; write it on routes of the callers',
+  ],
+] as const) {
+  test(`refused or warned about: ${what}`, () => {
+    assert.deepEqual(problemsOf(text), [line]);
+  });
+}
