@@ -341,7 +341,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
     const call = this.#call;
     if (status === GrpcStatus.DEADLINE_EXCEEDED && call.deadlineIsDue) {
       this.#endByDeadlineOfServer();
-      if (!stream.endSent) stream.reset(ErrorCode.noError);
+      if (!stream.endSent) (this.endpoint as Endpoint).resetStream(stream, ErrorCode.noError);
       return;
     }
     const ok = status === GrpcStatus.OK;
@@ -355,7 +355,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
     const reported = this.endpoint?.reportedLoad;
     if (reported !== undefined) readLoad(reported, block, call.proxy.engine.nowMs);
     // The request may still be on its way: the server has said all that it will say (RFC 9113 8.1).
-    if (!stream.endSent) stream.reset(ErrorCode.noError);
+    if (!stream.endSent) (this.endpoint as Endpoint).resetStream(stream, ErrorCode.noError);
     if (!ok && (call.retry !== undefined || call.hedged) && !call.downstream.headersSent) {
       const { rateLimited, retriableHeader } = this.#readSigns(block);
       if (!call.onAttemptFailed(this, { kind: 'grpc', status, rateLimited, retriableHeader }, { kind: 'forward' }, pushback)) {
@@ -406,7 +406,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
 
   #onMissingStatus(stream: Stream, block: HeaderBlock | undefined): void {
     this.#conclude('fail', 'error', this.#httpStatus === 200 ? 'server_error' : outlierResultOfHttp(this.#httpStatus));
-    if (!stream.endSent) stream.reset(ErrorCode.noError);
+    if (!stream.endSent) (this.endpoint as Endpoint).resetStream(stream, ErrorCode.noError);
     this.#failHttp(block);
   }
 

@@ -135,10 +135,10 @@ export class Endpoint implements PooledEndpoint, UpstreamConnectionOwner {
   }
 
   /** Tells the server that nobody waits for this stream of ours any more; later, where it would look like an attack. */
-  resetStream(stream: Stream): void {
+  resetStream(stream: Stream, code: number = ErrorCode.cancel): void {
     const { context } = stream.connection;
-    if (context instanceof UpstreamConnection) context.resetStream(stream, ErrorCode.cancel);
-    else stream.reset(ErrorCode.cancel);
+    if (context instanceof UpstreamConnection) context.resetStream(stream, code);
+    else stream.reset(code);
   }
 
   get address(): EndpointAddress {

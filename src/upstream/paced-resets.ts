@@ -1,9 +1,11 @@
 import { Deadline } from '../core/index.ts';
-import { type Connection, type Stream, type StreamHandler, TokenBucket } from '../http2/index.ts';
+import { type Connection, ErrorCode, type Stream, type StreamHandler, TokenBucket } from '../http2/index.ts';
 
-/** What a careful server takes at once and per second (ours: 200 and 33, nghttp2 1000 and 33), less what two clocks may disagree on. */
+/** What our own inbound listener takes at once and per second (200 and 33), less what two clocks may disagree on. */
 const burst = 150;
 const perSecond = 30;
+/** What nghttp2 takes (1000 and 33), to which every reset is the same, also one that follows a complete answer. */
+const burstOfAll = 900;
 /** A reset of an older stream is somebody who gave up, and costs a quarter: the rule of our own inbound listener, with a margin. */
 const hastyMs = 1_100;
 const hastyCost = 1;
@@ -28,6 +30,7 @@ const nobody: StreamHandler = {
 export class PacedResets extends Deadline {
   readonly #connection: Connection;
   readonly #budget: TokenBucket;
+  readonly #budgetOfAll: TokenBucket;
   readonly #onOwing: () => void;
   readonly #owed: { readonly stream: Stream; readonly code: number }[] = [];
 
@@ -36,7 +39,9 @@ export class PacedResets extends Deadline {
     super();
     this.#connection = connection;
     this.#onOwing = onOwing;
-    this.#budget = new TokenBucket(burst, perSecond, connection.engine.clock.now());
+    const nowMs = connection.engine.clock.now();
+    this.#budget = new TokenBucket(burst, perSecond, nowMs);
+    this.#budgetOfAll = new TokenBucket(burstOfAll, perSecond, nowMs);
   }
 
   /** Nobody waits for any stream that is left on the connection. */
@@ -49,7 +54,7 @@ export class PacedResets extends Deadline {
 
   /** Resets the stream, now or as soon as may be; its handler hears nothing more. Returns false where it has to wait. */
   reset(stream: Stream, code: number): boolean {
-    if (this.#owed.length === 0 && this.#take(stream)) {
+    if (this.#owed.length === 0 && this.#take(stream, code)) {
       stream.reset(code);
       return true;
     }
@@ -65,7 +70,7 @@ export class PacedResets extends Deadline {
     let sent = 0;
     for (const { stream, code } of this.#owed) {
       // One that ended by itself meanwhile costs nothing.
-      if (!stream.closed && !this.#take(stream)) break;
+      if (!stream.closed && !this.#take(stream, code)) break;
       sent++;
       stream.reset(code);
     }
@@ -81,8 +86,10 @@ export class PacedResets extends Deadline {
     this.#connection.engine.wheel.cancel(this);
   }
 
-  #take(stream: Stream): boolean {
+  #take(stream: Stream, code: number): boolean {
     const nowMs = this.#connection.engine.clock.now();
+    if (!this.#budgetOfAll.take(1, nowMs)) return false;
+    if (code === ErrorCode.noError) return true;
     const hasty = nowMs - stream.openedAtMs < Math.min(stream.patienceMs, hastyMs);
     return this.#budget.take(hasty ? hastyCost : patientCost, nowMs);
   }

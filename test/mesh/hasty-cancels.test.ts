@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { GrpcStatus } from '../../src/grpc/index.ts';
 import { checkLeaks } from '../harness/leak-check.ts';
-import { startMesh } from './mesh.ts';
-import { answerOk, type Handler, hold, startUpstream, until } from './upstream.ts';
+import { startMesh, throughOne } from './mesh.ts';
+import { answerOk, answerTrailersOnly, type Handler, hold, startUpstream, until } from './upstream.ts';
 
 checkLeaks();
 
@@ -71,4 +71,20 @@ test('whoever cancels without end does not make us connect without end', async (
   assert.ok(entrance.stat('cluster.echo.upstream_cx_total') <= 8);
   assert.equal((await entrance.caller().call()).status, GrpcStatus.OK);
   assert.equal(sidecars['echo']?.stat('listener.inbound.http2.rapid_reset'), 0);
+});
+
+test('a server that counts every reset alike (nghttp2) goes on after a thousand answers that came before the end of their requests', async (t) => {
+  const { client, outrider, service } = await throughOne(t, (call, index) =>
+    index === 0 ? hold(call, index) : answerTrailersOnly(call, 16),
+  );
+  const stream = client.start({ open: true, body: 'watch' });
+  await until(() => service.received.length === 1, 'the stream of the neighbour');
+  for (let round = 0; round < 13; round++) {
+    const calls = Array.from({ length: 100 }, () => client.start({ open: true, body: 'one' }));
+    await until(() => calls.every(({ settled }) => settled), 'all answers');
+    for (const { answer } of calls) assert.equal((await answer).status, GrpcStatus.UNAUTHENTICATED);
+  }
+  assert.equal(stream.settled, false, 'the stream goes on');
+  assert.equal(outrider.stat('cluster.echo.upstream_cx_close_notify'), 0);
+  stream.cancel();
 });
