@@ -34,6 +34,7 @@ export const compileTraffic = (
     rateLimit: compileRateLimit(action?.values.local_rate_limit, name, direction, problems),
     fault: compileFault(action?.values.fault, problems),
     adaptiveConcurrency: compileAdaptiveConcurrency(action?.values.adaptive_concurrency, problems),
+    highPriority: action?.values.priority === 'HIGH' ? true : undefined,
     mirrors,
   };
   return Object.values(traffic).every((part) => part === undefined) ? undefined : Object.freeze(traffic);

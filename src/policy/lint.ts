@@ -31,6 +31,9 @@ export const lintRoutes = (linted: LintedRoutes, problems: Problems): void => {
     warnIfUnreachable(linted, route, position, problems);
     if (route.ownRetry !== undefined) warnOfRetry(route.ownRetry, route.route.idempotent, linted.knowsMethods, problems);
   });
+  const [first, ...others] = linted.routes;
+  if (first?.route.traffic?.highPriority === true && others.length > 0 && others.every(({ route }) => route.traffic?.highPriority === true))
+    problems.warning(first.actionPlace, 'all routes have priority: HIGH: none is shed before another', 'leave it out where calls can wait');
   const { inheritedRetry } = linted;
   if (inheritedRetry !== undefined) warnOfRetry(inheritedRetry, undefined, linted.knowsMethods, problems);
 };

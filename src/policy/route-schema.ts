@@ -96,7 +96,10 @@ const actionFields = {
   regex_rewrite: field(regexRewriteShape(regexShape), rewriteDoc),
   cors: refused('remove it'),
   upgrade_configs: refused('remove it'),
-  priority: field(word(['DEFAULT']), 'Only DEFAULT'),
+  priority: field(
+    word(['DEFAULT', 'HIGH']),
+    'HIGH: shed last where the sidecar has more calls than it can answer in time; DEFAULT where left out',
+  ),
 } as const;
 
 const routeFields = {

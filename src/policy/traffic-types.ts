@@ -11,6 +11,8 @@ export interface TrafficPolicy {
   readonly rateLimit: RateLimitPolicy | undefined;
   readonly fault: FaultPolicy | undefined;
   readonly adaptiveConcurrency: GradientOptions | undefined;
+  /** Shed last; `undefined`: like any other. */
+  readonly highPriority: true | undefined;
   /** Who gets a copy of the calls. */
   readonly mirrors: readonly MirrorPolicy[] | undefined;
 }

@@ -48,6 +48,7 @@ export class BoundTable {
   /** Whether callers may ask for faults by their headers. */
   readonly readsFaultHeaders: boolean;
   readonly #table: RouteTable;
+  readonly #hasHighPriority: boolean;
   readonly #context: BindingContext;
   readonly #paths = new Map<number, PathEntry>();
   readonly #bound = new Map<Route, BoundRoute>();
@@ -60,6 +61,7 @@ export class BoundTable {
       ({ traffic }) =>
         traffic?.fault?.abort?.byHeader === true || (traffic?.fault?.delay !== undefined && traffic.fault.delay.ms === undefined),
     );
+    this.#hasHighPriority = this.#table.routes.some(({ traffic }) => traffic?.highPriority === true);
     this.#context = context;
   }
 
@@ -75,6 +77,12 @@ export class BoundTable {
       if (bound.route.headers.length === 0 || headersMatch(bound.route, block)) return bound;
     }
     return undefined;
+  }
+
+  /** Whether the route of the call says that it is shed last. The request is as it came: nothing is known of it yet. */
+  isHigh(block: HeaderBlock): boolean {
+    if (!this.#hasHighPriority || block.overflowed || block.indexOf(Token.path) < 0) return false;
+    return this.match(block)?.route.traffic?.highPriority === true;
   }
 
   /** What holds where no route matches, for the cluster of that name. */

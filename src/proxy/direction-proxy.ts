@@ -87,9 +87,9 @@ export class DirectionProxy implements StatSource {
   }
 
   /** A listener's `onRequest`. */
-  readonly onRequest = (listener: Listener, connection: Connection, stream: Stream, _block: HeaderBlock, endStream: boolean): void => {
+  readonly onRequest = (listener: Listener, connection: Connection, stream: Stream, block: HeaderBlock, endStream: boolean): void => {
     listener.stats.requestsTotal++;
-    const refusal = this.#context.overload.refusal();
+    const refusal = this.#context.overload.refusal(this.table, block);
     if (refusal !== undefined) {
       this.unroutedMetrics.record(refusal.status, 0);
       this.countFate(refusal.reason);

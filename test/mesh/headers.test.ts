@@ -22,7 +22,7 @@ test('names that only a proxy may write are removed from what the local service 
       'x-forwarded-host': 'bank.example',
       'x-envoy-retry-on': '5xx',
       'x-envoy-max-retries': '99',
-      'x-envoy-upstream-rq-timeout-ms': '1',
+      'x-envoy-upstream-rq-timeout-ms': '60000',
       'x-envoy-attempt-count': '7',
       'x-envoy-peer-metadata': 'made up',
       'x-outrider-reason': 'draining',

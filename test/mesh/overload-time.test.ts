@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { silentLogger, TimerWheel, VirtualClock } from '../../src/core/index.ts';
 import { GrpcStatus } from '../../src/grpc/index.ts';
-import { Engine } from '../../src/http2/index.ts';
+import { Engine, HeaderBlock } from '../../src/http2/index.ts';
 import { Overload } from '../../src/proxy/overload/overload.ts';
 import { checkLeaks } from '../harness/leak-check.ts';
 import { echoPolicies, startSidecar, virtualClock } from './mesh.ts';
@@ -17,10 +17,10 @@ const fresh = () => {
   const engine = new Engine(clock, new TimerWheel(clock));
   const overload = new Overload(engine, silentLogger, { memoryLimitBytes: 100 });
   /** What a call hears that is read in a turn of this age. */
-  const refusalAt = (turnAgeMs: number) => {
+  const refusalAt = (turnAgeMs: number, priority: 'high' | 'default' = 'default') => {
     engine.turnStartedMs = 1_000;
     engine.nowMs = 1_000 + turnAgeMs;
-    return overload.refusal();
+    return overload.refusal({ isHigh: () => priority === 'high' }, new HeaderBlock());
   };
   const sample = (longestTurnMs: number): void => {
     engine.longestTurnMs = longestTurnMs;
@@ -54,7 +54,7 @@ test('a turn that has written nothing yet has no age', () => {
   const overload = new Overload(engine, silentLogger, { memoryLimitBytes: 100 });
   clock.advance(60_000);
   engine.tick();
-  assert.equal(overload.refusal(), undefined);
+  assert.equal(overload.refusal({ isHigh: () => assert.fail() }, new HeaderBlock()), undefined);
 });
 
 test('while calls are shed, those that a turn reads first are served, and the newest refused', () => {
@@ -111,4 +111,44 @@ test('turns of a real sidecar are measured, and sampled once', async (t) => {
   clock.advance(500);
   clock.advance(500);
   assert.equal(outrider.stat('overload.event_loop.longest_turn_ms'), 0);
+});
+
+test('what is of high priority is shed last: only where it could not be answered in time either, or memory is short', () => {
+  const { overload, refusalAt, sample } = fresh();
+  sample(400);
+  sample(400);
+  assert.notEqual(refusalAt(60), undefined);
+  assert.equal(refusalAt(60, 'high'), undefined);
+  assert.equal(refusalAt(499, 'high'), undefined);
+  assert.equal(refusalAt(500, 'high')?.reason, 'overloaded');
+  overload.sample({ rssBytes: 99, heapShare: 0.1 });
+  assert.equal(refusalAt(0, 'high')?.reason, 'overloaded');
+  const counters = new Map<string, number>();
+  overload.collectStats({ counter: (name, value) => void counters.set(name, value), gauge: () => {} });
+  assert.equal(counters.get('overload.shed_newest_requests.spared_count'), 2);
+});
+
+test('a route says which calls are of high priority', async (t) => {
+  const service = await startUpstream(t, (call) => answerOk(call));
+  const outrider = await startSidecar(t, {
+    policies: `routes:
+  - match: { path: /acme.Echo/Important }
+    route: { cluster: echo, timeout: 5s, priority: HIGH }
+  - match: { prefix: / }
+    route: { cluster: echo, timeout: 5s }
+clusters: { echo: { endpoints: ["${service.address}"], tls: { mode: disable } } }
+`,
+  });
+  const client = outrider.caller();
+  assert.equal((await client.call()).status, GrpcStatus.OK);
+  // A sidecar whose every turn is as old as one that sheds: the clock of the turn is set back.
+  const { engine, overload } = outrider.sidecar.proxy;
+  Object.defineProperty(engine, 'turnStartedMs', { get: () => engine.nowMs - 200, set: () => {} });
+  for (let i = 0; i < 2; i++) {
+    engine.longestTurnMs = 400;
+    overload.sample(memory);
+  }
+  assert.equal((await client.call({ path: '/acme.Echo/Important' })).status, GrpcStatus.OK);
+  assert.equal((await client.call()).reason, 'overloaded');
+  assert.equal(outrider.stat('overload.shed_newest_requests.spared_count'), 1);
 });

@@ -288,3 +288,16 @@ for (const [what, text, line] of [
     assert.deepEqual(problemsOf(text), [line]);
   });
 }
+
+test('a priority is DEFAULT or HIGH, and all of them HIGH is none', () => {
+  assert.equal(routeOf(withAction('priority: HIGH')).traffic?.highPriority, true);
+  assert.equal(routeOf(withAction('priority: DEFAULT')).traffic, undefined);
+  assert.deepEqual(problemsOf(withAction('priority: LOW')), [
+    'p.yaml:4:44: routes[0].route.priority: is "LOW"; write one of DEFAULT, HIGH',
+  ]);
+  const high = '{ cluster: c, timeout: 1s, priority: HIGH }';
+  const text = `routes:\n  - { match: { path: /a.B/C }, route: ${high} }\n  - { match: { prefix: / }, route: ${high} }\nclusters: { c: { endpoints: ["h:1"] } }\n`;
+  assert.deepEqual(problemsOf(text), [
+    'p.yaml:2:39: warning: routes[0].route: all routes have priority: HIGH: none is shed before another; leave it out where calls can wait',
+  ]);
+});

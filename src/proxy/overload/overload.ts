@@ -1,5 +1,5 @@
 import type { Logger } from '../../core/index.ts';
-import type { Engine } from '../../http2/index.ts';
+import type { Engine, HeaderBlock } from '../../http2/index.ts';
 import type { ProcessSample, StatSink, StatSource } from '../../telemetry/index.ts';
 import { type LocalReply, localReply } from '../replies.ts';
 
@@ -28,10 +28,17 @@ const readWithinMs = 500;
 /** Samples that must agree. */
 const samples = 2;
 
+/** Who knows what a call is worth. */
+export interface CallPriorities {
+  isHigh(request: HeaderBlock): boolean;
+}
+
 class OverloadAction {
   active = false;
   /** Calls refused by it, or connections. */
   shed = 0;
+  /** Calls that it would have refused, and let through for their priority. */
+  spared = 0;
 }
 
 /**
@@ -85,10 +92,19 @@ export class Overload implements StatSource {
     return this.isActive('stop_accepting_connections') ? this.#memoryWhy() : undefined;
   }
 
-  /** The answer to a call that begins now and must be refused. Every call asks, and all but a few hear no. */
-  refusal(): LocalReply | undefined {
+  /**
+   * The answer to a call that begins now and must be refused. Every call asks, and all but a few hear no. What is of high priority is shed
+   * last: as long as it is answered in time at all. Where memory is short nothing is spared.
+   * @param priorities is asked only for a call that would be refused.
+   */
+  refusal(priorities: CallPriorities, request: HeaderBlock): LocalReply | undefined {
     const { nowMs, turnStartedMs } = this.#engine;
-    return nowMs - turnStartedMs < this.#acceptWithinMs ? undefined : this.#refuse();
+    const ageMs = nowMs - turnStartedMs;
+    if (ageMs < this.#acceptWithinMs) return undefined;
+    const { shed_newest_requests: newest, stop_accepting_requests: all } = this.#actions;
+    if (all.active || ageMs >= readWithinMs || !priorities.isHigh(request)) return this.#refuse();
+    newest.spared++;
+    return undefined;
   }
 
   /** Takes what was measured and chooses what is done until the next sample. */
@@ -112,6 +128,7 @@ export class Overload implements StatSource {
       sink.gauge(`overload.${name}.active`, active ? 1 : 0);
       if (name === 'stop_accepting_requests' || name === 'shed_newest_requests') sink.counter(`overload.${name}.shed_load_count`, shed);
     }
+    sink.counter('overload.shed_newest_requests.spared_count', this.#actions.shed_newest_requests.spared);
   }
 
   #refuse(): LocalReply {
