@@ -10,6 +10,7 @@ import { PathIndex } from './path-index.ts';
 import { policyShape } from './policy-schema.ts';
 import { type Place, Problems } from './problems.ts';
 import { IndexedRouteTable } from './route-table.ts';
+import { compileServiceConfig, isServiceConfig, serviceConfigShape } from './service-config.ts';
 import type { Read } from './shape.ts';
 import type { ClusterPolicy, DefaultAction, Direction, PolicyFileInfo, PolicyProblem, PolicyTable, Route } from './types.ts';
 
@@ -36,11 +37,17 @@ const defaultMaxConcurrentStreams = 1_000;
 export const compilePolicies = (texts: readonly PolicyText[], descriptorSets: readonly PolicyText[] = []): PolicyCompilation => {
   const problems = new Problems(texts.map(({ path }) => path));
   const files = texts.map(({ path, bytes }) => ({ path, sha256: sha256(bytes) }));
+  const serviceConfigs = texts
+    .filter(({ path }) => isServiceConfig(path))
+    .map((text) => parseDocument(text, problems))
+    .map((document) => (document === undefined ? undefined : serviceConfigShape.read(document, '', problems)))
+    .filter((config) => config !== undefined);
   const groups = texts
+    .filter(({ path }) => !isServiceConfig(path))
     .map((text) => parseDocument(text, problems))
     .map((document) => (document === undefined ? undefined : policyShape.read(document, '', problems)))
     .filter((group) => group !== undefined);
-  const build = compileGroups(groups, descriptorSets, problems);
+  const build = compileGroups({ groups, serviceConfigs, descriptorSets }, problems);
   const list = problems.list();
   if (problems.hasErrors) return { table: undefined, problems: list, files };
   const version = sha256(files.map(({ path, sha256: hash }) => `${path.replace(/^.*\//, '')}\0${hash}\n`).join(''));
@@ -54,7 +61,13 @@ export const emptyPolicyTable = (): PolicyTable => compilePolicies([]).table as 
 export const clusterPolicy = (table: PolicyTable, name: string): ClusterPolicy =>
   table.clusters.get(name) ?? { ...table.defaultCluster, name, serviceName: name };
 
-const compileGroups = (groups: readonly PolicyGroup[], descriptorSets: readonly PolicyText[], problems: Problems) => {
+interface WrittenPolicies {
+  readonly groups: readonly PolicyGroup[];
+  readonly serviceConfigs: readonly Read<typeof serviceConfigShape>[];
+  readonly descriptorSets: readonly PolicyText[];
+}
+
+const compileGroups = ({ groups, serviceConfigs, descriptorSets }: WrittenPolicies, problems: Problems) => {
   const single = <T>(pick: (group: PolicyGroup) => { value: T; place: Place } | undefined) => singleOf(groups, pick, problems);
   const named = groups.flatMap(({ values }) => values.descriptor_sets ?? []);
   const methods = idempotentMethods(named, descriptorSets, problems);
@@ -70,7 +83,10 @@ const compileGroups = (groups: readonly PolicyGroup[], descriptorSets: readonly 
     order: MatchOrder,
   ) => {
     const inheritedRetry = retryGroup === undefined ? undefined : compileRetryPolicy(retryGroup, problems);
-    return compileRoutes(written, { direction, retry: inheritedRetry?.options, knowsMethods }, inheritedRetry, order, problems);
+    const defaults = { direction, retry: inheritedRetry?.options, knowsMethods };
+    // Routes that somebody wrote come first.
+    const configured = direction === 'outbound' ? serviceConfigs.flatMap((config) => compileServiceConfig(config, defaults, problems)) : [];
+    return compileRoutes({ written, configured }, defaults, inheritedRetry, order, problems);
   };
   const outbound = compileDirection(
     'outbound',
@@ -155,7 +171,7 @@ const compileClusters = (
 };
 
 const compileRoutes = (
-  written: readonly RouteGroup[],
+  { written, configured }: { readonly written: readonly RouteGroup[]; readonly configured: readonly CompiledRoute[] },
   defaults: RouteDefaults,
   inheritedRetry: CompiledRetry | undefined,
   order: MatchOrder,
@@ -170,7 +186,8 @@ const compileRoutes = (
     else problems.error(place, `route "${values.name}" is written twice (first in ${describePlace(earlier)})`, 'choose another name');
   }
   const read = written.map((route) => compileRoute(route, defaults, problems)).filter((route) => route !== undefined);
-  const compiled = order === 'longest_prefix' ? read.toSorted(bySpecificity) : read;
+  const all = [...read, ...configured];
+  const compiled = order === 'longest_prefix' ? all.toSorted(bySpecificity) : all;
   const routes = withUniqueIds(compiled.map(({ route }) => route));
   const index = new PathIndex(routes);
   lintRoutes({ ...defaults, routes: compiled, index, inheritedRetry }, problems);

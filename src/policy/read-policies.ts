@@ -6,8 +6,8 @@ import type { PolicyProblem } from './types.ts';
 
 const mostFiles = 1_000;
 
-/** Names of policy files. Others may lie in the same folder: a JSON Schema, an editor's backup, the folders of Kubernetes. */
-const isPolicyFile = (name: string): boolean => /\.ya?ml$/i.test(name) && !name.startsWith('.');
+/** Names of policy files: YAML, and gRPC service configs. Others may lie in the same folder: a JSON Schema, an editor's backup, the folders of Kubernetes. */
+const isPolicyFile = (name: string): boolean => /(\.ya?ml|service[-_]config\.json)$/i.test(name) && !name.startsWith('.');
 
 /** Descriptor sets that policies may name: what `protoc -o` and buf write. */
 const isDescriptorSet = (name: string): boolean => /\.(binpb|protoset|desc)$/i.test(name) && !name.startsWith('.');

@@ -4,6 +4,7 @@ import type {
   LoadBalancerOptions,
   OutlierOptions,
   RetryPolicyOptions,
+  RetryThrottleOptions,
   ThresholdOptions,
 } from '../resilience/index.ts';
 
@@ -67,6 +68,8 @@ export interface Route {
   readonly maxBytes: MaxBytes | undefined;
   /** `undefined` where nobody wrote one: then only what was provably never processed is tried again. */
   readonly retry: RetryPolicy | undefined;
+  /** gRPC's `retryThrottling`, of the cluster that is called; `undefined`: none. */
+  readonly throttle?: RetryThrottleOptions;
   /** Attempts beside each other, for calls that may be processed twice. */
   readonly hedge: HedgePolicyOptions | undefined;
   /** As written; `false` narrows `retry` to what was provably never processed. */

@@ -52,7 +52,7 @@ export class BoundTable {
   readonly #context: BindingContext;
   readonly #paths = new Map<number, PathEntry>();
   readonly #bound = new Map<Route, BoundRoute>();
-  readonly #fallbacks = new Map<string, BoundRoute>();
+  readonly #byAuthority = new Map<Route, Map<string, BoundRoute>>();
 
   constructor(policies: PolicyTable, context: BindingContext) {
     this.policies = policies;
@@ -85,14 +85,20 @@ export class BoundTable {
     return this.match(block)?.route.traffic?.highPriority === true;
   }
 
-  /** What holds where no route matches, for the cluster of that name. */
-  fallback(clusterName: string): BoundRoute {
-    const known = this.#fallbacks.get(clusterName);
-    if (known !== undefined) return known;
-    const bound = this.#bind(this.#table.fallback, clusterName);
+  /** What holds where no route matches, or where `route` names no cluster, for the cluster of that name. */
+  fallback(clusterName: string, route: Route = this.#table.fallback): BoundRoute {
+    const found = this.#byAuthority.get(route)?.get(clusterName);
+    if (found !== undefined) return found;
+    const bound = this.#bind(route, clusterName);
     // Only names of clusters that exist are remembered: the others come from the caller, and there is no end of them.
-    if (bound.cluster !== undefined) this.#fallbacks.set(clusterName, bound);
+    if (bound.cluster !== undefined) this.#remembered(route).set(clusterName, bound);
     return bound;
+  }
+
+  #remembered(route: Route): Map<string, BoundRoute> {
+    const known = this.#byAuthority.get(route) ?? new Map<string, BoundRoute>();
+    this.#byAuthority.set(route, known);
+    return known;
   }
 
   #remember(hash: number, path: string): PathEntry {
@@ -127,7 +133,8 @@ export class BoundTable {
     const { callMetrics, direction, serviceLabel, cluster, trafficState } = this.#context;
     const label = route === this.#table.fallback ? 'other' : methodLabel(route);
     const found = cluster(clusterName);
-    const service = found === undefined && direction === 'outbound' && route === this.#table.fallback ? 'other' : serviceLabel(clusterName);
+    const unnamed = route === this.#table.fallback || clusterName === '';
+    const service = found === undefined && direction === 'outbound' && unnamed ? 'other' : serviceLabel(clusterName);
     const subset = weighted?.metadataMatch ?? route.metadataMatch;
     const wish = subset === undefined ? undefined : { hash: undefined, subset };
     const traffic =

@@ -10,7 +10,9 @@ import {
   type HedgeCircumstances,
   HedgeMachine,
   type PickWish,
+  type RetryContext,
   RetryMachine,
+  type RetryThrottle,
 } from '../resilience/index.ts';
 import type { Admission, Cluster, Endpoint } from '../upstream/index.ts';
 import { Attempt } from './attempt.ts';
@@ -413,6 +415,7 @@ export class Call extends Deadline implements StreamHandler {
         (this.cluster as Cluster).stats.upstreamRqRetrySuccess++;
     }
     if (fate !== 'ok') this.#tellGuard();
+    else if (this.route?.route.throttle !== undefined) this.#throttle?.succeeded();
     this.admission?.release();
     if (this.mirrors !== undefined) for (const mirror of this.mirrors) mirror.onCallEnded();
     this.concurrency?.leave(fate, this.startMs, proxy.engine.nowMs);
@@ -470,6 +473,8 @@ export class Call extends Deadline implements StreamHandler {
     const retries = this.attempts - 1;
     const tried = retries === 0 ? '' : `; tried ${this.attempts} times`;
     switch (why) {
+      case 'throttled':
+        return `${tried}; not tried again: retryThrottling of ${this.#rule} has no tokens left`;
       case 'overflow':
         return `${tried}; not tried again: the retry budget of cluster ${(this.cluster as Cluster).name} is used up`;
       case 'circuit_open':
@@ -517,12 +522,23 @@ export class Call extends Deadline implements StreamHandler {
     this.proxy.engine.wheel.arm(this.#retryTimer, nowMs + delayMs);
   }
 
+  get #retryContext(): RetryContext {
+    const { budget, limits, random } = this.admission as Admission;
+    return { budget, limits, random, throttle: this.#throttle };
+  }
+
+  /** Tokens of the cluster, where the route counts them. */
+  get #throttle(): RetryThrottle | undefined {
+    const { throttle } = (this.route as BoundRoute).route;
+    return throttle === undefined ? undefined : this.proxy.retryThrottles.of((this.cluster as Cluster).name, throttle);
+  }
+
   #createMachine(): RetryMachine {
     let policy = this.retry;
     const wanted = policy?.retriableRequestHeaders ?? [];
     if (policy !== undefined && wanted.length > 0 && !wanted.some(({ name, matches }) => matches(headerValue(this.request, name))))
       policy = { ...policy, conditions: 0 };
-    return new RetryMachine(policy, this.idempotent, this.admission as Admission);
+    return new RetryMachine(policy, this.idempotent, this.#retryContext);
   }
 
   /** Ends the attempt that goes on, if any: the server learns that nobody waits any more. */
@@ -572,9 +588,8 @@ export class Call extends Deadline implements StreamHandler {
   }
 
   #beginHedging(policy: HedgePolicyOptions): void {
-    const admission = this.admission as Admission;
     this.machine = this.#createMachine();
-    this.hedge = new HedgeMachine(policy, this.retry, this.machine, admission);
+    this.hedge = new HedgeMachine(policy, this.retry, this.machine, this.#retryContext);
     this.#rivals = [];
     this.startAttempt();
     for (let more = this.hedge.atOnce(); more > 0 && this.#beginRival(); more--);

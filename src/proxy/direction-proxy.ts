@@ -10,6 +10,7 @@ import type { Listener } from './listener.ts';
 import type { Overload } from './overload/overload.ts';
 import { shedCall } from './overload/shed-call.ts';
 import type { ReplayBuffers } from './replay-buffer.ts';
+import { RetryThrottles } from './retry-throttles.ts';
 import { runStages } from './stages.ts';
 import { Stickiness } from './stickiness.ts';
 import { TrafficState } from './traffic/traffic-state.ts';
@@ -37,6 +38,7 @@ export class DirectionProxy implements StatSource {
   readonly engine: Engine;
   readonly replayBuffers: ReplayBuffers;
   readonly guard: CrossHopGuard;
+  readonly retryThrottles = new RetryThrottles();
   readonly stickiness: Stickiness;
   readonly trafficStats: TrafficStats;
   readonly trafficState: TrafficState;

@@ -1,6 +1,6 @@
 import { GrpcStatus, isGrpcContentType, isGrpcPathBytes, parseGrpcTimeoutMs } from '../grpc/index.ts';
 import { type HeaderBlock, Token } from '../http2/index.ts';
-import type { MirrorPolicy } from '../policy/index.ts';
+import type { MirrorPolicy, Route } from '../policy/index.ts';
 import { callDueMs, deadlineReason } from '../resilience/index.ts';
 import type { Cluster } from '../upstream/index.ts';
 import type { BoundRoute } from './bound-table.ts';
@@ -67,8 +67,8 @@ const guard = (call: Call): boolean => {
 const match = (call: Call): boolean => {
   const { table, direction } = call.proxy;
   let bound = table.match(call.request);
-  if (bound === undefined) {
-    bound = direction === 'inbound' ? table.fallback('') : fallbackRoute(call);
+  if (bound === undefined || (bound.clusterName === '' && direction === 'outbound')) {
+    bound = direction === 'inbound' ? table.fallback('') : fallbackRoute(call, bound?.route);
     if (bound === undefined) {
       const { authority, path } = named(call.request);
       const message = `no route matches ${path}, and no cluster is named ${clusterOfAuthority(authority)} (from :authority ${authority}); add a route or a cluster to the policy files`;
@@ -190,16 +190,16 @@ const refuse = (call: Call, reason: 'headers_too_large' | 'malformed_request' | 
 const headersTooLarge = (block: HeaderBlock): string =>
   `request headers of ${block.listSizeBytes} bytes in ${block.fieldCount} fields are too large; send less metadata`;
 
-/** No route matches: the host of `:authority` names the cluster, else the policy's default action does. */
-const fallbackRoute = (call: Call): BoundRoute | undefined => {
+/** No route matches, or it names no cluster: the host of `:authority` names the cluster, else the policy's default action does. */
+const fallbackRoute = (call: Call, route?: Route): BoundRoute | undefined => {
   const { table } = call.proxy;
   const authority = call.request.indexOf(Token.authority);
   if (authority >= 0) {
-    const bound = table.fallback(clusterOfAuthority(call.request.value(authority)));
+    const bound = table.fallback(clusterOfAuthority(call.request.value(authority)), route);
     if (bound.cluster !== undefined) return bound;
   }
   const { defaultAction } = table.policies;
-  return defaultAction.kind === 'use_cluster' ? table.fallback(defaultAction.cluster) : undefined;
+  return defaultAction.kind === 'use_cluster' ? table.fallback(defaultAction.cluster, route) : undefined;
 };
 
 const named = (block: HeaderBlock): { readonly authority: string; readonly path: string } => {

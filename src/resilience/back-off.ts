@@ -7,6 +7,8 @@ export interface BackOffOptions {
   readonly baseIntervalMs: number;
   /** Upper bound of every wait, in milliseconds. */
   readonly maxIntervalMs: number;
+  /** How much the bound grows with each wait; 2 where left out. */
+  readonly multiplier?: number;
 }
 
 /** What Envoy uses where nobody wrote a back-off: 25 ms, and ten times as much at most. */
@@ -27,7 +29,7 @@ export class BackOff {
   /** Milliseconds to wait before the next attempt. */
   nextMs(): number {
     const boundMs = Math.min(this.#boundMs, this.#options.maxIntervalMs);
-    this.#boundMs = Math.min(this.#boundMs * 2, this.#options.maxIntervalMs);
+    this.#boundMs = Math.min(this.#boundMs * (this.#options.multiplier ?? 2), this.#options.maxIntervalMs);
     return this.#random() * boundMs;
   }
 

@@ -79,7 +79,7 @@ export class HedgeMachine {
     if (!this.mayGoOn || now.committed || now.breakerOpen || now.nowMs >= now.dueMs) return false;
     const maxElapsedMs = this.#retry?.maxElapsedMs;
     if (maxElapsedMs !== undefined && now.nowMs - now.startMs >= maxElapsedMs) return false;
-    if (!this.#takeRoom()) return false;
+    if (this.#context.throttle?.allows === false || !this.#takeRoom()) return false;
     this.#begun++;
     this.#machine.countHedge();
     return true;
@@ -101,6 +101,7 @@ export class HedgeMachine {
    */
   onFailure(outcome: AttemptOutcome, status: number, idempotent: boolean | undefined, pushback: string | undefined): HedgeDecision {
     if (!this.#isNonFatal(outcome, status, idempotent)) return fatal;
+    this.#context.throttle?.failed();
     const pushbackMs = pushback === undefined ? 0 : parsePushback(pushback);
     if (pushbackMs < 0) this.#stopped = true;
     return this.mayGoOn ? { kind: 'hedge', delayMs: pushbackMs } : wait;

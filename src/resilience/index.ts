@@ -59,6 +59,7 @@ export {
   retryOnWords,
 } from './retry-conditions.ts';
 export { type GiveUpReason, type RetryCircumstances, type RetryContext, type RetryDecision, RetryMachine } from './retry-machine.ts';
+export { RetryThrottle, type RetryThrottleOptions } from './retry-throttle.ts';
 export { type RollingCounts, RollingWindow, type RollingWindowOptions } from './rolling-window.ts';
 export { defaultSlowStart, type SlowStartOptions, warmth } from './slow-start.ts';
 export { TokenBucket, type TokenBucketOptions } from './token-bucket.ts';

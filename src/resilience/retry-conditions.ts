@@ -1,4 +1,4 @@
-import { GrpcStatus } from '../grpc/index.ts';
+import { GrpcStatus, statusFromHttp, statusFromReset } from '../grpc/index.ts';
 import type { BackOffOptions } from './back-off.ts';
 
 /** Conditions of `retry_on`, as bits that are added up. Words and meaning are Envoy's (`config_http_filters_router_x-envoy-retry-on`). */
@@ -89,6 +89,8 @@ export interface RetryPolicyOptions extends BackOffOptions {
   readonly perTryTimeoutMs: number;
   /** HTTP statuses for `retriable-status-codes`. */
   readonly retriableStatusCodes: readonly number[];
+  /** Sum of `1 << status`: gRPC statuses that are tried again beside what `conditions` name (gRFC A6 `retryableStatusCodes`). */
+  readonly retriableGrpcStatuses?: number;
   /** No attempt begins later than this after the call did; none where left out. */
   readonly maxElapsedMs?: number;
 }
@@ -191,12 +193,37 @@ const conditionsMet = (outcome: AttemptOutcome, retriableStatusCodes: readonly n
   }
 };
 
+/** Whether its gRPC status, also the one that stands for a reset or an answer without one, is among `statuses`. */
+const hasStatus = (outcome: AttemptOutcome, statuses: number | undefined): boolean => {
+  if (statuses === undefined) return false;
+  const status = statusOfOutcome(outcome);
+  return status >= 0 && status < 31 && (statuses & (1 << status)) !== 0;
+};
+
+const statusOfOutcome = (outcome: AttemptOutcome): number => {
+  switch (outcome.kind) {
+    case 'grpc':
+      return outcome.status;
+    case 'http':
+      return statusFromHttp(outcome.httpStatus);
+    case 'reset':
+      return outcome.unprocessed ? GrpcStatus.UNAVAILABLE : statusFromReset(outcome.code);
+    case 'connect_failure':
+      return GrpcStatus.UNAVAILABLE;
+    case 'per_try_timeout':
+      return GrpcStatus.DEADLINE_EXCEEDED;
+    case 'refused_here':
+      return -1;
+  }
+};
+
 /**
  * Whether an attempt that ended so may be followed by another, counted one. Without a policy: only what the server provably never
  * processed. With one: what it names, which `idempotent: false` narrows to what was provably never processed.
  */
 export const isRetriable = (outcome: AttemptOutcome, policy: RetryPolicyOptions | undefined, idempotent: boolean | undefined): boolean => {
   if (policy === undefined) return provablyUnprocessed(outcome);
-  if ((conditionsMet(outcome, policy.retriableStatusCodes) & policy.conditions) === 0) return false;
+  const named = (conditionsMet(outcome, policy.retriableStatusCodes) & policy.conditions) !== 0;
+  if (!named && !hasStatus(outcome, policy.retriableGrpcStatuses)) return false;
   return idempotent !== false || provablyUnprocessed(outcome);
 };

@@ -2,6 +2,7 @@ import { BackOff, parsePushback } from './back-off.ts';
 import type { ConcurrencyLimits } from './concurrency-limits.ts';
 import type { RetryBudget } from './retry-budget.ts';
 import { type AttemptOutcome, isRetriable, provablyUnprocessed, type RetryPolicyOptions } from './retry-conditions.ts';
+import type { RetryThrottle } from './retry-throttle.ts';
 
 /** What the retries of one cluster share. */
 export interface RetryContext {
@@ -9,6 +10,8 @@ export interface RetryContext {
   readonly limits: ConcurrencyLimits;
   /** Numbers in [0, 1). */
   readonly random: () => number;
+  /** Tokens that all calls of the cluster share; `undefined`: none are counted. */
+  readonly throttle?: RetryThrottle | undefined;
 }
 
 /** What the machine has to know of the call when an attempt has failed. */
@@ -46,6 +49,8 @@ export type GiveUpReason =
   | 'not_retriable'
   | 'pushback'
   | 'retries_exhausted'
+  /** `retryThrottling` has no tokens left. */
+  | 'throttled'
   /** The retry budget or `max_retries` is used up: `upstream_rq_retry_overflow`. */
   | 'overflow';
 
@@ -115,8 +120,11 @@ export class RetryMachine {
     const policy = this.#policy;
     if (policy === undefined || !isRetriable(outcome, policy, this.#idempotent)) return giveUp('not_retriable');
     const pushbackMs = now.pushback === undefined ? undefined : parsePushback(now.pushback);
+    const { throttle } = this.#context;
+    throttle?.failed();
     if (pushbackMs !== undefined && pushbackMs < 0) return giveUp('pushback');
     if (this.#retries >= policy.numRetries) return giveUp('retries_exhausted');
+    if (throttle?.allows === false) return giveUp('throttled');
     const delayMs = this.#delayMs(policy, pushbackMs, now.rateLimitedMs);
     if (this.#tooLate(now.nowMs + delayMs, now)) return giveUp('max_elapsed');
     // Waiting for a deadline would replace the server's own words by ours.
