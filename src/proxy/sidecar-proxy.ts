@@ -12,6 +12,7 @@ import { Listener, type ListenerTls } from './listener.ts';
 import { type ConnectionLimitOptions, ConnectionLimits } from './overload/connection-limits.ts';
 import { Overload } from './overload/overload.ts';
 import { ReplayBuffers } from './replay-buffer.ts';
+import { collectSums } from './traffic/stat-sums.ts';
 
 export interface ProxyOptions {
   readonly engine: Engine;
@@ -159,8 +160,7 @@ export class SidecarProxy implements StatSource {
   collectStats(sink: StatSink): void {
     this.inbound.stats.collectStats(sink);
     this.outbound.stats.collectStats(sink);
-    this.#inboundCalls.collectStats(sink);
-    this.#outboundCalls.collectStats(sink);
+    collectSums([this.#inboundCalls, this.#outboundCalls], sink);
     this.clusters.collectStats(sink);
     this.localService.collectStats(sink);
     this.overload.collectStats(sink);

@@ -139,3 +139,19 @@ test('calls that are refused hold nothing', async (t) => {
   assert.equal(answers.filter(({ status }) => status === GrpcStatus.RESOURCE_EXHAUSTED).length, 50);
   await until(() => outrider.stat('server.header_blocks_out') === before, 'all blocks given back');
 });
+
+test('limits that share a prefix are added up, so that each name occurs once', async (t) => {
+  const service = await startUpstream(t, (call) => answerOk(call));
+  const limited = 'local_rate_limit: { token_bucket: { max_tokens: 9, fill_interval: 1h } }';
+  const outrider = await startSidecar(t, {
+    localService: service.port,
+    policies: `routes: [{ match: { prefix: / }, route: { cluster: echo, timeout: 5s, ${limited} } }]
+inbound: { routes: [{ match: { prefix: / }, route: { timeout: 5s, ${limited} } }] }
+clusters: { echo: { endpoints: ["${service.address}"], tls: { mode: disable } } }
+`,
+  });
+  await statuses(outrider.caller(), 2);
+  await statuses(outrider.inboundCaller(), 3);
+  const { text } = await outrider.admin('GET', '/stats?filter=http_local_rate_limit.ok');
+  assert.equal(text, 'prefix_/.http_local_rate_limit.ok: 5\n');
+});
