@@ -7,7 +7,6 @@ import {
   type DeadlineReason,
   exhaustsRetries,
   type GiveUpReason,
-  type HedgeCircumstances,
   HedgeMachine,
   type PickWish,
   type RetryContext,
@@ -23,6 +22,7 @@ import type { DirectionProxy } from './direction-proxy.ts';
 import { headerValue } from './headers.ts';
 import type { ReplayBuffer } from './replay-buffer.ts';
 import { type LocalReply, localReply, replyToError, sendReply } from './replies.ts';
+import { Rivals } from './rivals.ts';
 import type { Downstream } from './tls-acceptor.ts';
 import { traceIdIn } from './trace-id.ts';
 import type { FaultHeaders } from './traffic/fault-headers.ts';
@@ -94,15 +94,15 @@ export class Call extends Deadline implements StreamHandler {
   sizes: CallSizes | undefined = undefined;
   finished = false;
   machine: RetryMachine | undefined;
+  /** The present attempt; of several beside each other one of them. */
+  attempt: Attempt | undefined = undefined;
+  /** While several attempts run, or may. */
+  rivals: Rivals | undefined = undefined;
   /** Of a call whose attempts may run beside each other. */
   hedge: HedgeMachine | undefined = undefined;
 
   /** It failed after retries, or somebody further down has said that it is not to be tried again. */
   retriesExhausted = false;
-  #attempt: Attempt | undefined;
-  /** Attempts beside that one, while it is open which of them answers. */
-  #rivals: Attempt[] | undefined = undefined;
-  #hedgeTimer: CallTimer | undefined;
   #creditedBytes = 0;
   #retryTimer: CallTimer | undefined;
   #idleMs = 0;
@@ -144,8 +144,8 @@ export class Call extends Deadline implements StreamHandler {
   /** Begins the next attempt. Anything may have happened when this returns. */
   startAttempt(): void {
     const attempt = new Attempt(this);
-    if (this.#rivals !== undefined && this.#attempt !== undefined) this.#rivals.push(attempt);
-    else this.#attempt = attempt;
+    if (this.rivals === undefined) this.attempt = attempt;
+    else this.rivals.add(attempt);
     attempt.start();
   }
 
@@ -179,18 +179,18 @@ export class Call extends Deadline implements StreamHandler {
       this.requestEnded = true;
       this.requestEndedMs = this.proxy.engine.nowMs;
     }
-    if (this.#rivals !== undefined) {
-      this.#feedAll(this.#rivals, bytes, start, end, endStream);
+    if (this.rivals !== undefined) {
+      this.rivals.feed(bytes, start, end, endStream);
       return;
     }
-    const upstream = this.#attempt?.stream;
+    const upstream = this.attempt?.stream;
     if (upstream === undefined) {
       // Nobody to send to yet: kept whatever the limit says, since the stream's window bounds it and no credit is given.
-      this.#keep(bytes, start, end, Number.POSITIVE_INFINITY);
+      this.keep(bytes, start, end, Number.POSITIVE_INFINITY);
       return;
     }
-    if (this.replay !== undefined) this.#keep(bytes, start, end, (this.route as BoundRoute).route.bufferLimitBytes);
-    const attempt = this.#attempt as Attempt;
+    if (this.replay !== undefined) this.keep(bytes, start, end, (this.route as BoundRoute).route.bufferLimitBytes);
+    const attempt = this.attempt as Attempt;
     attempt.sentBytes += upstream.sendData(bytes, start, end, endStream);
     this.credit(attempt);
   }
@@ -202,7 +202,7 @@ export class Call extends Deadline implements StreamHandler {
 
   onReset(_stream: Stream, _code: number): void {
     if (this.finished) {
-      this.#attempt?.stream?.release();
+      this.attempt?.stream?.release();
       return;
     }
     // A caller whose deadline has passed cancels: what it sees is its deadline, and so is the fate.
@@ -217,13 +217,13 @@ export class Call extends Deadline implements StreamHandler {
 
   /** Response DATA that had to wait has left for the caller. */
   onSent(_stream: Stream, bytes: number): void {
-    this.#attempt?.stream?.consume(bytes);
+    this.attempt?.stream?.consume(bytes);
     if (this.idleWatched) this.touch();
   }
 
   /** The caller takes less than 1 KiB/s of the response while memory is short; where the call is whole, only its last bytes wait. */
   onSlowReader(stream: Stream): void {
-    const upstream = this.#attempt?.stream;
+    const upstream = this.attempt?.stream;
     if (!this.proxy.engine.buffersShort && upstream?.connection.buffersShort !== true) return;
     stream.connection.counters.txFlushTimeout++;
     this.#abandon('neutral');
@@ -292,7 +292,7 @@ export class Call extends Deadline implements StreamHandler {
     if (reason === 'max_stream_duration') this.proxy.trafficStats.maxDurationReached++;
     else cluster.stats.upstreamRqTimeout++;
     const afterMs = Math.round(this.endsAtMs - this.startMs);
-    const attempts = this.#attempt === undefined ? '' : ` in attempt ${this.attempts}`;
+    const attempts = this.attempt === undefined ? '' : ` in attempt ${this.attempts}`;
     const whose = limitNames[reason];
     const field = reason === 'route_timeout' ? 'timeout' : 'max_stream_duration';
     if (this.machine !== undefined && this.machine.previousAttempts > 0) this.retriesExhausted = true;
@@ -338,8 +338,8 @@ export class Call extends Deadline implements StreamHandler {
     const cluster = this.cluster as Cluster;
     const { nowMs } = this.proxy.engine;
     if (attempt.endpoint !== undefined) this.noteTried(attempt.endpoint);
-    if (this.#rivals !== undefined) {
-      const settled = this.#afterFailureAmongRivals(attempt, outcome, answer, pushback);
+    if (this.rivals !== undefined) {
+      const settled = this.rivals.onFailure(attempt, outcome, answer, pushback);
       if (settled !== undefined) return settled;
     }
     this.machine ??= this.#createMachine();
@@ -355,8 +355,8 @@ export class Call extends Deadline implements StreamHandler {
     });
     if (decision.kind === 'retry') {
       if (decision.via === 'policy') cluster.stats.upstreamRqRetry++;
-      this.#attempt = undefined;
-      this.#retryAfter(decision.delayMs, nowMs);
+      this.attempt = undefined;
+      this.retryAfter(decision.delayMs, nowMs);
       return false;
     }
     if (exhaustsRetries(decision.why, this.machine.previousAttempts)) this.retriesExhausted = true;
@@ -370,10 +370,9 @@ export class Call extends Deadline implements StreamHandler {
   /** No attempt could be made. */
   refuse(error: MeshError | LocalReply, attempt?: Attempt): void {
     if (this.finished) return;
-    if (this.#rivals !== undefined && attempt !== undefined) {
-      this.#drop(attempt);
-      this.hedge?.stop();
-      if (this.#attempt !== undefined) return;
+    if (this.rivals !== undefined && attempt !== undefined) {
+      this.rivals.refuse(attempt);
+      if (this.attempt !== undefined) return;
     }
     if (error.reason === 'circuit_open') this.retriesExhausted = true;
     this.reply('status' in error ? error : replyToError(error));
@@ -386,7 +385,7 @@ export class Call extends Deadline implements StreamHandler {
     const said = reply.pushbackMs === undefined && this.forbidsRetry ? { ...reply, pushbackMs: -1 } : reply;
     sendReply(this.downstream, said, traffic === undefined ? undefined : (block) => traffic.editResponse(this, block));
     this.finish(reply.reason, reply.status);
-    this.#attempt?.stream?.release();
+    this.attempt?.stream?.release();
     UnreadAnswer.watch(this.downstream);
   }
 
@@ -406,8 +405,7 @@ export class Call extends Deadline implements StreamHandler {
     const { wheel } = proxy.engine;
     wheel.cancel(this);
     if (this.#retryTimer !== undefined) wheel.cancel(this.#retryTimer);
-    if (this.#rivals !== undefined) this.#abandon('neutral');
-    if (this.#hedgeTimer !== undefined) wheel.cancel(this.#hedgeTimer);
+    if (this.rivals !== undefined) this.#abandon('neutral');
     this.hedge?.finish();
     if (this.machine !== undefined) {
       this.machine.finish();
@@ -494,7 +492,8 @@ export class Call extends Deadline implements StreamHandler {
     }
   }
 
-  #keep(bytes: Uint8Array, start: number, end: number, limitBytes: number): void {
+  /** Keeps what the caller sends for an attempt to come, up to `limitBytes`. */
+  keep(bytes: Uint8Array, start: number, end: number, limitBytes: number): void {
     if (start === end) return;
     const { replayBuffers } = this.proxy;
     // The first message says how long it is: what will not fit is not copied to be thrown away.
@@ -503,14 +502,15 @@ export class Call extends Deadline implements StreamHandler {
       return;
     }
     if (this.replay !== undefined && replayBuffers.append(this.replay, bytes, start, end, limitBytes)) return;
-    if (this.#attempt?.stream !== undefined || this.#rivals?.some(({ stream }) => stream !== undefined)) this.dropReplay();
+    if (this.rivals?.anyStream ?? this.attempt?.stream !== undefined) this.dropReplay();
     else {
       this.#abandon('neutral');
       this.reply(localReply('overloaded', 'too many request bytes wait for an upstream connection; the cluster is too slow to connect'));
     }
   }
 
-  #retryAfter(delayMs: number, nowMs: number): void {
+  /** Begins the next attempt in `delayMs`. */
+  retryAfter(delayMs: number, nowMs: number): void {
     if (delayMs <= 0) {
       this.startAttempt();
       return;
@@ -543,18 +543,19 @@ export class Call extends Deadline implements StreamHandler {
 
   /** Ends the attempt that goes on, if any: the server learns that nobody waits any more. */
   #abandon(result: 'neutral' | 'timeout'): void {
-    this.#attempt?.abandon(result);
-    const rivals = this.#rivals;
-    if (rivals === undefined) return;
-    this.#rivals = undefined;
-    for (const rival of rivals) rival.abandon(result);
+    const { rivals } = this;
+    this.rivals = undefined;
+    if (rivals === undefined) this.attempt?.abandon(result);
+    else rivals.end(undefined, result);
   }
 
   // ---- attempts beside each other ----
 
-  /** Whether it is still open which of several attempts answers. */
-  get hedged(): boolean {
-    return this.#rivals !== undefined;
+  #beginHedging(policy: HedgePolicyOptions): void {
+    this.machine = this.#createMachine();
+    this.hedge = new HedgeMachine(policy, this.retry, this.machine, this.#retryContext);
+    this.rivals = new Rivals(this, this.hedge);
+    this.rivals.begin();
   }
 
   noteTried(endpoint: Endpoint): void {
@@ -562,138 +563,26 @@ export class Call extends Deadline implements StreamHandler {
     if (!this.tried.includes(endpoint)) this.tried.push(endpoint);
   }
 
-  /** An attempt is late. True where it goes on all the same, and another one has begun beside it if it might. */
-  hedgeLateAttempt(): boolean {
-    if (this.hedge?.policy.onPerTryTimeout !== true || this.#rivals === undefined) return false;
-    this.#beginRival();
-    return true;
-  }
-
   /** The answer of `attempt` is the call's: the server of every other one learns that nobody waits. */
   commitTo(attempt: Attempt): void {
-    if (this.#rivals === undefined) return;
-    const losers = this.#rivals.filter((rival) => rival !== attempt);
-    if (this.#attempt !== undefined && this.#attempt !== attempt) losers.push(this.#attempt);
-    this.#rivals = undefined;
-    this.#attempt = attempt;
-    this.hedge?.finish();
-    if (this.#hedgeTimer !== undefined) this.proxy.engine.wheel.cancel(this.#hedgeTimer);
-    for (const loser of losers) loser.abandon('neutral');
+    if (this.rivals === undefined) return;
+    if (this.#retryTimer !== undefined) this.proxy.engine.wheel.cancel(this.#retryTimer);
+    const { rivals } = this;
+    this.rivals = undefined;
+    rivals.end(attempt, 'neutral');
+  }
+
+  /** None is left: what becomes of the call is decided as if there had been one. */
+  endRivalry(): void {
+    const { rivals } = this;
+    this.rivals = undefined;
+    rivals?.end(undefined, 'neutral');
   }
 
   /** What was sent is too much to be sent again, and `attempt` has all of it. */
   outgrow(attempt: Attempt): void {
     this.commitTo(attempt);
     this.dropReplay();
-  }
-
-  #beginHedging(policy: HedgePolicyOptions): void {
-    this.machine = this.#createMachine();
-    this.hedge = new HedgeMachine(policy, this.retry, this.machine, this.#retryContext);
-    this.#rivals = [];
-    this.startAttempt();
-    for (let more = this.hedge.atOnce(); more > 0 && this.#beginRival(); more--);
-    this.#armHedge(policy.hedgingDelayMs);
-  }
-
-  #armHedge(delayMs: number): void {
-    if (this.finished || this.#rivals === undefined || delayMs === Number.POSITIVE_INFINITY || this.hedge?.mayGoOn !== true) return;
-    this.#hedgeTimer ??= new CallTimer(() => {
-      this.proxy.engine.tick();
-      this.#beginRival();
-      this.#armHedge((this.hedge as HedgeMachine).policy.hedgingDelayMs);
-    });
-    this.proxy.engine.wheel.arm(this.#hedgeTimer, this.proxy.engine.nowMs + delayMs);
-  }
-
-  /** Begins an attempt beside those that go on, where it may. */
-  #beginRival(): boolean {
-    if (!this.#mayBeginRival()) return false;
-    this.startAttempt();
-    return true;
-  }
-
-  /** True counts as begun: an attempt has to follow. */
-  #mayBeginRival(): boolean {
-    if (this.finished || this.#rivals === undefined || this.hedge?.tryBegin(this.#hedgeCircumstances) !== true) return false;
-    (this.cluster as Cluster).stats.upstreamRqHedge++;
-    return true;
-  }
-
-  /** Request DATA for all attempts that have a stream; those that wait for one will send what is kept. */
-  #feedAll(rivals: readonly Attempt[], bytes: Uint8Array, start: number, end: number, endStream: boolean): void {
-    let ahead = this.#attempt?.stream === undefined ? undefined : this.#attempt;
-    for (const rival of rivals) if (rival.stream !== undefined && (ahead === undefined || rival.sentBytes > ahead.sentBytes)) ahead = rival;
-    if (ahead === undefined) {
-      this.#keep(bytes, start, end, Number.POSITIVE_INFINITY);
-      return;
-    }
-    if (this.replay !== undefined) this.#keep(bytes, start, end, (this.route as BoundRoute).route.bufferLimitBytes);
-    // Others may wait behind a slow server's window, and what waits there must stay small: one goes on.
-    if (this.replay === undefined) this.commitTo(ahead);
-    if (this.#attempt !== undefined) this.#feed(this.#attempt, bytes, start, end, endStream);
-    if (this.#rivals !== undefined) for (const rival of this.#rivals) this.#feed(rival, bytes, start, end, endStream);
-  }
-
-  #feed(attempt: Attempt, bytes: Uint8Array, start: number, end: number, endStream: boolean): void {
-    if (attempt.stream === undefined) return;
-    attempt.sentBytes += attempt.stream.sendData(bytes, start, end, endStream);
-    this.credit(attempt);
-  }
-
-  get #hedgeCircumstances(): HedgeCircumstances {
-    const { nowMs } = this.proxy.engine;
-    return {
-      nowMs,
-      startMs: this.startMs,
-      dueMs: this.endsAtMs,
-      committed: this.replay === undefined || this.downstream.headersSent,
-      breakerOpen: (this.cluster as Cluster).breakerRefuses(this.methodPath, nowMs),
-    };
-  }
-
-  /** It is none of those any more that may answer. */
-  #drop(attempt: Attempt): void {
-    const rivals = this.#rivals as Attempt[];
-    if (this.#attempt === attempt) this.#attempt = rivals.pop();
-    else {
-      const at = rivals.indexOf(attempt);
-      if (at >= 0) rivals.splice(at, 1);
-    }
-    this.hedge?.attemptEnded();
-  }
-
-  /** One of several has failed. `undefined`: it was the last, and what follows is decided as without the others. */
-  #afterFailureAmongRivals(
-    attempt: Attempt,
-    outcome: AttemptOutcome,
-    answer: FinalAnswer,
-    pushback: string | undefined,
-  ): boolean | undefined {
-    const hedge = this.hedge as HedgeMachine;
-    this.#drop(attempt);
-    const status = answer.kind === 'local' ? answer.reply.status : outcome.kind === 'grpc' ? outcome.status : GrpcStatus.UNKNOWN;
-    const decision = hedge.onFailure(outcome, status, this.idempotent, pushback);
-    if (decision.kind === 'fatal') {
-      const alone = this.#attempt === undefined;
-      this.commitTo(attempt);
-      if (alone) return undefined;
-      if (answer.kind === 'forward') return true;
-      this.reply(answer.reply);
-      return false;
-    }
-    if (decision.kind === 'hedge') {
-      const { nowMs } = this.proxy.engine;
-      if (this.#attempt !== undefined && decision.delayMs > 0) this.#armHedge(decision.delayMs);
-      else if (nowMs + decision.delayMs < this.endsAtMs && this.#mayBeginRival()) {
-        this.#armHedge(decision.delayMs + hedge.policy.hedgingDelayMs);
-        this.#retryAfter(decision.delayMs, nowMs);
-        return false;
-      }
-    }
-    if (this.#attempt !== undefined) return false;
-    this.#rivals = undefined;
-    return undefined;
   }
 }
 
