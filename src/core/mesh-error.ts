@@ -46,8 +46,18 @@ export interface MeshErrorOptions {
   readonly cause?: unknown;
 }
 
-/** The one error that is thrown inside; one place (`proxy/replies`) turns it into a gRPC status. */
-export class MeshError extends Error {
+/** Made for each refused call: where in the code says nothing that the reason does not, and would cost more than serving the call. */
+class UntracedError extends Error {
+  constructor(message: string, options: ErrorOptions | undefined) {
+    const { stackTraceLimit } = Error;
+    Error.stackTraceLimit = 0;
+    super(message, options);
+    Error.stackTraceLimit = stackTraceLimit;
+  }
+}
+
+/** The one error that is thrown inside; one place (`proxy/replies`) turns it into a gRPC status. Has no stack. */
+export class MeshError extends UntracedError {
   readonly reason: Reason;
   readonly remedy: string | undefined;
   readonly source: MeshErrorOptions['source'];

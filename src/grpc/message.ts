@@ -12,6 +12,9 @@ const hexDigits = '0123456789ABCDEF';
 export const longestGrpcMessageBytes = 2_048;
 const ellipsis = '...';
 
+/** Nothing in it has to be encoded: so are nearly all. */
+const plainText = /^[ -$&-~]*$/;
+
 const isPlain = (byte: number): boolean => byte >= 0x20 && byte <= 0x7e && byte !== 0x25;
 
 /**
@@ -19,6 +22,7 @@ const isPlain = (byte: number): boolean => byte >= 0x20 && byte <= 0x7e && byte 
  * `...`. A lone surrogate becomes U+FFFD.
  */
 export const encodeGrpcMessage = (text: string, longestBytes = longestGrpcMessageBytes): string => {
+  if (text.length <= longestBytes && plainText.test(text)) return text;
   let encoded = '';
   // Where the text may be cut so that the ellipsis still fits.
   let cut = 0;

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { silentLogger, TimerWheel, VirtualClock } from '../../src/core/index.ts';
+import { MeshError, silentLogger, TimerWheel, VirtualClock } from '../../src/core/index.ts';
 import { GrpcStatus } from '../../src/grpc/index.ts';
 import { Engine, HeaderBlock } from '../../src/http2/index.ts';
 import { Overload } from '../../src/proxy/overload/overload.ts';
@@ -151,4 +151,10 @@ clusters: { echo: { endpoints: ["${service.address}"], tls: { mode: disable } } 
   assert.equal((await client.call({ path: '/acme.Echo/Important' })).status, GrpcStatus.OK);
   assert.equal((await client.call()).reason, 'overloaded');
   assert.equal(outrider.stat('overload.shed_newest_requests.spared_count'), 1);
+});
+
+test('an error that ends a call has no stack, which costs more than the call; others keep theirs', () => {
+  const error = new MeshError('circuit_open', 'why', { source: 'local' });
+  assert.equal(error.stack, 'MeshError: why');
+  assert.match(new Error('another').stack ?? '', /overload-time/);
 });
