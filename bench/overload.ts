@@ -90,9 +90,10 @@ const main = async (): Promise<void> => {
 
   for (const direction of wanted) {
     const proxy = await startOutrider({ path: outriderPath, folder: folder.path, backends });
+    let limit: Disposable | undefined;
     try {
       await load(tools, proxy, direction, shape, 60_000);
-      using _limit = limitCpu(proxy.process.pid, cpuShare);
+      limit = limitCpu(proxy.process.pid, cpuShare);
       for (let round = 0; round < Number(flags.rounds); round++) {
         const { rps: peak } = await load(tools, proxy, direction, shape, 80_000);
         const cpuBefore = cpuMicrosecondsOf(proxy.process.pid);
@@ -121,6 +122,8 @@ const main = async (): Promise<void> => {
       }
     } finally {
       await proxy.process[Symbol.asyncDispose]();
+      // A group goes only when its process has gone.
+      limit?.[Symbol.dispose]();
     }
   }
 };
