@@ -32,7 +32,10 @@ export interface EndpointOwner {
 export const endpointKey = ({ host, port }: EndpointAddress): string => (host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`);
 
 const longestKeepaliveMs = 7_200_000;
-/** Connections that may be replaced for their resets at once, and per second: whoever cancels without end gets no more of them. */
+/**
+ * Connections that may be replaced for their resets at once, and per second: whoever cancels without end gets no more of them, unless
+ * half of what a connection carries is dead already.
+ */
 const replacementBurst = 16;
 const replacementsPerSecond = 2;
 
@@ -269,10 +272,10 @@ export class Endpoint implements PooledEndpoint, UpstreamConnectionOwner {
     this.connectIfNeeded();
   }
 
-  onResetsUsedUp(connection: UpstreamConnection): void {
+  onResetsUsedUp(connection: UpstreamConnection, owed: number): void {
     const nowMs = this.#owner.context.engine.clock.now();
     this.#replacements ??= new TokenBucket(replacementBurst, replacementsPerSecond, nowMs);
-    if (!this.#replacements.take(1, nowMs)) return;
+    if (!this.#replacements.take(1, nowMs) && owed * 2 < this.#capacityPerConnection) return;
     this.#owner.stats.upstreamCxMaxResets++;
     this.#removeReady(connection);
     this.#retired.add(connection);

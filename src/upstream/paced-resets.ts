@@ -44,6 +44,11 @@ export class PacedResets extends Deadline {
     this.#budgetOfAll = new TokenBucket(burstOfAll, perSecond, nowMs);
   }
 
+  /** Resets that wait. */
+  get owed(): number {
+    return this.#owed.length;
+  }
+
   /** Nobody waits for any stream that is left on the connection. */
   get owesAll(): boolean {
     if (this.#owed.length < this.#connection.activeStreams) return false;

@@ -54,7 +54,7 @@ export interface UpstreamConnectionOwner {
   /** It was ready once, and is over. */
   onClosed(connection: UpstreamConnection): void;
   /** It has reset as many streams as its server takes at once. */
-  onResetsUsedUp(connection: UpstreamConnection): void;
+  onResetsUsedUp(connection: UpstreamConnection, owed: number): void;
 }
 
 type State = 'connecting' | 'ready' | 'retired' | 'closed';
@@ -149,7 +149,7 @@ export class UpstreamConnection implements ConnectionHandler {
 
   /** Resets wait: another connection takes the calls to come, and this one ends with the last call that somebody waits for. */
   readonly #onOwing = (): void => {
-    if (this.#state === 'ready') this.#owner.onResetsUsedUp(this);
+    if (this.#state === 'ready') this.#owner.onResetsUsedUp(this, this.#resets?.owed ?? 0);
     if (this.#state === 'retired' && this.#resets?.owesAll === true) this.#connection?.goAway(ErrorCode.noError, 'max_resets');
   };
 
