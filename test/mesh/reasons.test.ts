@@ -357,8 +357,8 @@ test('overloaded: more request bytes wait than the process keeps', async (t) => 
   const cluster = 'connect_timeout: 60s\ncircuit_breakers: { thresholds: [{ max_requests: 5000, max_pending_requests: 5000 }] }';
   const outrider = await startSidecar(t, { clock, policies: echoPolicies({ endpoints: [`127.0.0.1:${port}`], cluster }) });
   // A connection's streams together may hold only a part of what the process keeps.
-  const clients = Array.from({ length: 16 }, () => outrider.caller());
-  const calls = clients.flatMap((client) => Array.from({ length: 200 }, () => client.start({ body: Buffer.alloc(65_000), open: true })));
+  const clients = Array.from({ length: 32 }, () => outrider.caller());
+  const calls = clients.flatMap((client) => Array.from({ length: 100 }, () => client.start({ body: Buffer.alloc(65_000), open: true })));
   await until(() => (outrider.fates().overloaded ?? 0) > 0, 'a refusal');
   // It is over for the caller, who has not ended its request, with the reset that follows.
   await pass(clock, 104);
