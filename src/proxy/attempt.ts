@@ -102,7 +102,8 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
     this.endpoint = endpoint;
     this.#previousAttempts = call.machine?.previousAttempts ?? 0;
     if (call.hedge !== undefined) call.noteTried(endpoint);
-    this.#startedMs = nowMs;
+    // A number with fractions in a field is an object of its own: only what somebody will ask for is kept.
+    if (endpoint.latency !== undefined || breaker.watchesSlowness) this.#startedMs = nowMs;
     endpoint.begin();
     const { retry } = call;
     if (retry !== undefined && retry.perTryTimeoutMs > 0)
@@ -142,8 +143,6 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
     const length = replay === undefined ? 0 : replay.length;
     const stream = connection.open(this, request, call.requestEnded && length === 0);
     this.stream = stream;
-    // What the server sees as the caller's own deadline (see `grpc-timeout`) is a little less than this.
-    if (call.endsAtMs !== Number.POSITIVE_INFINITY) stream.patienceMs = 0.95 * (call.endsAtMs - stream.openedAtMs);
     if (call.retry?.perTryIdleTimeoutMs !== undefined) this.#watchSilence(call.retry.perTryIdleTimeoutMs);
     if (length === 0) return;
     const kept = (replay as NonNullable<typeof replay>).bytes;
@@ -171,7 +170,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
 
   onHeaders(stream: Stream, block: HeaderBlock, endStream: boolean): void {
     this.#httpStatus = statusOf(block);
-    this.#answeredMs = this.#call.proxy.engine.nowMs;
+    if (this.#breaker?.watchesSlowness === true) this.#answeredMs = this.#call.proxy.engine.nowMs;
     this.#idle?.touch();
     if (endStream) {
       this.#onAnswerEnd(stream, block, true);
@@ -180,7 +179,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
     const type = block.indexOf(Token.contentType);
     const isGrpc = type < 0 || isGrpcContentType(block.bytes, block.valueStart[type] as number, block.valueEnd[type] as number);
     if (this.#httpStatus !== 200 || !isGrpc) {
-      (this.endpoint as Endpoint).resetStream(stream);
+      this.#resetStream(stream, ErrorCode.cancel);
       this.#onForeignAnswer(block);
       return;
     }
@@ -308,7 +307,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
     if (stream === undefined) this.endpoint?.cancel(this);
     else if (!stream.closed) {
       (this.#call.cluster as Cluster).stats.upstreamRqTxReset++;
-      (this.endpoint as Endpoint).resetStream(stream);
+      this.#resetStream(stream, ErrorCode.cancel);
     }
     // Time that was spent on purpose is no failure of the service.
     if (result === 'timeout' && this.#fault === undefined) this.#conclude('fail', 'timeout', 'local_origin_failure');
@@ -346,7 +345,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
     const call = this.#call;
     if (status === GrpcStatus.DEADLINE_EXCEEDED && call.deadlineIsDue) {
       this.#endByDeadlineOfServer();
-      if (!stream.endSent) (this.endpoint as Endpoint).resetStream(stream, ErrorCode.noError);
+      if (!stream.endSent) this.#resetStream(stream, ErrorCode.noError);
       return;
     }
     const ok = status === GrpcStatus.OK;
@@ -360,7 +359,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
     const reported = this.endpoint?.reportedLoad;
     if (reported !== undefined) readLoad(reported, block, call.proxy.engine.nowMs);
     // The request may still be on its way: the server has said all that it will say (RFC 9113 8.1).
-    if (!stream.endSent) (this.endpoint as Endpoint).resetStream(stream, ErrorCode.noError);
+    if (!stream.endSent) this.#resetStream(stream, ErrorCode.noError);
     if (!ok && (call.retry !== undefined || call.rivals !== undefined) && !call.downstream.headersSent) {
       const { rateLimited, retriableHeader } = this.#readSigns(block);
       if (!call.onAttemptFailed(this, { kind: 'grpc', status, rateLimited, retriableHeader }, { kind: 'forward' }, pushback)) {
@@ -411,7 +410,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
 
   #onMissingStatus(stream: Stream, block: HeaderBlock | undefined): void {
     this.#conclude('fail', 'error', this.#httpStatus === 200 ? 'server_error' : outlierResultOfHttp(this.#httpStatus));
-    if (!stream.endSent) (this.endpoint as Endpoint).resetStream(stream, ErrorCode.noError);
+    if (!stream.endSent) this.#resetStream(stream, ErrorCode.noError);
     this.#failHttp(block);
   }
 
@@ -505,6 +504,13 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
     // A per-try timeout ends with the answer's beginning; a stream's probe has succeeded with it.
     engine.wheel.cancel(this);
     if ((this.#permit & 1) === 1) this.#report('succeed', engine.nowMs);
+  }
+
+  /** Tells the server that nobody waits any more. What it sees as the caller's own deadline (see `grpc-timeout`) is a little less than ours. */
+  #resetStream(stream: Stream, code: number): void {
+    const { endsAtMs } = this.#call;
+    if (endsAtMs !== Number.POSITIVE_INFINITY) stream.patienceMs = 0.95 * (endsAtMs - stream.openedAtMs);
+    (this.endpoint as Endpoint).resetStream(stream, code);
   }
 
   #dropHeld(): void {

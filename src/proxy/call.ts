@@ -68,8 +68,8 @@ export class Call extends Deadline implements StreamHandler {
   deadlineReason: DeadlineReason = 'caller_deadline';
   /** The caller has sent END_STREAM. */
   requestEnded: boolean;
-  /** When it did. */
-  requestEndedMs: number;
+  /** When it did, where a breaker goes by how slow answers are; -1: with its headers, or nobody asks. */
+  requestEndedMs = -1;
   /** What was sent so far; `undefined` once it is too much to be sent again. */
   replay: ReplayBuffer | undefined;
   /** What it asks of the endpoint; `undefined`: nothing. */
@@ -115,7 +115,6 @@ export class Call extends Deadline implements StreamHandler {
     this.request = request;
     this.startMs = downstream.openedAtMs;
     this.requestEnded = requestEnded;
-    this.requestEndedMs = this.startMs;
   }
 
   get peer(): Downstream {
@@ -177,7 +176,7 @@ export class Call extends Deadline implements StreamHandler {
     if (this.mirrors !== undefined) for (const mirror of this.mirrors) mirror.onRequestData(bytes, start, end, endStream);
     if (endStream) {
       this.requestEnded = true;
-      this.requestEndedMs = this.proxy.engine.nowMs;
+      if (this.cluster?.policy.breaker.slowCallDurationMs !== undefined) this.requestEndedMs = this.proxy.engine.nowMs;
     }
     if (this.rivals !== undefined) {
       this.rivals.feed(bytes, start, end, endStream);
