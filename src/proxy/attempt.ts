@@ -1,3 +1,4 @@
+// Above 500 lines: the one place that knows the whole state of an attempt; what answers mean, faults and timers have files of their own.
 import { Deadline, type MeshError } from '../core/index.ts';
 import { GrpcStatus, isGrpcContentType, longestGrpcTimeoutBytes, writeGrpcTimeout } from '../grpc/index.ts';
 import { type Connection, ErrorCode, type HeaderBlock, type Stream, type StreamHandler, statusOf, Token } from '../http2/index.ts';

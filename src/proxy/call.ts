@@ -1,3 +1,4 @@
+// Above 500 lines: the one place that knows the whole state of a call; stages, attempts, rivals, replays and traffic have files of their own.
 import { Deadline, type Fate, type MeshError } from '../core/index.ts';
 import { GrpcStatus } from '../grpc/index.ts';
 import { ErrorCode, type HeaderBlock, readUint32, type Stream, type StreamHandler, Token } from '../http2/index.ts';
@@ -248,7 +249,7 @@ export class Call extends Deadline implements StreamHandler {
     const most = this.sizes?.max.request;
     return localReply(
       'message_too_large',
-      `the request has more than ${most} bytes; send less, or raise max_request_bytes of ${this.#rule}`,
+      `the request has more than ${most} bytes; send less, or raise max_request_bytes of ${this.rule}`,
     );
   }
 
@@ -258,7 +259,7 @@ export class Call extends Deadline implements StreamHandler {
     this.#abandon('neutral');
     const most = this.sizes?.max.response;
     const { name } = this.cluster as Cluster;
-    const message = `cluster ${name}: the answer has more than ${most} bytes; ask for less, or raise max_response_bytes of ${this.#rule}`;
+    const message = `cluster ${name}: the answer has more than ${most} bytes; ask for less, or raise max_response_bytes of ${this.rule}`;
     this.reply(localReply('message_too_large', message));
   }
 
@@ -295,7 +296,7 @@ export class Call extends Deadline implements StreamHandler {
     const whose = limitNames[reason];
     const field = reason === 'route_timeout' ? 'timeout' : 'max_stream_duration';
     if (this.machine !== undefined && this.machine.previousAttempts > 0) this.retriesExhausted = true;
-    const remedy = reason === 'caller_deadline' ? 'give the call more time' : `raise ${field} of ${this.#rule}`;
+    const remedy = reason === 'caller_deadline' ? 'give the call more time' : `raise ${field} of ${this.rule}`;
     this.#abandon(reason === 'route_timeout' ? 'timeout' : 'neutral');
     this.reply(localReply(reason, `${whose} of ${afterMs} ms passed${attempts} to cluster ${cluster.name}; ${remedy}`));
   }
@@ -312,7 +313,7 @@ export class Call extends Deadline implements StreamHandler {
   #endIdle(): void {
     this.proxy.trafficStats.idleTimeouts++;
     this.#abandon('neutral');
-    this.reply(localReply('idle_timeout', `nothing was sent or received for ${this.#idleMs} ms; raise idle_timeout of ${this.#rule}`));
+    this.reply(localReply('idle_timeout', `nothing was sent or received for ${this.#idleMs} ms; raise idle_timeout of ${this.rule}`));
   }
 
   // ---- outcomes of attempts ----
@@ -454,16 +455,12 @@ export class Call extends Deadline implements StreamHandler {
     return cluster.policy.breaker.scope === 'method' ? this.request.value(this.request.indexOf(Token.path)) : '';
   }
 
-  get #rule(): string {
+  /** The rule of the policy files that the call follows, for messages. */
+  get rule(): string {
     const { route } = this.route as BoundRoute;
     return route.location.line === 0
       ? `the default route`
       : `route ${route.name} (${route.location.file}:${route.location.line}:${route.location.column})`;
-  }
-
-  /** The rule of the policy files that the call follows, for messages. */
-  get rule(): string {
-    return this.#rule;
   }
 
   #givenUp(why: GiveUpReason): string {
@@ -471,19 +468,19 @@ export class Call extends Deadline implements StreamHandler {
     const tried = retries === 0 ? '' : `; tried ${this.attempts} times`;
     switch (why) {
       case 'throttled':
-        return `${tried}; not tried again: retryThrottling of ${this.#rule} has no tokens left`;
+        return `${tried}; not tried again: retryThrottling of ${this.rule} has no tokens left`;
       case 'overflow':
         return `${tried}; not tried again: the retry budget of cluster ${(this.cluster as Cluster).name} is used up`;
       case 'circuit_open':
         return `${tried}; not tried again: Circuit breaker OPEN`;
       case 'retries_exhausted':
-        return `${tried}; num_retries of ${this.#rule} is used up`;
+        return `${tried}; num_retries of ${this.rule} is used up`;
       case 'pushback':
         return `${tried}; not tried again: the server asked for it (grpc-retry-pushback-ms)`;
       case 'deadline':
         return `${tried}; no time is left to try again`;
       case 'max_elapsed':
-        return `${tried}; not tried again: max_elapsed of ${this.#rule} has passed`;
+        return `${tried}; not tried again: max_elapsed of ${this.rule} has passed`;
       case 'committed':
         return `${tried}; not tried again: the answer had begun, or the request is larger than per_request_buffer_limit_bytes`;
       case 'not_retriable':
