@@ -1,14 +1,3 @@
-/** Pseudo-random numbers (mulberry32): the same seed gives the same run. */
-export const seededRandom = (seed: number): (() => number) => {
-  let state = seed | 0;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
-  };
-};
-
 /** Times between arrivals that know nothing of each other. */
 export const exponential = (random: () => number, mean: number): number => -Math.log(1 - random()) * mean;
 

@@ -1,4 +1,5 @@
-import { exponential, seededRandom } from './chance.ts';
+import { seededRandom } from '../../test/harness/seeded-random.ts';
+import { exponential } from './chance.ts';
 import { EventQueue } from './event-queue.ts';
 import { HopTally } from './hop-tally.ts';
 import type { MeshPolicy } from './policies.ts';

@@ -1,17 +1,12 @@
-/** A generator of pseudo-random numbers (mulberry32) with the questions that mutators ask: the same seed gives the same run. */
+import { seededRandom } from '../harness/seeded-random.ts';
+
+/** Pseudo-random numbers with the questions that mutators ask: the same seed gives the same run. */
 export class Random {
-  #state: number;
+  /** From 0 to 1, 1 excluded. */
+  readonly next: () => number;
 
   constructor(seed: number) {
-    this.#state = seed | 0;
-  }
-
-  /** From 0 to 1, 1 excluded. */
-  next(): number {
-    this.#state = (this.#state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(this.#state ^ (this.#state >>> 15), 1 | this.#state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
+    this.next = seededRandom(seed);
   }
 
   /** A whole number below `limit`; 0 where the limit is none. */

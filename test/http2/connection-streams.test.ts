@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { VirtualClock } from '../../src/core/index.ts';
 import type { HeaderBlock, Stream } from '../../src/http2/index.ts';
 import { checkLeaks } from '../harness/leak-check.ts';
+import { seededRandom } from '../harness/seeded-random.ts';
 import {
   blockOf,
   bodyOf,
@@ -13,7 +14,6 @@ import {
   okTrailers,
   type Party,
   quiesce,
-  randomFrom,
   requestFields,
   responseFields,
   type TestStream,
@@ -65,7 +65,7 @@ const anyPlan: fc.Arbitrary<Plan> = fc.record({
 
 /** Any interleaving of calls over any cuts of the wire; returns when everything has come to its end. */
 const runPlan = async (t: TestContext, { seed, calls }: Plan): Promise<void> => {
-  const random = randomFrom(seed);
+  const random = seededRandom(seed);
   const small = random() < 0.5;
   const cut = () => (random() < 0.3 ? 1 + random() * 12 : 1 + random() * (small ? 900 : 60_000));
   const clock = new VirtualClock();
@@ -134,7 +134,7 @@ test('any interleaving of streams over any cuts of the wire arrives whole, and l
 });
 
 test('200 calls at once over a wire that gives a byte or a few at a time', async (t) => {
-  const random = randomFrom(7);
+  const random = seededRandom(7);
   const { client, server } = await joined(t, { cut: () => 1 + random() * 40 });
   server.owner.serve = echo;
   const calls = Array.from({ length: 200 }, (_, i) => {
@@ -190,7 +190,7 @@ test('bytes that had to wait are told by onSent, each once', async (t) => {
 
 test('a header block larger than a frame goes out with CONTINUATION and is put together, both ways', async (t) => {
   const large: Fields = Array.from({ length: 40 }, (_, i) => [`x-large-${i}`, `~${i}~`.repeat(300)] as const);
-  const random = randomFrom(3);
+  const random = seededRandom(3);
   const { client, server } = await joined(t, { cut: () => 1 + random() * 5_000 });
   server.owner.serve = (_request, stream) => {
     stream.sendHeaders(blockOf([...responseFields, ...large]), false);

@@ -16,17 +16,6 @@ import {
   Token,
 } from '../../src/http2/index.ts';
 
-/** A small generator of pseudo-random numbers (mulberry32), so that a failure can be repeated from its seed. */
-export const randomFrom = (seed: number): (() => number) => {
-  let state = seed | 0;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
-  };
-};
-
 /** How a wire cuts what is written: the number of bytes of the next piece. */
 export type Cut = () => number;
 

@@ -2,12 +2,12 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Stream } from '../../src/http2/index.ts';
 import { StreamQueue } from '../../src/http2/stream-queue.ts';
-import { randomFrom } from './http2-bench.ts';
+import { seededRandom } from '../harness/seeded-random.ts';
 
 const streamOf = (id: number): Stream => ({ id, queued: false }) as Stream;
 
 test('streams leave in the order in which they came, also where others leave in between', () => {
-  const random = randomFrom(7);
+  const random = seededRandom(7);
   const queue = new StreamQueue();
   const model: Stream[] = [];
   let id = 0;

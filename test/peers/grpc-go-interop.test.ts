@@ -5,6 +5,7 @@ import { after, before, describe, test } from 'node:test';
 import { checkLeaks } from '../harness/leak-check.ts';
 import { runProgram } from '../harness/program.ts';
 import { temporaryFolder } from '../harness/temporary-folder.ts';
+import { goCases } from './interop/go-cases.ts';
 import { peerProgram } from './peer-programs.ts';
 import { initCertificates, type Mesh, type SidecarProcess, startMesh, startOnFreePort, startSidecar } from './sidecar-processes.ts';
 
@@ -29,20 +30,7 @@ const orca = ['-service_config_json={"loadBalancingConfig":[{"test_backend_metri
  * grpc-go's interop server does not.
  */
 const cases: Readonly<Record<string, readonly string[]>> = {
-  empty_unary: [],
-  large_unary: [],
-  client_streaming: [],
-  server_streaming: [],
-  ping_pong: [],
-  empty_stream: [],
-  timeout_on_sleeping_server: [],
-  cancel_after_begin: [],
-  cancel_after_first_response: [],
-  status_code_and_message: [],
-  special_status_message: [],
-  custom_metadata: [],
-  unimplemented_method: [],
-  unimplemented_service: [],
+  ...Object.fromEntries(goCases.map((name) => [name, []])),
   orca_per_rpc: orca,
   orca_oob: orca,
   rpc_soak: soak,

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { checkLeaks } from '../harness/leak-check.ts';
 import { runProgram, spawnProgram } from '../harness/program.ts';
+import { goCases } from './interop/go-cases.ts';
 import { clientCompressed, cases as grpcJsCases, gzip, openCaller } from './interop/grpc-js-client.ts';
 import { startTestService } from './interop/grpc-js-service.ts';
 import { peerProgram } from './peer-programs.ts';
@@ -26,21 +27,8 @@ const ways = ['outbound', 'inbound', 'both'] as const;
 type Way = (typeof ways)[number];
 
 const goSoak = ['-soak_iterations=12', '-soak_num_threads=2', '-soak_per_iteration_max_acceptable_latency_ms=10000'];
-const goCases: Readonly<Record<string, readonly string[]>> = {
-  empty_unary: [],
-  large_unary: [],
-  client_streaming: [],
-  server_streaming: [],
-  ping_pong: [],
-  empty_stream: [],
-  timeout_on_sleeping_server: [],
-  cancel_after_begin: [],
-  cancel_after_first_response: [],
-  status_code_and_message: [],
-  special_status_message: [],
-  custom_metadata: [],
-  unimplemented_method: [],
-  unimplemented_service: [],
+const goArguments: Readonly<Record<string, readonly string[]>> = {
+  ...Object.fromEntries(goCases.map((name) => [name, []])),
   rpc_soak: goSoak,
   channel_soak: goSoak,
 };
@@ -52,12 +40,12 @@ const decompresses = (target: string): boolean => !target.startsWith('grpc-go');
 const clients: Readonly<Record<ProgramName, (address: string, target: string) => Promise<number>>> = {
   'grpc-go': async (address, target) => {
     const [host = '', port = ''] = address.split(':');
-    for (const [name, more] of Object.entries(goCases)) {
+    for (const [name, more] of Object.entries(goArguments)) {
       const to = [`-server_host=${host}`, `-server_port=${port}`, `-additional_metadata=x-target:${target}`];
       const { code, stderr } = await runProgram(goClient.path, [`-test_case=${name}`, ...to, ...more]);
       assert.equal(code, 0, `${name}: ${stderr.slice(-2000)}`);
     }
-    return Object.keys(goCases).length;
+    return Object.keys(goArguments).length;
   },
   'grpc-js': async (address, target) => {
     using caller = openCaller(address, target);

@@ -10,6 +10,7 @@ import {
   type LbPolicy,
   lbPolicies,
 } from '../../src/resilience/index.ts';
+import { seededRandom } from '../harness/seeded-random.ts';
 
 interface TestEndpoint extends BalancerEndpoint {
   readonly name: number;
@@ -25,17 +26,6 @@ const endpoint = (name: number, weight = 1): TestEndpoint => ({
 });
 const endpoints = (count: number): TestEndpoint[] => Array.from({ length: count }, (_, i) => endpoint(i));
 
-/** Numbers in [0, 1) that are the same in every run (mulberry32). */
-const seeded = (seed: number): (() => number) => {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-};
-
 /** Building a table of Envoy's size takes milliseconds, and these tests build thousands. */
 const smallTables = {
   ...defaultBalancerOptions,
@@ -44,7 +34,7 @@ const smallTables = {
 };
 
 const balancerOf = (policy: LbPolicy, list: readonly TestEndpoint[], seed = 1) => {
-  const balancer = createBalancer<TestEndpoint>(policy, seeded(seed), list.length < 100 ? smallTables : defaultBalancerOptions);
+  const balancer = createBalancer<TestEndpoint>(policy, seededRandom(seed), list.length < 100 ? smallTables : defaultBalancerOptions);
   balancer.update(list);
   return balancer;
 };
@@ -74,7 +64,7 @@ const near = (actual: number, expected: number, tolerance: number): void =>
 
 for (const policy of lbPolicies) {
   test(`${policy}: nothing to pick from gives nothing`, () => {
-    const balancer = createBalancer<TestEndpoint>(policy, seeded(1));
+    const balancer = createBalancer<TestEndpoint>(policy, seededRandom(1));
     assert.equal(pick(balancer), undefined);
     balancer.update([]);
     assert.equal(

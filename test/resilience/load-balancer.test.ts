@@ -13,6 +13,7 @@ import {
   subsetKey,
   warmth,
 } from '../../src/resilience/index.ts';
+import { seededRandom } from '../harness/seeded-random.ts';
 
 interface TestEndpoint extends PooledEndpoint {
   readonly name: number;
@@ -37,19 +38,9 @@ const endpoint = (name: number, more: Partial<TestEndpoint> = {}): TestEndpoint 
 const endpoints = (count: number, more: (i: number) => Partial<TestEndpoint> = () => ({})): TestEndpoint[] =>
   Array.from({ length: count }, (_, i) => endpoint(i, more(i)));
 
-const seeded = (seed: number): (() => number) => {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-};
-
 const balancerOf = (list: readonly TestEndpoint[], options: Partial<LoadBalancerOptions> = {}, seed = 1): LoadBalancer<TestEndpoint> => {
   const small = { maglev: { tableSize: 2_003 }, ringHash: { ...defaultLoadBalancer.ringHash, minimumRingSize: 300 } };
-  const balancer = new LoadBalancer<TestEndpoint>({ ...defaultLoadBalancer, ...small, ...options }, seeded(seed));
+  const balancer = new LoadBalancer<TestEndpoint>({ ...defaultLoadBalancer, ...small, ...options }, seededRandom(seed));
   balancer.update(list);
   return balancer;
 };
