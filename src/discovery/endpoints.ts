@@ -29,7 +29,12 @@ export interface EndpointSet {
   readonly updatedAtMs: number;
   /** Why the last attempt to refresh failed; the endpoints are then those of the last good answer. */
   readonly error?: string;
+  /** There is no endpoint because the source lists only instances that take calls, and none does now. */
+  readonly allBusy?: boolean;
 }
+
+/** Of one set; a source that says more is not believed. */
+export const mostEndpoints = 20_000;
 
 /** How often a source has asked, under the names that Envoy gives its clusters' counters. */
 export interface EndpointUpdateCounts {
@@ -46,6 +51,8 @@ export interface EndpointUpdateCounts {
 export interface EndpointSource extends Watch<EndpointSet> {
   /** Present where the source asks somebody. */
   readonly updates?: EndpointUpdateCounts;
+  /** A connection to one of its endpoints could be made, or could not; for sources that tell whom they got it from. */
+  connectResult?(endpoint: EndpointAddress, connected: boolean): void;
   /** Ends timers; no listener is called any more. Idempotent. */
   close(): void;
 }
