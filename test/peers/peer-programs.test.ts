@@ -14,6 +14,7 @@ const answers: Readonly<Record<string, { readonly args: readonly string[]; reado
   grpcurl: { args: ['-version'], says: /grpcurl/ },
   h2spec: { args: ['--version'], says: /Version: 2\./ },
   ghz: { args: ['--version'], says: /\S/ },
+  consul: { args: ['version'], says: /^Consul v/ },
   curl: { args: ['--version'], says: /^curl / },
   openssl: { args: ['version'], says: /^OpenSSL / },
   'python-grpc': { args: ['-c', 'import grpc; print(grpc.__version__)'], says: /^1\./ },

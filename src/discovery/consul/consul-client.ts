@@ -7,6 +7,13 @@ import { type ConsulCredentialPaths, ConsulCredentials } from './consul-credenti
 import { ConsulError } from './consul-error.ts';
 import { ConsulTransport } from './consul-transport.ts';
 
+// Every method of the package takes it, and none of its types says so.
+declare module 'consul/lib/consul.js' {
+  interface CommonOptions {
+    ctx?: ConsulCallContext;
+  }
+}
+
 /** How to reach the agent; everything but the address may be left out. */
 export interface ConsulConnection extends ConsulCredentialPaths {
   readonly address: ConsulAddress;
@@ -199,15 +206,16 @@ export class ConsulClient {
 
   #explain(error: unknown): ConsulError {
     if (error instanceof ConsulError) return new ConsulError(error.kind, `Consul at ${this.address}: ${error.message}`);
-    const { response, isAbort, isCodec, message } = error as {
+    const { response, isResponse, isAbort, isCodec, message } = error as {
       readonly response?: PackageResponse & { readonly body?: unknown };
+      readonly isResponse?: boolean;
       readonly isAbort?: boolean;
       readonly isCodec?: boolean;
       readonly message: string;
     };
     if (isAbort === true) return this.#aborted();
     if (isCodec === true) return new ConsulError('malformed', `Consul at ${this.address} answered what is no JSON`, { cause: error });
-    if (response === undefined) {
+    if (response === undefined || isResponse !== true) {
       return new ConsulError(
         'unreachable',
         `Consul at ${this.address} cannot be reached: ${message.replace(/^(consul: )?([a-zA-Z.]+: )?/, '')}`,
