@@ -1,5 +1,6 @@
 export { TokenBucket } from './abuse-limits.ts';
 export { Connection, type ConnectionCloseCause, type ConnectionHandler } from './connection.ts';
+export { ConnectionAge } from './connection-age.ts';
 export { Http2Counters } from './counters.ts';
 export { Engine } from './engine.ts';
 export { clientPreface, ErrorCode, errorCodeName, readUint32 } from './frames.ts';

@@ -9,6 +9,7 @@ import {
   roundRobinShape,
   subsetShape,
 } from './balancer-schema.ts';
+import { clusterAgeFields } from './connection-age.ts';
 import { field, group, inert, later, refused, required } from './group.ts';
 import { homeOf } from './homes.ts';
 import { metadataShape } from './metadata-shape.ts';
@@ -337,6 +338,7 @@ const clusterFields = {
       PEAK_EWMA: 'peak_ewma',
       CLIENT_SIDE_WEIGHTED_ROUND_ROBIN: 'client_side_weighted_round_robin',
     }),
+  ...clusterAgeFields,
     'Which endpoint gets the next call; round_robin where left out',
   ),
   connect_timeout: field(duration({ minMs: 1, example: '2s' }), 'Time limit of a new connection, handshake included; 5s where left out'),

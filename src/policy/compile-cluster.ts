@@ -13,6 +13,7 @@ import type { circuitBreakersShape, ListedCluster, MappedCluster } from './clust
 import { compileBalancer } from './compile-balancer.ts';
 import { compileEndpoints } from './compile-endpoints.ts';
 import { compileOutlier } from './compile-outlier.ts';
+import { compileAge } from './connection-age.ts';
 import type { Place, Problems } from './problems.ts';
 import type { Placed, Read } from './shape.ts';
 import type { BreakerPolicy, ClusterPolicy, UpstreamTlsPolicy } from './types.ts';
@@ -64,6 +65,7 @@ export const unwrittenCluster = (name: string, breakers: CompiledBreakers = defa
     keepaliveIntervalMs: defaultKeepaliveIntervalMs,
     keepaliveTimeoutMs: defaultKeepaliveTimeoutMs,
     maxConcurrentStreams: defaultMaxConcurrentStreams,
+    maxConnectionAgeMs: 0,
   });
 
 export const compileCluster = (
@@ -98,6 +100,7 @@ export const compileCluster = (
     tls: values.tls === undefined ? base.tls : compileTls(values.tls, problems),
     ...compileKeepalive(written, problems),
     maxConcurrentStreams: values.http2_protocol_options?.values.max_concurrent_streams ?? base.maxConcurrentStreams,
+    maxConnectionAgeMs: compileAge(written, problems) ?? base.maxConnectionAgeMs,
   });
 };
 

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { type CompiledBreakers, compileBreakers, compileCluster, defaultBreakers, unwrittenCluster } from './compile-cluster.ts';
 import { type CompiledRetry, compileRetryPolicy } from './compile-retry.ts';
 import { type CompiledRoute, compileRoute, fallbackRoute, type RouteDefaults } from './compile-routes.ts';
+import { anyAge, compileAge, compileListenerAge, type WrittenAge, warnOfIdleGrace } from './connection-age.ts';
 import { idempotentMethods } from './descriptor-sets.ts';
 import { type PolicyText, parseDocument } from './document.ts';
 import { lintRoutes, warnOfEmptyBudgets, warnOfMissingTimeouts, warnOfUnknownClusters } from './lint.ts';
@@ -11,7 +12,7 @@ import { policyShape } from './policy-schema.ts';
 import { type Place, Problems } from './problems.ts';
 import { IndexedRouteTable } from './route-table.ts';
 import { compileServiceConfig, isServiceConfig, serviceConfigShape } from './service-config.ts';
-import type { Read } from './shape.ts';
+import type { Placed, Read } from './shape.ts';
 import type { ClusterPolicy, DefaultAction, Direction, PolicyFileInfo, PolicyProblem, PolicyTable, Route } from './types.ts';
 
 type PolicyGroup = Read<typeof policyShape>;
@@ -114,6 +115,7 @@ const compileGroups = ({ groups, serviceConfigs, descriptorSets }: WrittenPolici
   warnOfBalancing(outbound.compiled, clusters, problems);
 
   const http2 = single(({ values }) => values.http2_protocol_options);
+  const connectionAge = compileConnectionAges(groups, problems);
   return {
     outbound: outbound.table,
     inbound: inbound.table,
@@ -122,7 +124,38 @@ const compileGroups = ({ groups, serviceConfigs, descriptorSets }: WrittenPolici
     defaultAction,
     idempotentMethods: methods,
     maxConcurrentStreams: http2?.values.max_concurrent_streams ?? defaultMaxConcurrentStreams,
+    connectionAge,
   };
+};
+
+/** What is written at the top holds for both listeners, what stands under `inbound` for that one. */
+const compileConnectionAges = (groups: readonly PolicyGroup[], problems: Problems): PolicyTable['connectionAge'] => {
+  const inboundGroups = groups.flatMap(({ values }) => values.inbound ?? []);
+  const graceOf = (written: readonly { readonly values: { readonly max_connection_age_grace?: Placed<number> | undefined } }[]) => {
+    const [first, ...others] = written.flatMap(({ values }) => values.max_connection_age_grace ?? []);
+    for (const { place } of others) problems.error(place, `is written twice (first in ${describePlace(first?.place)})`, 'keep one of them');
+    return first;
+  };
+  const grace = graceOf(groups);
+  const inboundGrace = graceOf(inboundGroups);
+  const outbound = compileListenerAge(writtenAge(groups, problems), grace, anyAge);
+  const inbound = compileListenerAge(writtenAge(inboundGroups, problems), inboundGrace, outbound);
+  warnOfIdleGrace(grace, [outbound, inbound], problems);
+  warnOfIdleGrace(inboundGrace, [inbound], problems);
+  return Object.freeze({ inbound, outbound });
+};
+
+/** How old connections of a listener become, by all files together. */
+const writtenAge = (groups: readonly (WrittenAge & { readonly place: Place })[], problems: Problems): number | undefined => {
+  const found = groups.flatMap((written) => {
+    const value = compileAge(written, problems);
+    const { max_connection_age: own, common_http_protocol_options: envoys } = written.values;
+    const place = own?.place ?? envoys?.values.max_connection_duration?.place ?? written.place;
+    return value === undefined ? [] : [{ value, place }];
+  });
+  const [first, ...others] = found;
+  for (const { place } of others) problems.error(place, `is written twice (first in ${describePlace(first?.place)})`, 'keep one of them');
+  return first?.value;
 };
 
 /** Whether anything is said about endpoints, right or wrong. */

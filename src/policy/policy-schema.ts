@@ -1,4 +1,5 @@
 import { circuitBreakersShape, clustersShape, streamWindow } from './cluster-schema.ts';
+import { listenerAgeFields } from './connection-age.ts';
 import { field, group, refused } from './group.ts';
 import { homeOf } from './homes.ts';
 import { retryPolicyShape } from './retry-schema.ts';
@@ -23,6 +24,7 @@ export const policyShape = group(
           routes: field(list(inboundRouteShape), 'Inbound routes, tried in their order'),
           match_order: field(matchOrder, matchOrderDoc),
           retry_policy: field(placed(retryPolicyShape), 'For inbound routes that write none'),
+          ...listenerAgeFields,
         },
         homeOf,
       ),
@@ -68,6 +70,7 @@ export const policyShape = group(
       ),
       'Limits of HTTP/2 on both listeners',
     ),
+    ...listenerAgeFields,
     static_resources: refused('write what is below it (clusters) at the top of the file'),
     virtual_hosts: refused('write the routes of the virtual host at the top of the file'),
     route_config: refused('write the routes of its virtual hosts at the top of the file'),

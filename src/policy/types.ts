@@ -250,3 +250,14 @@ export interface ReloadRecord {
   readonly version: string;
   readonly files: readonly PolicyFileInfo[];
 }
+  /** A connection is replaced at this age, 10 % more or less; 0: it may become any age. */
+  readonly maxConnectionAgeMs: number;
+}
+
+/** How long connections of a listener live. */
+export interface ConnectionAgePolicy {
+  /** 10 % more or less; 0: any age. */
+  readonly ageMs: number;
+  /** What calls have after that; infinite where nobody wrote it. */
+  readonly graceMs: number;
+  readonly connectionAge: { readonly inbound: ConnectionAgePolicy; readonly outbound: ConnectionAgePolicy };

@@ -391,10 +391,19 @@ export class Call extends Deadline implements StreamHandler {
 
   /** Ends the call because the process does. */
   endByDrain(): void {
+    this.#endDraining('the sidecar is shutting down and DRAIN_TIMEOUT has passed; call again, or raise DRAIN_TIMEOUT');
+  }
+
+  /** Ends the call because its connection is too old, and had its grace. */
+  endByAge(): void {
+    this.#endDraining('the connection reached max_connection_age, and max_connection_age_grace has passed; call again, or raise the grace');
+  }
+
+  #endDraining(message: string): void {
     if (this.finished) return;
     this.proxy.engine.tick();
     this.#abandon('neutral');
-    this.reply(localReply('draining', 'the sidecar is shutting down and DRAIN_TIMEOUT has passed; call again, or raise DRAIN_TIMEOUT'));
+    this.reply(localReply('draining', message));
   }
 
   /** The only place where a call ends. */

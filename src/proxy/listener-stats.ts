@@ -11,6 +11,8 @@ export class ListenerStats implements StatSource {
   /** Closed at once: the listener, the process or the peer's address has as many as are allowed, or too little memory is left. */
   readonly overflows: Record<ConnectionOverflow, number> = { listener: 0, process: 0, source: 0, descriptors: 0 };
   overloadRejects = 0;
+  /** Connections that were told to go for their age. */
+  maxDurationReached = 0;
   /** Connections that are none yet: silent, waiting for their handshake, or in it. */
   newcomersActive = 0;
   /** Closed because too many were there already. */
@@ -48,6 +50,7 @@ export class ListenerStats implements StatSource {
     sink.counter(`${prefix}.downstream_source_cx_overflow`, this.overflows.source);
     sink.counter(`${prefix}.downstream_descriptor_overflow`, this.overflows.descriptors);
     sink.counter(`${prefix}.downstream_cx_overload_reject`, this.overloadRejects);
+    sink.counter(`${prefix}.downstream_cx_max_duration_reached`, this.maxDurationReached);
     sink.gauge(`${prefix}.downstream_pre_cx_active`, this.newcomersActive);
     sink.counter(`${prefix}.downstream_pre_cx_overflow`, this.newcomersOverflow);
     sink.counter(`${prefix}.downstream_cx_plain_text`, this.plainTextTotal);

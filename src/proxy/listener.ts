@@ -10,6 +10,8 @@ import {
   type Stream,
 } from '../http2/index.ts';
 import { type Identity, judgeLivePeer, type TlsVersion } from '../identity/index.ts';
+import type { ConnectionAgePolicy } from '../policy/index.ts';
+import { ConnectionAges } from './connection-ages.ts';
 import { ListenerStats } from './listener-stats.ts';
 import { Newcomers } from './newcomers.ts';
 import { type ConnectionLimits, overflowRemedy } from './overload/connection-limits.ts';
@@ -31,6 +33,7 @@ export interface ListenerOptions {
   readonly limitSources: boolean;
   readonly minimumTls: TlsVersion;
   readonly http2: Http2Options;
+  readonly age: ConnectionAgePolicy;
 }
 
 export interface ListenerContext {
@@ -43,6 +46,10 @@ export interface ListenerContext {
   readonly identity: Watch<Identity> | undefined;
   /** Where requests go; the callee sets `stream.handler`. */
   readonly onRequest: (listener: Listener, connection: Connection, stream: Stream, block: HeaderBlock, endStream: boolean) => void;
+  /** From 0 to 1. */
+  readonly random: () => number;
+  /** Ends the calls of a connection that is too old, and had its grace. */
+  readonly endAgedCalls: (connection: Connection) => void;
 }
 
 /** As long as a draining connection waits for its peer's round trip. */
@@ -61,6 +68,7 @@ export class Listener {
   readonly #server: net.Server;
   readonly #acceptor: TlsAcceptor | undefined;
   readonly #newcomers: Newcomers;
+  readonly #ages: ConnectionAges;
   readonly #handler: ConnectionHandler;
   #newcomerGrace: Timer | undefined;
   #sweep: Timer | undefined;
@@ -83,6 +91,14 @@ export class Listener {
     this.#closed = new Promise((resolve) => this.#server.once('close', resolve));
     this.#acceptor = this.#createAcceptor();
     this.#newcomers = this.#createNewcomers();
+    this.#ages = new ConnectionAges(options.age, {
+      engine: context.engine,
+      random: context.random,
+      onAged: () => {
+        this.stats.maxDurationReached++;
+      },
+      endCalls: context.endAgedCalls,
+    });
     context.overload.onSample(() => this.#applyOverload());
     this.#handler = {
       onReady() {},
@@ -138,6 +154,11 @@ export class Listener {
   /** MAX_CONCURRENT_STREAMS of connections from here on; those that live keep what was announced to them. */
   limitStreams(maxConcurrentStreams: number): void {
     this.#http2 = { ...this.#http2, maxConcurrentStreams };
+  }
+
+  /** How old connections may become from here on, also those that live. */
+  limitAge(age: ConnectionAgePolicy): void {
+    this.#ages.change(age, this.connections);
   }
 
   stopAccepting(): void {
@@ -264,6 +285,7 @@ export class Listener {
     const connection = new Connection(this.#context.engine, socket, 'server', this.#http2, this.stats.http2, this.#handler);
     connection.context = downstream;
     this.connections.add(connection);
+    this.#ages.add(connection);
     // Accepted by the kernel before the port was closed: it is served, and told to go elsewhere next time.
     if (!this.#accepting) connection.drain('drain');
     return connection;
@@ -271,6 +293,7 @@ export class Listener {
 
   #onClose(connection: Connection, cause: ConnectionCloseCause): void {
     this.connections.delete(connection);
+    this.#ages.remove(connection);
     this.#tellIfEmpty();
     if (cause.kind !== 'protocol' && cause.kind !== 'timeout') return;
     const { remoteAddress } = connection.context as Downstream;

@@ -1,11 +1,11 @@
 import type { Logger, Timer, Watch } from '../core/index.ts';
 import type { EndpointSource } from '../discovery/index.ts';
-import { defaultHttp2Options, type Engine, type Http2Options } from '../http2/index.ts';
+import { type Connection, defaultHttp2Options, type Engine, type Http2Options } from '../http2/index.ts';
 import type { Identity, TlsVersion } from '../identity/index.ts';
 import type { EndpointSourcePolicy, PolicyTable } from '../policy/index.ts';
 import { CrossHopGuard } from '../resilience/index.ts';
 import type { CallMetrics, StatSink, StatSource } from '../telemetry/index.ts';
-import { Cluster, ClusterSet, localServicePolicy } from '../upstream/index.ts';
+import { Cluster, ClusterSet, LocalServiceHealth, localServicePolicy } from '../upstream/index.ts';
 import { Call } from './call.ts';
 import { DirectionProxy } from './direction-proxy.ts';
 import { Listener, type ListenerTls } from './listener.ts';
@@ -29,7 +29,12 @@ export interface ProxyOptions {
   readonly tlsMinimum: TlsVersion;
   readonly inbound: { readonly host: string; readonly port: number; readonly tls: ListenerTls };
   readonly outbound: { readonly host: string; readonly port: number };
-  readonly localService: { readonly host: string; readonly port: number };
+  readonly localService: {
+    readonly host: string;
+    readonly port: number;
+    /** How often it is asked how it is, in milliseconds; 0: never. */
+    readonly healthIntervalMs: number;
+  };
   readonly connectionLimits: ConnectionLimitOptions;
   /** Resident memory that the process may use; infinite where nobody set a limit. */
   readonly memoryLimitBytes: number;
@@ -51,6 +56,8 @@ export class SidecarProxy implements StatSource {
   readonly outbound: Listener;
   readonly clusters: ClusterSet;
   readonly localService: Cluster;
+  /** How the service beside this sidecar is. */
+  readonly localHealth: LocalServiceHealth;
   readonly replayBuffers = new ReplayBuffers();
   /** Whoever samples the process tells it. */
   readonly overload: Overload;
@@ -75,6 +82,12 @@ export class SidecarProxy implements StatSource {
       localServicePolicy(options.localService.host, options.localService.port, table.defaultCluster),
       upstream,
     );
+    this.localHealth = new LocalServiceHealth({
+      cluster: this.localService,
+      engine,
+      log: options.log,
+      intervalMs: options.localService.healthIntervalMs,
+    });
     const shared = {
       engine,
       callMetrics,
@@ -101,6 +114,7 @@ export class SidecarProxy implements StatSource {
     try {
       await this.inbound.start();
       await this.outbound.start();
+      this.localHealth.start();
     } catch (error) {
       await this.close();
       throw error;
@@ -145,6 +159,7 @@ export class SidecarProxy implements StatSource {
     this.outbound.drain('drain');
     await this.outbound.whenEmpty();
     await this.clusters.drain();
+    this.localHealth.close();
     await this.localService.drain();
   }
 
@@ -154,6 +169,7 @@ export class SidecarProxy implements StatSource {
     for (const timer of this.#drainTimers) timer.cancel();
     await Promise.all([this.inbound.close(), this.outbound.close()]);
     this.clusters.close();
+    this.localHealth.close();
     this.localService.close();
   }
 
@@ -163,6 +179,7 @@ export class SidecarProxy implements StatSource {
     collectSums([this.#inboundCalls, this.#outboundCalls], sink);
     this.clusters.collectStats(sink);
     this.localService.collectStats(sink);
+    this.localHealth.collectStats(sink);
     this.overload.collectStats(sink);
     const { active, options } = this.connectionLimits;
     sink.gauge('server.total_connections', active);
@@ -183,13 +200,13 @@ export class SidecarProxy implements StatSource {
     this.#outboundCalls.use(table);
     this.inbound.limitStreams(table.maxConcurrentStreams);
     this.outbound.limitStreams(table.maxConcurrentStreams);
+    this.inbound.limitAge(table.connectionAge.inbound);
+    this.outbound.limitAge(table.connectionAge.outbound);
   }
 
   #endCalls(): void {
     for (const listener of [this.inbound, this.outbound]) {
-      for (const connection of listener.connections) {
-        for (const handler of connection.handlers()) if (handler instanceof Call) handler.endByDrain();
-      }
+      for (const connection of listener.connections) endCalls(connection, (call) => call.endByDrain());
     }
   }
 
@@ -207,6 +224,7 @@ export class SidecarProxy implements StatSource {
         limitSources: isInbound,
         minimumTls: tlsMinimum,
         http2: { ...defaultHttp2Options, ...limits, maxConcurrentStreams: table.maxConcurrentStreams },
+        age: table.connectionAge[name],
       },
       {
         engine,
@@ -215,7 +233,13 @@ export class SidecarProxy implements StatSource {
         overload: this.overload,
         identity,
         onRequest: (isInbound ? this.#inboundCalls : this.#outboundCalls).onRequest,
+        random: this.#options.random,
+        endAgedCalls: (connection) => endCalls(connection, (call) => call.endByAge()),
       },
     );
   }
 }
+
+const endCalls = (connection: Connection, end: (call: Call) => void): void => {
+  for (const handler of connection.handlers()) if (handler instanceof Call) end(handler);
+};

@@ -38,6 +38,8 @@ export class ClusterStats {
   upstreamCxProtocolError = 0;
   /** Connections that take no new calls, since they have reset as many as their server takes at once. */
   upstreamCxMaxResets = 0;
+  /** Connections that were replaced for their age. */
+  upstreamCxMaxDurationReached = 0;
   membershipChange = 0;
   sslHandshake = 0;
   sslConnectionError = 0;
@@ -84,6 +86,7 @@ const counterNames = [
   ['upstreamCxCloseNotify', 'upstream_cx_close_notify'],
   ['upstreamCxProtocolError', 'upstream_cx_protocol_error'],
   ['upstreamCxMaxResets', 'upstream_cx_max_resets'],
+  ['upstreamCxMaxDurationReached', 'upstream_cx_max_duration_reached'],
   ['membershipChange', 'membership_change'],
   ['sslHandshake', 'ssl.handshake'],
   ['sslConnectionError', 'ssl.connection_error'],

@@ -242,6 +242,7 @@ export class Cluster implements EndpointOwner, StatSource {
     }
     for (const endpoint of this.#endpoints) {
       endpoint.changeKeepalive();
+      if (former.maxConnectionAgeMs !== policy.maxConnectionAgeMs) endpoint.limitAge(policy.maxConnectionAgeMs);
       // More connections may be allowed than before.
       endpoint.connectIfNeeded();
     }

@@ -50,6 +50,10 @@ export class Endpoint implements PooledEndpoint, UpstreamConnectionOwner {
   /** Its own breaker, where the cluster's scope is `endpoint`. Belongs to the cluster. */
   breaker: Breaker | undefined = undefined;
   /** Attempts that go on; for the balancer. */
+/** After what part of its age a connection that could not be replaced is to be replaced again, and the longest wait, in milliseconds. */
+const agedAgainShare = 0.1;
+const longestAgedAgainMs = 60_000;
+
   activeRequests = 0;
   weight: number;
   latency: PeakLatency | undefined = undefined;
@@ -94,6 +98,8 @@ export class Endpoint implements PooledEndpoint, UpstreamConnectionOwner {
   }
 
   // ---- for an attempt ----
+  /** Connections that are too old, and wait for a new one to be ready. */
+  readonly #aged: UpstreamConnection[] = [];
 
   /**
    * Returns a connection on which a stream can be opened now, or puts the waiter into the queue and returns `undefined`. A
@@ -256,6 +262,11 @@ export class Endpoint implements PooledEndpoint, UpstreamConnectionOwner {
     this.#connectingIsFutile = true;
     this.#countGone();
     this.#logFailure(error);
+  /** How old its connections may become from here on, 10 % more or less; 0: any age. */
+  limitAge(ageMs: number): void {
+    for (const connection of this.#ready) connection.limitAge(ageMs);
+  }
+
     // Whoever waits for a connection that works, or is being made, goes on waiting.
     if (this.#connecting.size === 0 && this.#ready.length === 0) this.#failWaiters(error);
     this.#owner.onConnectionGone();
@@ -299,6 +310,7 @@ export class Endpoint implements PooledEndpoint, UpstreamConnectionOwner {
   // ---- inside ----
 
   /** How many calls the connections that are being made will carry. */
+    this.#replaceAged();
   get #expectedStreams(): number {
     if (this.#connecting.size === 0) return 0;
     // Zero is "not now" (RFC 9113 6.5.2): one attempt shows whether it still holds.
@@ -309,6 +321,7 @@ export class Endpoint implements PooledEndpoint, UpstreamConnectionOwner {
     const { keepaliveIntervalMs, keepaliveTimeoutMs } = this.#owner.policy;
     return { intervalMs: keepaliveIntervalMs * this.#keepaliveFactor, timeoutMs: keepaliveTimeoutMs };
   }
+    this.#keepAged();
 
   #hasRoom(connection: Connection): boolean {
     return connection.canOpen && connection.activeStreams < this.#owner.policy.maxConcurrentStreams;
@@ -340,6 +353,17 @@ export class Endpoint implements PooledEndpoint, UpstreamConnectionOwner {
       waiter.onConnection(connection.connection as Connection);
     }
     this.connectIfNeeded();
+  /**
+   * Another one is made first: the old one goes when the new one works, and stays where none can be had. Like the first connection it may
+   * be one more than `max_connections`.
+   */
+  onAged(connection: UpstreamConnection): void {
+    this.#aged.push(connection);
+    if (this.#aged.length <= this.#connecting.size) return;
+    this.#owner.limits.connections.enter();
+    this.#connect();
+  }
+
   }
 
   #connect(): void {
@@ -418,3 +442,26 @@ export class Endpoint implements PooledEndpoint, UpstreamConnectionOwner {
     if (this.#removed !== 'no' && this.connections === 0) this.#owner.onEndpointGone(this);
   }
 }
+  /** A connection has become ready: the oldest one of those that are too old makes room. */
+  #replaceAged(): void {
+    const old = this.#aged[0];
+    if (old === undefined) return;
+    this.#owner.stats.upstreamCxMaxDurationReached++;
+    this.#removeReady(old);
+    this.#retired.add(old);
+    old.retire('max_age');
+  }
+
+  /** None could be made: they are asked again. */
+  #keepAged(): void {
+    const { maxConnectionAgeMs } = this.#owner.policy;
+    const { random } = this.#owner.context;
+    for (const connection of this.#aged.splice(0)) {
+      const afterMs = Math.min(Math.max(maxConnectionAgeMs * agedAgainShare, 1_000), longestAgedAgainMs);
+      connection.remindOfAge(afterMs * (0.5 + random()));
+    }
+  }
+
+    this.#aged.length = 0;
+    const aged = this.#aged.indexOf(connection);
+    if (aged >= 0) this.#aged.splice(aged, 1);

@@ -3,6 +3,7 @@ import tls from 'node:tls';
 import { Deadline, type MeshError } from '../core/index.ts';
 import {
   Connection,
+  ConnectionAge,
   type ConnectionCloseCause,
   type ConnectionHandler,
   defaultHttp2Options,
@@ -53,6 +54,8 @@ export interface UpstreamConnectionOwner {
   onRetired(connection: UpstreamConnection, tooManyPings: boolean): void;
   /** It was ready once, and is over. */
   onClosed(connection: UpstreamConnection): void;
+  /** It is as old as `max_connection_age` lets it become; once, and again where it is reminded. */
+  onAged(connection: UpstreamConnection): void;
   /** It has reset as many streams as its server takes at once. */
   onResetsUsedUp(connection: UpstreamConnection, owed: number): void;
 }
@@ -95,6 +98,7 @@ export class UpstreamConnection implements ConnectionHandler {
   #connection: Connection | undefined;
   #keepalive: Keepalive | undefined;
   #resets: PacedResets | undefined;
+  #age: ConnectionAge | undefined;
   #socketError: Error | undefined;
   #closedHere = false;
 
@@ -130,6 +134,7 @@ export class UpstreamConnection implements ConnectionHandler {
     if (this.#state === 'ready') {
       this.#state = 'retired';
       this.#closedHere = true;
+      this.#age?.stop();
       this.#connection?.drain(debugData);
     } else if (this.#state === 'connecting') this.#abandon();
   }
@@ -152,6 +157,21 @@ export class UpstreamConnection implements ConnectionHandler {
     if (this.#state === 'ready') this.#owner.onResetsUsedUp(this, this.#resets?.owed ?? 0);
     if (this.#state === 'retired' && this.#resets?.owesAll === true) this.#connection?.goAway(ErrorCode.noError, 'max_resets');
   };
+
+  /** How old it may become from here on, 10 % more or less; 0: any age. */
+  limitAge(ageMs: number): void {
+    if (this.#state !== 'ready' || (ageMs === 0 && this.#age === undefined)) return;
+    const { engine, random } = this.#options.context;
+    this.#age ??= new ConnectionAge(engine, random(), () => {
+      if (this.#state === 'ready') this.#owner.onAged(this);
+    });
+    this.#age.limit(ageMs);
+  }
+
+  /** It was too old, and could not be replaced: tells once more after so many milliseconds. */
+  remindOfAge(afterMs: number): void {
+    if (this.#state === 'ready') this.#age?.remind(afterMs);
+  }
 
   changeKeepalive(options: KeepaliveOptions): void {
     this.#keepalive?.change(options);
@@ -268,7 +288,7 @@ export class UpstreamConnection implements ConnectionHandler {
 
   onReady(): void {
     if (this.#state !== 'connecting') return;
-    const { context, keepalive, stats } = this.#options;
+    const { context, keepalive, policy, stats } = this.#options;
     context.engine.wheel.cancel(this.#deadline);
     this.#state = 'ready';
     stats.upstreamCxHttp2Total++;
@@ -279,6 +299,7 @@ export class UpstreamConnection implements ConnectionHandler {
       () => socket.bytesRead,
       () => this.#onSilence(),
     );
+    this.limitAge(policy.maxConnectionAgeMs);
     this.#owner.onReady(this);
   }
 
@@ -294,6 +315,7 @@ export class UpstreamConnection implements ConnectionHandler {
   onGoAway(_connection: Connection, _lastStreamId: number, code: number, debugData: string): void {
     if (this.#state !== 'ready') return;
     this.#state = 'retired';
+    this.#age?.stop();
     this.#options.stats.upstreamCxCloseNotify++;
     this.#owner.onRetired(this, code === ErrorCode.enhanceYourCalm && debugData.includes('too_many_pings'));
   }
@@ -301,6 +323,7 @@ export class UpstreamConnection implements ConnectionHandler {
   onClose(_connection: Connection, cause: ConnectionCloseCause): void {
     this.#keepalive?.stop();
     this.#resets?.stop();
+    this.#age?.stop();
     const { stats } = this.#options;
     if (this.#state === 'connecting') {
       if (cause.kind === 'protocol') stats.upstreamCxProtocolError++;

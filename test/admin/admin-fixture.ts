@@ -37,6 +37,7 @@ export const clusterPolicy = (name: string, scope: BreakerPolicy['scope'] = 'clu
   keepaliveIntervalMs: 10_000,
   keepaliveTimeoutMs: 5_000,
   maxConcurrentStreams: 100,
+  maxConnectionAgeMs: 0,
 });
 
 const nowhere = { priority: 0, locality: 'eu/a', successRate: -1, localOriginSuccessRate: -1 };
@@ -98,6 +99,7 @@ const policyTable: PolicyTable = {
   defaultCluster: clusterPolicy(''),
   defaultAction: { kind: 'error' },
   maxConcurrentStreams: 1_000,
+  connectionAge: { inbound: { ageMs: 0, graceMs: 0 }, outbound: { ageMs: 0, graceMs: 0 } },
   version: 'abc123',
   files: [{ path: 'policies/mesh.yaml', sha256: 'abc123' }],
   idempotentMethods: new Set(),

@@ -16,6 +16,8 @@ export interface Upstream {
   call(index: number): Promise<ReceivedCall>;
   /** Nobody is connected any more, and nobody can connect. */
   stop(): Promise<void>;
+  /** Nobody can connect any more; who is connected stays. */
+  stopListening(): void;
 }
 
 /** One call as the service sees it. */
@@ -150,6 +152,7 @@ export const startUpstream = async (t: TestContext, handler: Handler, { settings
       return received[index] as ReceivedCall;
     },
     stop,
+    stopListening: () => void net.Server.prototype.close.call(server),
   };
 };
 

@@ -30,6 +30,7 @@ export const policyOf = (overrides: Partial<ClusterPolicy> = {}): ClusterPolicy 
   keepaliveIntervalMs: 0,
   keepaliveTimeoutMs: 5_000,
   maxConcurrentStreams: 1_000,
+  maxConnectionAgeMs: 0,
   ...overrides,
 });
 
