@@ -13,6 +13,8 @@ export interface SidecarConfiguration {
   readonly grpcPort: number;
   readonly localServicePort: number;
   readonly localServiceHost: string;
+  /** 0: never. */
+  readonly localServiceHealthIntervalMs: number;
   readonly outboundPort: number;
   readonly adminPort: number;
   readonly adminAddress: string;
@@ -173,6 +175,7 @@ export const readSidecarConfiguration = ({ environment, configPath }: Configurat
     grpcPort: reader.get('grpcPort'),
     localServicePort: reader.get('localServicePort'),
     localServiceHost: reader.get('localServiceHost'),
+    localServiceHealthIntervalMs: reader.get('localServiceHealthIntervalMs'),
     outboundPort: reader.get('outboundPort'),
     adminPort: reader.get('adminPort'),
     adminAddress: reader.get('adminAddress'),

@@ -137,6 +137,12 @@ export const settings = {
   grpcPort: setting('GRPC_PORT', '50051', port(0, '50051'), 'inbound listener'),
   localServicePort: setting('LOCAL_SERVICE_PORT', '8080', port(1, '8080'), 'where the service itself listens'),
   localServiceHost: setting('LOCAL_SERVICE_HOST', '127.0.0.1', host('127.0.0.1'), 'the host of the service itself'),
+  localServiceHealthIntervalMs: setting(
+    'LOCAL_SERVICE_HEALTH_INTERVAL',
+    '5s',
+    duration('5s'),
+    'how often the service is asked how it is; 0s: never',
+  ),
   outboundPort: setting('OUTBOUND_PORT', '15001', port(0, '15001'), 'where the service calls its peers'),
   adminPort: setting('ADMIN_PORT', '9901', port(0, '9901'), 'admin API'),
   adminAddress: setting('ADMIN_ADDRESS', '127.0.0.1', host('127.0.0.1'), 'interface of the admin API'),

@@ -82,7 +82,11 @@ export class Sidecar {
       tlsMinimum: configuration.tlsMinimum,
       inbound: { host: '0.0.0.0', port: configuration.grpcPort, tls: inboundTls[configuration.inboundTls] },
       outbound: { host: '127.0.0.1', port: configuration.outboundPort },
-      localService: { host: configuration.localServiceHost, port: configuration.localServicePort },
+      localService: {
+        host: configuration.localServiceHost,
+        port: configuration.localServicePort,
+        healthIntervalMs: configuration.localServiceHealthIntervalMs,
+      },
       connectionLimits: this.#limits.connections,
       memoryLimitBytes: this.#limits.memoryBytes,
     });

@@ -186,6 +186,7 @@ export class SidecarProxy implements StatSource {
     sink.gauge('server.sockets', options.sockets.inUse);
     const { engine } = this.#options;
     sink.gauge('server.buffered_bytes', engine.bufferedBytes);
+    sink.gauge('server.unfinished_bytes', engine.unfinishedBytes);
     sink.gauge('server.granted_bytes', engine.grantedBytes);
     sink.gauge('server.output_bytes', engine.outputBytes);
     sink.gauge('server.replay_bytes', this.replayBuffers.usedBytes);

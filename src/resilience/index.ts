@@ -24,7 +24,10 @@ export { CrossHopGuard, type CrossHopGuardOptions, defaultCrossHopGuard, exhaust
 export { attemptDueMs, callDueMs, type DeadlineReason, deadlineReason, noDeadline, remainingMs } from './deadlines.ts';
 export { GradientController, type GradientOptions } from './gradient-controller.ts';
 export { Hash64 } from './hash64.ts';
+export { defaultHealthCheckTimes, type HealthCheckTimes } from './health-options.ts';
+export type { GrpcHealthCheck, HealthCheckOptions, HttpHealthCheck, TcpHealthCheck } from './health-policy.ts';
 export { type HedgeCircumstances, type HedgeDecision, HedgeMachine, type HedgePolicyOptions } from './hedge-machine.ts';
+export { type HealthCheckFailure, type HealthTransition, HostHealth } from './host-health.ts';
 export {
   defaultLoadBalancer,
   LoadBalancer,

@@ -8,7 +8,7 @@ import {
   type OutlierListener,
   type OutlierOptions,
 } from '../resilience/index.ts';
-import type { Endpoint } from './endpoint.ts';
+import { type Endpoint, Unhealthy } from './endpoint.ts';
 
 export interface ClusterOutliersOptions {
   readonly cluster: string;
@@ -91,14 +91,14 @@ export class ClusterOutliers extends Deadline implements OutlierListener<Endpoin
       log.info('outlier found', fields);
       return;
     }
-    endpoint.healthy = false;
+    endpoint.setUnhealthy(Unhealthy.ejected, true);
     onHealthChanged();
     log.warning('endpoint ejected', { ...fields, for_ms: Math.round(host.returnsAtMs - host.ejectedAtMs), ...this.#rates(host, kind) });
   }
 
   onReturn(endpoint: Endpoint, host: OutlierHost, why: 'time' | 'by_hand' | 'not_configured'): void {
     const { cluster, log, onHealthChanged } = this.#options;
-    endpoint.healthy = true;
+    endpoint.setUnhealthy(Unhealthy.ejected, false);
     onHealthChanged();
     log.info('endpoint returned', { cluster, endpoint: endpoint.key, why, num_ejections: host.ejectionsTotal });
   }

@@ -1,11 +1,12 @@
 import type { MeshError } from '../core/index.ts';
 import type { EndpointAddress } from '../discovery/index.ts';
-import { type Connection, ErrorCode, type Http2Counters, type Stream, TokenBucket } from '../http2/index.ts';
+import { type Connection, type Engine, ErrorCode, type Http2Counters, type Stream, TokenBucket } from '../http2/index.ts';
 import type { PeerIdentity } from '../identity/index.ts';
 import type { ClusterPolicy } from '../policy/index.ts';
 import type { Breaker, ConcurrencyLimits, OutlierHost, PeakLatency, PooledEndpoint, ReportedLoad } from '../resilience/index.ts';
 import { type ClusterStats, EndpointStats } from './cluster-stats.ts';
 import { type ConnectTarget, endpointClosed, endpointRemoved, settingsFailure, tooManyPending } from './connect-failure.ts';
+import type { EndpointChecker } from './health/endpoint-checker.ts';
 import type { KeepaliveOptions } from './keepalive.ts';
 import { type StreamWaiter, WaiterQueue } from './stream-waiter.ts';
 import { UpstreamConnection, type UpstreamConnectionOwner } from './upstream-connection.ts';
@@ -28,6 +29,16 @@ export interface EndpointOwner {
   onEndpointGone(endpoint: Endpoint): void;
 }
 
+/** Why no call is to go to an endpoint; each is one bit of `Endpoint.unhealthyFor`. */
+export const Unhealthy = {
+  /** Outlier detection has ejected it. */
+  ejected: 1,
+  /** It fails its health checks. */
+  failedCheck: 2,
+  /** It has not passed its first health check yet. */
+  uncheckedYet: 4,
+} as const;
+
 /** What identifies an endpoint across updates. */
 export const endpointKey = ({ host, port }: EndpointAddress): string => (host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`);
 
@@ -38,6 +49,10 @@ const longestKeepaliveMs = 7_200_000;
  */
 const replacementBurst = 16;
 const replacementsPerSecond = 2;
+
+/** After what part of its age a connection that could not be replaced is to be replaced again, and the longest wait, in milliseconds. */
+const agedAgainShare = 0.1;
+const longestAgedAgainMs = 60_000;
 
 /**
  * One place where a cluster can be reached, with its connections. There is one connection as long as one is enough, since
@@ -50,10 +65,6 @@ export class Endpoint implements PooledEndpoint, UpstreamConnectionOwner {
   /** Its own breaker, where the cluster's scope is `endpoint`. Belongs to the cluster. */
   breaker: Breaker | undefined = undefined;
   /** Attempts that go on; for the balancer. */
-/** After what part of its age a connection that could not be replaced is to be replaced again, and the longest wait, in milliseconds. */
-const agedAgainShare = 0.1;
-const longestAgedAgainMs = 60_000;
-
   activeRequests = 0;
   weight: number;
   latency: PeakLatency | undefined = undefined;
@@ -62,14 +73,21 @@ const longestAgedAgainMs = 60_000;
   locality: string;
   localityWeight: number | undefined;
   metadata: Readonly<Record<string, string>> | undefined;
-  /** False while it is ejected. Belongs to the cluster, as does `outlier`. */
+  /** No call is to go to it: see `unhealthyFor`. */
   healthy = true;
+  /** Belongs to the cluster. */
   outlier: OutlierHost | undefined = undefined;
   readonly sinceMs: number;
+
+  /** Whoever checks its health. Belongs to the cluster. */
+  checker: EndpointChecker | undefined = undefined;
 
   readonly #owner: EndpointOwner;
   readonly #target: ConnectTarget;
   readonly #waiters = new WaiterQueue();
+  /** A health check that waits for a connection: it stands before the calls, and takes none of their room. */
+  #waitingCheck: StreamWaiter | undefined = undefined;
+  #unhealthyFor = 0;
   /** Those that take calls. */
   readonly #ready: UpstreamConnection[] = [];
   readonly #connecting = new Set<UpstreamConnection>();
@@ -80,6 +98,8 @@ const longestAgedAgainMs = 60_000;
   #capacityPerConnection = Number.POSITIVE_INFINITY;
   #keepaliveFactor = 1;
   #replacements: TokenBucket | undefined = undefined;
+  /** Connections that are too old, and wait for a new one to be ready. */
+  readonly #aged: UpstreamConnection[] = [];
   /** The last attempt to connect failed, and no call has asked since: those that wait have a connection that works, if a full one. */
   #connectingIsFutile = false;
   #loggedFailure: string | undefined = undefined;
@@ -98,8 +118,6 @@ const longestAgedAgainMs = 60_000;
   }
 
   // ---- for an attempt ----
-  /** Connections that are too old, and wait for a new one to be ready. */
-  readonly #aged: UpstreamConnection[] = [];
 
   /**
    * Returns a connection on which a stream can be opened now, or puts the waiter into the queue and returns `undefined`. A
@@ -118,6 +136,43 @@ const longestAgedAgainMs = 60_000;
   /** The waiter wants nothing any more. Harmless where it does not wait. */
   cancel(waiter: StreamWaiter): void {
     if (waiter.waiterQueue?.remove(waiter)) this.#owner.limits.pending.leave();
+  }
+
+  /** As `acquire`, for a health check: it takes no place in the queue of calls, and is served first. One at a time. */
+  acquireForCheck(waiter: StreamWaiter): Connection | undefined {
+    for (const { connection } of this.#ready) if (this.#hasRoom(connection as Connection)) return connection;
+    if (this.#removed !== 'no') {
+      waiter.onUnavailable(endpointClosed(this.#target));
+      return undefined;
+    }
+    this.#waitingCheck = waiter;
+    this.connectIfNeeded();
+    return undefined;
+  }
+
+  /** The health check waits no longer. */
+  cancelCheck(waiter: StreamWaiter): void {
+    if (this.#waitingCheck === waiter) this.#waitingCheck = undefined;
+  }
+
+  /** Some connection takes calls, or would if it were not full. */
+  get connected(): boolean {
+    return this.#ready.length > 0;
+  }
+
+  get engine(): Engine {
+    return this.#owner.context.engine;
+  }
+
+  /** Why no call is to go to it: bits of `Unhealthy`, 0 where there is no reason. */
+  get unhealthyFor(): number {
+    return this.#unhealthyFor;
+  }
+
+  /** Adds or takes back one reason. Whoever does tells the balancer. */
+  setUnhealthy(reason: number, applies: boolean): void {
+    this.#unhealthyFor = applies ? this.#unhealthyFor | reason : this.#unhealthyFor & ~reason;
+    this.healthy = this.#unhealthyFor === 0;
   }
 
   /** An attempt has chosen this endpoint. Owes one `end`. */
@@ -183,7 +238,7 @@ const longestAgedAgainMs = 60_000;
 
   /** Connects where calls wait and a connection is missing; at most one attempt at a time unless more calls wait than it will carry. */
   connectIfNeeded(): void {
-    while (this.#removed === 'no' && this.#waiters.length > this.#expectedStreams) {
+    while (this.#removed === 'no' && this.#wantedStreams > this.#expectedStreams) {
       // A peer that admits nothing on a fresh connection would not on the next one either.
       if (this.#ready.length > 0 && (this.#capacityPerConnection === 0 || this.#connectingIsFutile)) return;
       const { connections } = this.#owner.limits;
@@ -205,6 +260,11 @@ const longestAgedAgainMs = 60_000;
   /** The intervals of the policy have changed. */
   changeKeepalive(): void {
     for (const connection of this.#ready) connection.changeKeepalive(this.#keepalive);
+  }
+
+  /** How old its connections may become from here on, 10 % more or less; 0: any age. */
+  limitAge(ageMs: number): void {
+    for (const connection of this.#ready) connection.limitAge(ageMs);
   }
 
   /** It is no longer one of the cluster's endpoints: waiting calls are told at once, calls under way finish, then the connections close. */
@@ -250,23 +310,20 @@ const longestAgedAgainMs = 60_000;
       this.#owner.policy.maxConcurrentStreams,
     );
     this.#serve(connection);
+    this.#replaceAged();
   }
 
   onCapacity(connection: UpstreamConnection): void {
-    if (this.#waiters.length > 0) this.#serve(connection);
+    if (this.#waiters.length > 0 || this.#waitingCheck !== undefined) this.#serve(connection);
   }
 
   onConnectFailed(connection: UpstreamConnection, error: MeshError): void {
     this.#connecting.delete(connection);
     this.stats.cxConnectFail++;
     this.#connectingIsFutile = true;
+    this.#keepAged();
     this.#countGone();
     this.#logFailure(error);
-  /** How old its connections may become from here on, 10 % more or less; 0: any age. */
-  limitAge(ageMs: number): void {
-    for (const connection of this.#ready) connection.limitAge(ageMs);
-  }
-
     // Whoever waits for a connection that works, or is being made, goes on waiting.
     if (this.#connecting.size === 0 && this.#ready.length === 0) this.#failWaiters(error);
     this.#owner.onConnectionGone();
@@ -280,6 +337,7 @@ const longestAgedAgainMs = 60_000;
     }
     this.#removeReady(connection);
     this.#retired.add(connection);
+    this.checker?.onConnectionRetired(connection.connection as Connection);
     this.connectIfNeeded();
   }
 
@@ -290,12 +348,24 @@ const longestAgedAgainMs = 60_000;
     this.#owner.stats.upstreamCxMaxResets++;
     this.#removeReady(connection);
     this.#retired.add(connection);
+    this.checker?.onConnectionRetired(connection.connection as Connection);
     connection.retire('max_resets');
     this.connectIfNeeded();
   }
 
+  /**
+   * Another one is made first: the old one goes when the new one works, and stays where none can be had. Like the first connection it may
+   * be one more than `max_connections`.
+   */
+  onAged(connection: UpstreamConnection): void {
+    this.#aged.push(connection);
+    if (this.#aged.length <= this.#connecting.size) return;
+    this.#owner.limits.connections.enter();
+    this.#connect();
+  }
+
   onClosed(connection: UpstreamConnection): void {
-    this.#removeReady(connection);
+    const wasLost = this.#removeReady(connection) && this.#ready.length === 0;
     this.#retired.delete(connection);
     this.#countGone();
     // A peer that opens and closes without ever admitting a stream would be connected to again and again.
@@ -303,6 +373,7 @@ const longestAgedAgainMs = 60_000;
       this.#failWaiters(settingsFailure(this.#target, 'the peer closed it before it admitted any stream'));
     }
     this.connectIfNeeded();
+    if (wasLost) this.checker?.onConnectionLost();
     this.#owner.onConnectionGone();
     this.#reportWhenGone();
   }
@@ -310,18 +381,21 @@ const longestAgedAgainMs = 60_000;
   // ---- inside ----
 
   /** How many calls the connections that are being made will carry. */
-    this.#replaceAged();
   get #expectedStreams(): number {
     if (this.#connecting.size === 0) return 0;
     // Zero is "not now" (RFC 9113 6.5.2): one attempt shows whether it still holds.
     return this.#capacityPerConnection === 0 ? Number.POSITIVE_INFINITY : this.#connecting.size * this.#capacityPerConnection;
   }
 
+  /** Calls that wait, and a health check where nothing would tell how the endpoint is. */
+  get #wantedStreams(): number {
+    return this.#waitingCheck !== undefined && this.#ready.length === 0 ? this.#waiters.length + 1 : this.#waiters.length;
+  }
+
   get #keepalive(): KeepaliveOptions {
     const { keepaliveIntervalMs, keepaliveTimeoutMs } = this.#owner.policy;
     return { intervalMs: keepaliveIntervalMs * this.#keepaliveFactor, timeoutMs: keepaliveTimeoutMs };
   }
-    this.#keepAged();
 
   #hasRoom(connection: Connection): boolean {
     return connection.canOpen && connection.activeStreams < this.#owner.policy.maxConcurrentStreams;
@@ -346,6 +420,11 @@ const longestAgedAgainMs = 60_000;
 
   #serve(connection: UpstreamConnection): void {
     const { pending } = this.#owner.limits;
+    const check = this.#waitingCheck;
+    if (check !== undefined && connection.state === 'ready' && this.#hasRoom(connection.connection as Connection)) {
+      this.#waitingCheck = undefined;
+      check.onConnection(connection.connection as Connection);
+    }
     while (connection.state === 'ready' && this.#hasRoom(connection.connection as Connection)) {
       const waiter = this.#waiters.shift();
       if (waiter === undefined) return;
@@ -353,17 +432,6 @@ const longestAgedAgainMs = 60_000;
       waiter.onConnection(connection.connection as Connection);
     }
     this.connectIfNeeded();
-  /**
-   * Another one is made first: the old one goes when the new one works, and stays where none can be had. Like the first connection it may
-   * be one more than `max_connections`.
-   */
-  onAged(connection: UpstreamConnection): void {
-    this.#aged.push(connection);
-    if (this.#aged.length <= this.#connecting.size) return;
-    this.#owner.limits.connections.enter();
-    this.#connect();
-  }
-
   }
 
   #connect(): void {
@@ -390,12 +458,36 @@ const longestAgedAgainMs = 60_000;
 
   #failWaiters(error: MeshError): void {
     const { limits, stats } = this.#owner;
+    const check = this.#waitingCheck;
+    this.#waitingCheck = undefined;
+    check?.onUnavailable(error);
     // Taken away first: whoever hears it may come back to the same endpoint at once, for another attempt.
     const failing = this.#waiters.takeAll();
     for (let waiter = failing.shift(); waiter !== undefined; waiter = failing.shift()) {
       limits.pending.leave();
       stats.upstreamRqPendingFailureEject++;
       waiter.onUnavailable(error);
+    }
+  }
+
+  /** A connection has become ready: the oldest one of those that are too old makes room. */
+  #replaceAged(): void {
+    const old = this.#aged[0];
+    if (old === undefined) return;
+    this.#owner.stats.upstreamCxMaxDurationReached++;
+    this.#removeReady(old);
+    this.#retired.add(old);
+    this.checker?.onConnectionRetired(old.connection as Connection);
+    old.retire('max_age');
+  }
+
+  /** None could be made: they are asked again. */
+  #keepAged(): void {
+    const { maxConnectionAgeMs } = this.#owner.policy;
+    const { random } = this.#owner.context;
+    for (const connection of this.#aged.splice(0)) {
+      const afterMs = Math.min(Math.max(maxConnectionAgeMs * agedAgainShare, 1_000), longestAgedAgainMs);
+      connection.remindOfAge(afterMs * (0.5 + random()));
     }
   }
 
@@ -406,9 +498,13 @@ const longestAgedAgainMs = 60_000;
       connection.retire(debugData);
     }
     const ready = this.#ready.splice(0);
+    this.#aged.length = 0;
     // All of them first: an idle connection ends at once, and whoever hears it must see those that are left.
     for (const connection of ready) this.#retired.add(connection);
-    for (const connection of ready) connection.retire(debugData);
+    for (const connection of ready) {
+      this.checker?.onConnectionRetired(connection.connection as Connection);
+      connection.retire(debugData);
+    }
   }
 
   /** Stream ids are used up after 2^30 calls (RFC 9113 5.1.1): that connection is full for good. */
@@ -424,9 +520,12 @@ const longestAgedAgainMs = 60_000;
     }
   }
 
-  #removeReady(connection: UpstreamConnection): void {
+  #removeReady(connection: UpstreamConnection): boolean {
     const at = this.#ready.indexOf(connection);
     if (at >= 0) this.#ready.splice(at, 1);
+    const aged = this.#aged.indexOf(connection);
+    if (aged >= 0) this.#aged.splice(aged, 1);
+    return at >= 0;
   }
 
   #everyConnection(): readonly UpstreamConnection[] {
@@ -442,26 +541,3 @@ const longestAgedAgainMs = 60_000;
     if (this.#removed !== 'no' && this.connections === 0) this.#owner.onEndpointGone(this);
   }
 }
-  /** A connection has become ready: the oldest one of those that are too old makes room. */
-  #replaceAged(): void {
-    const old = this.#aged[0];
-    if (old === undefined) return;
-    this.#owner.stats.upstreamCxMaxDurationReached++;
-    this.#removeReady(old);
-    this.#retired.add(old);
-    old.retire('max_age');
-  }
-
-  /** None could be made: they are asked again. */
-  #keepAged(): void {
-    const { maxConnectionAgeMs } = this.#owner.policy;
-    const { random } = this.#owner.context;
-    for (const connection of this.#aged.splice(0)) {
-      const afterMs = Math.min(Math.max(maxConnectionAgeMs * agedAgainShare, 1_000), longestAgedAgainMs);
-      connection.remindOfAge(afterMs * (0.5 + random()));
-    }
-  }
-
-    this.#aged.length = 0;
-    const aged = this.#aged.indexOf(connection);
-    if (aged >= 0) this.#aged.splice(aged, 1);

@@ -47,6 +47,7 @@ test('a name and an identity are enough, and everything else has its documented 
     grpcPort: 50051,
     localServicePort: 8080,
     localServiceHost: '127.0.0.1',
+    localServiceHealthIntervalMs: 5_000,
     outboundPort: 15001,
     adminPort: 9901,
     adminAddress: '127.0.0.1',

@@ -33,6 +33,8 @@ const spawnSidecar = async (t: TestContext, environment: Readonly<Record<string,
       ADMIN_PORT: '0',
       INBOUND_TLS: 'off',
       LOCAL_SERVICE_PORT: '1',
+      // The services of these tests count what they receive.
+      LOCAL_SERVICE_HEALTH_INTERVAL: '0s',
       ...environment,
     },
   });

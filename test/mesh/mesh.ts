@@ -110,6 +110,8 @@ export const startSidecar = async (t: TestContext, options: SidecarOptions = {})
     GRPC_PORT: '0',
     OUTBOUND_PORT: '0',
     ADMIN_PORT: '0',
+    // A test's service counts what it receives.
+    LOCAL_SERVICE_HEALTH_INTERVAL: '0s',
     LOCAL_SERVICE_PORT: String(options.localService ?? (await closedPort())),
     ...(certificates === undefined ? { INBOUND_TLS: 'off' } : certificates),
     ...(policies === undefined ? {} : { POLICY_PATH: policyFile }),
