@@ -20,8 +20,11 @@ export class Http2Counters {
   goAwayReceived = 0;
   keepaliveTimeout = 0;
   prefaceTimeout = 0;
-  /** Connections that ended because a header block did not. */
+  /** Connections that ended because a header block did not, or another frame than DATA. */
   headerTimeout = 0;
+  frameTimeout = 0;
+  /** Connections that ended because too many bytes waited for the end of their frame or header block, over all connections. */
+  unfinishedOverflow = 0;
   /** Clients that said their preface and then sent no request in time. */
   firstRequestTimeout = 0;
   rxMessagingError = 0;
@@ -46,6 +49,8 @@ export class Http2Counters {
     emit('goaway_received', this.goAwayReceived, false);
     emit('keepalive_timeout', this.keepaliveTimeout, false);
     emit('header_timeout', this.headerTimeout, false);
+    emit('frame_timeout', this.frameTimeout, false);
+    emit('unfinished_overflow', this.unfinishedOverflow, false);
     emit('preface_timeout', this.prefaceTimeout, false);
     emit('first_request_timeout', this.firstRequestTimeout, false);
     emit('rx_messaging_error', this.rxMessagingError, false);

@@ -38,10 +38,14 @@ export class Engine {
   grantedBytes = 0;
   /** Memory of output that kernels have not accepted, over all connections. */
   outputBytes = 0;
+  /** Of frames and header blocks whose ends have not come, over all connections. */
+  unfinishedBytes = 0;
   /** What is held, together with what may come, is kept below it, apart from 64 KiB for each connection. */
   readonly maxBufferedBytes: number;
   /** The same for output: what does not fit waits in its stream, or ends the connection where flow control does not bound it. */
   readonly maxOutputBytes: number;
+  /** Kept of frames and header blocks whose ends have not come, apart from 8 KiB for each connection. */
+  readonly maxUnfinishedBytes: number;
   readonly slowReaders: SlowReaders;
   /** Connections that hold more than three quarters of what they may. */
   readonly shortWindows = new Set<ReceiveWindow>();
@@ -60,6 +64,7 @@ export class Engine {
     this.nowMs = clock.now();
     this.maxBufferedBytes = maxBufferedBytes;
     this.maxOutputBytes = maxBufferedBytes / 2;
+    this.maxUnfinishedBytes = maxBufferedBytes / 4;
     this.slowReaders = new SlowReaders(this);
   }
 

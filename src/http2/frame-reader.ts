@@ -12,6 +12,8 @@ export interface FrameSink {
   onDataFrame(streamId: number, flags: number, length: number, padding: number): void;
   /** A piece of the DATA frame begun last, without padding; `last` exactly once, possibly with nothing. */
   onDataPiece(bytes: Uint8Array, start: number, end: number, last: boolean): void;
+  /** So many bytes are allocated for a frame, not of DATA, whose end has not come; 0: none any more. */
+  onUnfinishedFrame(bytes: number): void;
   onFramingError(code: number, message: string): void;
 }
 
@@ -25,6 +27,8 @@ export class FrameReader {
   /** The beginning of a frame whose end has not come yet. */
   #carry: Buffer | undefined;
   #carried = 0;
+  /** The sink knows that a frame is unfinished. */
+  #told = false;
   /** The last piece of the DATA frame has not been told yet. */
   #dataOpen = false;
   #dataLeft = 0;
@@ -110,6 +114,14 @@ export class FrameReader {
     const carry = this.#carryOf(end - at);
     carry.set(bytes.subarray(at, end), 0);
     this.#carried = end - at;
+    this.#tellUnfinished();
+  }
+
+  /** Of DATA no more is ever carried than a header and the length of its padding: how slowly it comes is nobody's concern. */
+  #tellUnfinished(): void {
+    if (this.#carried <= frameHeaderBytes) return;
+    this.#told = true;
+    this.#sink.onUnfinishedFrame((this.#carry as Buffer).length);
   }
 
   /** Room for `bytes` of a frame, as they come and not as they are announced: many peers may begin a frame and end none. */
@@ -132,11 +144,18 @@ export class FrameReader {
       carry.set(bytes.subarray(at, at + taken), this.#carried);
       this.#carried += taken;
       at += taken;
-      if (taken < needed) return at;
+      if (taken < needed) {
+        this.#tellUnfinished();
+        return at;
+      }
       const whole = this.#readWhole(carry, 0, this.#carried);
       if (whole >= 0) {
         this.#carried = 0;
         if (carry.length > keptCarryBytes) this.#carry = undefined;
+        if (this.#told) {
+          this.#told = false;
+          this.#sink.onUnfinishedFrame(0);
+        }
         return at;
       }
     }

@@ -72,6 +72,10 @@ export class FrameRouter implements FrameSink {
     }
   }
 
+  onUnfinishedFrame(bytes: number): void {
+    if (!this.closed) this.#assembly.unfinished.keepFrame(bytes);
+  }
+
   onDataFrame(streamId: number, flags: number, length: number, padding: number): void {
     if (!this.#connection.ready || this.#assembly.awaitedStreamId !== 0) {
       this.#connection.protocolError(ErrorCode.protocolError, 'DATA where it may not stand (RFC 9113 3.4, 6.10)');

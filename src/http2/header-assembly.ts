@@ -1,30 +1,23 @@
-import { Deadline } from '../core/index.ts';
-import type { Http2Counters } from './counters.ts';
-import type { Engine } from './engine.ts';
 import { ErrorCode, Flag, readUint31 } from './frames.ts';
 import type { Http2Options } from './options.ts';
-
-/** From the first frame of a block to its last: they are sent together. */
-const blockTimeoutMs = 10_000;
+import { UnfinishedInput, type UnfinishedInputOwner } from './unfinished-input.ts';
 
 /** Whoever wants whole header blocks. */
-export interface HeaderAssemblyOwner {
-  readonly engine: Engine;
+export interface HeaderAssemblyOwner extends UnfinishedInputOwner {
   readonly options: Http2Options;
-  readonly counters: Http2Counters;
   /** A whole block; `selfDependent` where its priority names its own stream (RFC 7540 5.3.1). `bytes` is valid during the call. */
   onHeaderBlock(streamId: number, bytes: Uint8Array, start: number, end: number, endStream: boolean, selfDependent: boolean): void;
-  onHeaderFramingError(code: number, message: string): void;
 }
 
 /**
  * Joins HEADERS and CONTINUATION to whole blocks (RFC 9113 6.2, 6.10): padding and priority are taken off. A block of endless frames or
- * bytes ends the connection at once, one whose end does not come when this deadline is over. Bytes are copied only where a block has
+ * bytes ends the connection at once, one whose end does not come in time a little later (`UnfinishedInput`). Bytes are copied only where a block has
  * more than one frame.
  */
-export class HeaderAssembly extends Deadline {
+export class HeaderAssembly {
   /** The stream whose CONTINUATION is awaited, 0 for none: until it has come no other frame may. */
   awaitedStreamId = 0;
+  readonly unfinished: UnfinishedInput;
   readonly #owner: HeaderAssemblyOwner;
   #endStream = false;
   #selfDependent = false;
@@ -33,8 +26,8 @@ export class HeaderAssembly extends Deadline {
   #partsBytes = 0;
 
   constructor(owner: HeaderAssemblyOwner) {
-    super();
     this.#owner = owner;
+    this.unfinished = new UnfinishedInput(owner);
   }
 
   headers(flags: number, streamId: number, bytes: Uint8Array, from: number, to: number): void {
@@ -52,12 +45,12 @@ export class HeaderAssembly extends Deadline {
     }
     if (start > end) {
       const message = 'padding or priority is longer than the HEADERS frame (RFC 9113 6.2)';
-      this.#owner.onHeaderFramingError(ErrorCode.protocolError, message);
+      this.#owner.protocolError(ErrorCode.protocolError, message);
       return;
     }
     // Even ids belong to server push, which we do not allow.
     if ((streamId & 1) === 0) {
-      this.#owner.onHeaderFramingError(ErrorCode.protocolError, `HEADERS on stream ${streamId} (RFC 9113 5.1.1)`);
+      this.#owner.protocolError(ErrorCode.protocolError, `HEADERS on stream ${streamId} (RFC 9113 5.1.1)`);
       return;
     }
     const endStream = (flags & Flag.endStream) !== 0;
@@ -69,44 +62,39 @@ export class HeaderAssembly extends Deadline {
     this.#endStream = endStream;
     this.#selfDependent = selfDependent;
     this.#frames = 1;
-    const { nowMs, wheel } = this.#owner.engine;
-    wheel.arm(this, nowMs + blockTimeoutMs);
     this.#keep(bytes, start, end);
   }
 
   continuation(flags: number, streamId: number, bytes: Uint8Array, start: number, end: number): void {
     const { counters, options } = this.#owner;
     if (this.awaitedStreamId === 0) {
-      this.#owner.onHeaderFramingError(ErrorCode.protocolError, 'CONTINUATION without HEADERS (RFC 9113 6.10)');
+      this.#owner.protocolError(ErrorCode.protocolError, 'CONTINUATION without HEADERS (RFC 9113 6.10)');
       return;
     }
     if (++this.#frames > options.maxHeaderFrames) {
       counters.continuationFlood++;
       const message = `a header block of more than ${options.maxHeaderFrames} frames`;
-      this.#owner.onHeaderFramingError(ErrorCode.enhanceYourCalm, message);
+      this.#owner.protocolError(ErrorCode.enhanceYourCalm, message);
       return;
     }
     if (!this.#keep(bytes, start, end) || (flags & Flag.endHeaders) === 0) return;
     const joined = Buffer.concat(this.#parts, this.#partsBytes);
-    this.clear();
+    this.#forget();
     this.#owner.onHeaderBlock(streamId, joined, 0, joined.length, this.#endStream, this.#selfDependent);
   }
 
-  /** The block's end has not come. */
-  expire(): void {
-    this.#owner.engine.tick();
-    this.#owner.counters.headerTimeout++;
-    const message = `the end of a header block did not come within ${blockTimeoutMs / 1_000} s`;
-    this.#owner.onHeaderFramingError(ErrorCode.enhanceYourCalm, message);
+  /** The connection has ended. */
+  clear(): void {
+    this.#forget();
+    this.unfinished.clear();
   }
 
-  /** Forgets what has been gathered: the block is whole, or the connection has ended. */
-  clear(): void {
+  #forget(): void {
     if (this.awaitedStreamId === 0) return;
     this.awaitedStreamId = 0;
     this.#parts = [];
     this.#partsBytes = 0;
-    this.#owner.engine.wheel.cancel(this);
+    this.unfinished.endBlock();
   }
 
   /** False where it is too much, at once and not only at the block's end: what decodes to less than this would be refused, too. */
@@ -116,11 +104,11 @@ export class HeaderAssembly extends Deadline {
     if (this.#partsBytes > 2 * options.maxHeaderListBytes) {
       counters.headerOverflow++;
       const message = `a header block of ${this.#partsBytes} bytes and more, ${options.maxHeaderListBytes} are allowed`;
-      this.#owner.onHeaderFramingError(ErrorCode.enhanceYourCalm, message);
+      this.#owner.protocolError(ErrorCode.enhanceYourCalm, message);
       return false;
     }
     // An empty frame is counted, not kept.
     if (end > start) this.#parts.push(Buffer.from(bytes.subarray(start, end)));
-    return true;
+    return this.unfinished.keepBlock(this.#partsBytes);
   }
 }

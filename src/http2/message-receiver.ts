@@ -68,7 +68,7 @@ export class MessageReceiver {
   // ---- header blocks ----
 
   /** HeaderAssembly. */
-  onHeaderFramingError(code: number, message: string): void {
+  protocolError(code: number, message: string): void {
     this.#connection.protocolError(code, message);
   }
 

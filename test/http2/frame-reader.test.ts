@@ -26,6 +26,7 @@ type Told =
 class RecordingSink implements FrameSink {
   closed = false;
   readonly told: Told[] = [];
+  unfinishedBytes = 0;
   /** Closes itself on the frame of that number. */
   closesAt = Number.POSITIVE_INFINITY;
 
@@ -43,6 +44,10 @@ class RecordingSink implements FrameSink {
     assert.ok(data?.kind === 'data' && data.ends === 0, 'a piece belongs to the DATA frame begun last');
     data.body += hex(bytes, start, end);
     if (last) data.ends++;
+  }
+
+  onUnfinishedFrame(bytes: number): void {
+    this.unfinishedBytes = bytes;
   }
 
   onFramingError(code: number): void {
@@ -109,12 +114,14 @@ const cutAt = (bytes: Buffer, cuts: readonly number[]) => {
 test('any sequence of frames, cut at any places, is read as the same frames', () => {
   fc.assert(
     fc.property(anyFrames, fc.array(fc.nat(), { maxLength: 60 }), (frames, cuts) => {
-      const { told, reader } = readIn(cutAt(Buffer.concat(frames.map(({ bytes }) => bytes)), cuts));
+      const sink = new RecordingSink();
+      const { told, reader } = readIn(cutAt(Buffer.concat(frames.map(({ bytes }) => bytes)), cuts), sink);
       assert.deepEqual(
         told,
         frames.map((one) => one.told),
       );
       assert.equal(reader.insideFrame, false);
+      assert.equal(sink.unfinishedBytes, 0);
     }),
     { numRuns: 400 },
   );
@@ -199,6 +206,20 @@ test('a frame of exactly the largest size is read whole', () => {
     told.map((one) => one.kind),
     ['frame', 'data'],
   );
+});
+
+test('what is kept of a frame is told until its end has come, and nothing of DATA', () => {
+  const headers = frame(Type.HEADERS, 0, 1, Buffer.alloc(16_384));
+  const data = frame(Type.DATA, PADDED, 1, Buffer.alloc(16_384));
+  for (const cut of [10, 11, 500, 16_392]) {
+    const sink = new RecordingSink();
+    const { reader } = readIn([headers.subarray(0, cut)], sink);
+    assert.ok(sink.unfinishedBytes >= cut && sink.unfinishedBytes <= Math.max(2 * cut, 512), `${sink.unfinishedBytes} for ${cut}`);
+    reader.read(headers, cut, headers.length);
+    assert.equal(sink.unfinishedBytes, 0);
+    readIn([data.subarray(0, cut)], sink);
+    assert.equal(sink.unfinishedBytes, 0);
+  }
 });
 
 test('the reserved bit of the stream id is ignored (RFC 9113 4.1)', () => {

@@ -239,9 +239,16 @@ export class Party {
   readonly owner = new TestOwner();
   readonly connection: Connection;
 
-  constructor(socket: Duplex, role: 'client' | 'server', clock: Clock, options: Partial<Http2Options> = {}, maxBufferedBytes?: number) {
-    this.wheel = new TimerWheel(clock);
-    this.engine = new CountingEngine(clock, this.wheel, maxBufferedBytes);
+  constructor(
+    socket: Duplex,
+    role: 'client' | 'server',
+    clock: Clock,
+    options: Partial<Http2Options> = {},
+    maxBufferedBytes?: number,
+    engine?: CountingEngine,
+  ) {
+    this.wheel = engine?.wheel ?? new TimerWheel(clock);
+    this.engine = engine ?? new CountingEngine(clock, this.wheel, maxBufferedBytes);
     this.connection = new Connection(this.engine, socket, role, { ...defaultHttp2Options, ...options }, this.counters, this.owner);
   }
 

@@ -1,6 +1,6 @@
 import type { Fields } from '../../http2/http2-bench.ts';
 import { END_HEADERS, END_STREAM, frame, literals, Type } from '../../http2/raw-peer.ts';
-import { type Attack, Code, calm, goAway, reply, type Seen } from './attack.ts';
+import { type Answer, type Attack, Code, calm, goAway, reply, type Seen } from './attack.ts';
 import type { AttackPeer } from './attack-peer.ts';
 import type { Attacker } from './attacker.ts';
 import { blockFor, fieldsFor, headersFrame, manyFields, streams, whole } from './requests.ts';
@@ -63,7 +63,29 @@ export const continuationFlood: Attack = {
   ],
 };
 
-/** How much of one block is kept whose end never comes, and for how long. */
+/** Or there are so many of them that they are too much together: who is still sending may find the end without the frame. */
+const halfAnswers = (what: string): readonly Answer[] => [
+  {
+    kind: 'goaway',
+    code: Code.enhanceYourCalm,
+    debug: new RegExp(`the end of a ${what} did not come|bytes of a frame or header block wait`),
+    orClosed: true,
+  },
+];
+
+/** Says half of something, waits for what comes of it. */
+const halfOf = async (attacker: Attacker, half: (peer: AttackPeer) => void): Promise<Seen> => {
+  const peer = await attacker.open();
+  peer.headers(1, blockFor(attacker, 'Call'));
+  await peer.until(() => peer.replies.has(1), 'an answer');
+  half(peer);
+  for (let waited = 0; waited < 11_500 && !peer.ended; waited += 500) await attacker.pass(500);
+  const seen = peer.seen();
+  peer.close();
+  return seen;
+};
+
+/** How much of one block or frame is kept whose end never comes, and for how long. */
 export const halfHeaderBlock: Attack = {
   name: 'half a header block, and silence',
   known: 'slow headers',
@@ -73,19 +95,20 @@ export const halfHeaderBlock: Attack = {
   variants: [
     {
       name: 'seven frames behind a first call',
-      answers: [calm(/the end of a header block did not come/)],
-      counters: ['http2.header_timeout'],
-      send: async (attacker) => {
-        const peer = await attacker.open();
-        peer.headers(1, blockFor(attacker, 'Call'));
-        await peer.until(() => peer.replies.has(1), 'an answer');
-        peer.send(Type.HEADERS, END_STREAM, 3, blockFor(attacker, 'Call'));
-        for (let i = 0; i < 6; i++) peer.send(Type.CONTINUATION, 0, 3, literals([['x', 'v'.repeat(fragmentBytes)]]));
-        for (let waited = 0; waited < 11_500 && !peer.ended; waited += 500) await attacker.pass(500);
-        const seen = peer.seen();
-        peer.close();
-        return seen;
-      },
+      answers: halfAnswers('header block'),
+      counters: ['http2.header_timeout', 'http2.unfinished_overflow'],
+      send: (attacker) =>
+        halfOf(attacker, (peer) => {
+          peer.send(Type.HEADERS, END_STREAM, 3, blockFor(attacker, 'Call'));
+          for (let i = 0; i < 6; i++) peer.send(Type.CONTINUATION, 0, 3, literals([['x', 'v'.repeat(fragmentBytes)]]));
+        }),
+    },
+    {
+      name: 'nearly all of one frame behind a first call',
+      answers: halfAnswers('frame'),
+      counters: ['http2.frame_timeout', 'http2.unfinished_overflow'],
+      send: (attacker) =>
+        halfOf(attacker, (peer) => peer.write(frame(Type.HEADERS, END_STREAM, 3, Buffer.alloc(16_384)).subarray(0, 16_000))),
     },
   ],
 };

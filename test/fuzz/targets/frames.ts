@@ -40,6 +40,7 @@ class RecordingSink implements FrameSink {
   closed = false;
   readonly events: string[] = [];
   #dataOpen = false;
+  #unfinishedBytes = 0;
 
   onFrame(type: number, flags: number, streamId: number, bytes: Uint8Array, start: number, end: number): void {
     assert.ok(start >= 0 && end <= bytes.length && start <= end, 'a range within the bytes');
@@ -49,6 +50,7 @@ class RecordingSink implements FrameSink {
 
   onDataFrame(streamId: number, flags: number, length: number, padding: number): void {
     assert.ok(!this.#dataOpen, 'DATA has ended before the next frame');
+    assert.equal(this.#unfinishedBytes, 0, 'nothing is kept for DATA');
     this.#dataOpen = true;
     this.events.push(`data ${streamId} ${flags} ${length} ${padding}`);
   }
@@ -66,6 +68,12 @@ class RecordingSink implements FrameSink {
     if (!last) return;
     this.#dataOpen = false;
     this.events.push('last');
+  }
+
+  onUnfinishedFrame(bytes: number): void {
+    assert.ok(!this.#dataOpen, 'nothing is kept for DATA');
+    assert.ok(bytes === 0 || (bytes > 9 && bytes >= this.#unfinishedBytes), 'what is kept grows until the frame is whole');
+    this.#unfinishedBytes = bytes;
   }
 
   onFramingError(code: number): void {
