@@ -195,6 +195,7 @@ export class ConnectionLife extends Deadline {
   readonly #onSocketEnd = (): void => {
     const { engine, ready } = this.#connection;
     engine.tick();
+    this.#connection.finishInput();
     const message = ready ? 'the peer closed the connection' : 'the peer closed the connection before it said anything';
     this.finish({ kind: 'peer', code: ErrorCode.cancel, message });
   };

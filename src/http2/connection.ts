@@ -1,5 +1,6 @@
 import type { Duplex } from 'node:stream';
 import { FrameBudgets } from './abuse-limits.ts';
+import { ConnectionInput } from './connection-input.ts';
 import { type ConnectionCloseCause, ConnectionLife } from './connection-life.ts';
 import type { ConnectionParts } from './connection-parts.ts';
 import { ConnectionStreams } from './connection-streams.ts';
@@ -77,6 +78,7 @@ export class Connection {
   readonly #messages: MessageReceiver;
   readonly #preface: PrefaceReader;
   readonly #reader: FrameReader;
+  readonly #input: ConnectionInput;
 
   constructor(
     engine: Engine,
@@ -116,6 +118,7 @@ export class Connection {
     this.#messages = new MessageReceiver(parts);
     const settings = new SettingsReceiver(parts, this.#messages.decoder);
     this.#reader = new FrameReader(new FrameRouter(this, this.#messages, settings, new ControlReceiver(parts)), defaultFrameBytes);
+    this.#input = new ConnectionInput(this, this.#reader);
     this.#preface = new PrefaceReader(role === 'server');
     counters.connectionsTotal++;
     counters.connectionsActive++;
@@ -228,22 +231,32 @@ export class Connection {
 
   // ---- input ----
 
-  /** Bytes from the socket. They are valid during the call only, so a reader may reuse its buffer. */
+  /** Bytes from the socket. They may be kept for a moment where there is more input than time: nobody may write to them any more. */
   readonly receive = (bytes: Uint8Array): void => {
     if (this.closed) return;
     this.engine.tick();
-    let at = 0;
+    this.#input.receive(bytes);
+  };
+
+  /** ConnectionInput. */
+  readInput(bytes: Uint8Array, from: number): number {
+    let at = from;
     if (!this.#preface.complete) {
       const read = this.#preface.read(bytes);
       if (typeof read !== 'number') {
         this.#refuseForeign(read);
-        return;
+        return bytes.length;
       }
       at = read;
       this.#control.preface();
     }
-    this.#reader.read(bytes, at, bytes.length);
-  };
+    return this.#reader.read(bytes, at, bytes.length);
+  }
+
+  /** ConnectionLife: the peer has closed its side. What it said before counts. */
+  finishInput(): void {
+    this.#input.finish();
+  }
 
   #refuseForeign({ answer }: ForeignGreeting): void {
     if (answer !== undefined) {
@@ -263,6 +276,7 @@ export class Connection {
 
   /** The connection has ended: of what it was about to receive nothing is kept. */
   forgetInput(): void {
+    this.#input.close();
     this.#messages.assembly.clear();
   }
 

@@ -1,5 +1,6 @@
 import type { Clock, TimerWheel } from '../core/index.ts';
 import { HeaderBlock } from './header-block.ts';
+import { InputTurns } from './input-turns.ts';
 import type { Output } from './output.ts';
 import type { ReceiveWindow } from './receive-window.ts';
 import { SlowReaders } from './slow-readers.ts';
@@ -30,9 +31,9 @@ export class Engine {
   blocksOut = 0;
   /** Slabs of the pooled sizes that hold output, or DATA that waits for its window. */
   slabsOut = 0;
-  /** When something was first written in this turn of the event loop (monotonic ms); infinite where nothing was yet. */
+  /** When something was first read or written in this turn of the event loop (monotonic ms); infinite where nothing was yet. */
   turnStartedMs = Number.POSITIVE_INFINITY;
-  /** Milliseconds of the longest turn that wrote something; whoever samples it sets it to 0. */
+  /** Milliseconds of the longest turn that read or wrote something; whoever samples it sets it to 0. */
   longestTurnMs = 0;
   /** Credit of connections above the 64 KiB that each has: DATA that may come at any time. */
   grantedBytes = 0;
@@ -47,6 +48,8 @@ export class Engine {
   /** Kept of frames and header blocks whose ends have not come, apart from 8 KiB for each connection. */
   readonly maxUnfinishedBytes: number;
   readonly slowReaders: SlowReaders;
+  /** Whose input is read when. */
+  readonly turns: InputTurns;
   /** Connections that hold more than three quarters of what they may. */
   readonly shortWindows = new Set<ReceiveWindow>();
   readonly #smallSlabs: Buffer[] = [];
@@ -56,7 +59,7 @@ export class Engine {
   readonly #starved = new Set<ReceiveWindow>();
   #dirty: Output[] = [];
   #flushing: Output[] = [];
-  #flushScheduled = false;
+  #turnBegun = false;
 
   constructor(clock: Clock, wheel: TimerWheel, maxBufferedBytes = 64 * 1024 * 1024) {
     this.clock = clock;
@@ -66,6 +69,7 @@ export class Engine {
     this.maxOutputBytes = maxBufferedBytes / 2;
     this.maxUnfinishedBytes = maxBufferedBytes / 4;
     this.slowReaders = new SlowReaders(this);
+    this.turns = new InputTurns(this);
   }
 
   /** What is left of the budget for received DATA; below zero where the 64 KiB of each connection have used up more. */
@@ -162,17 +166,26 @@ export class Engine {
     }
   }
 
+  /** Something happens in this turn of the event loop, whose end is to be heard of. Call `tick` before it. */
+  beginTurn(): void {
+    if (this.#turnBegun) return;
+    this.#turnBegun = true;
+    this.turnStartedMs = this.nowMs;
+    setImmediate(this.#endTurn);
+  }
+
   /** Asks for one write of everything that `output` holds, after all input of this turn has been read. */
   flushLater(output: Output): void {
     this.#dirty.push(output);
-    if (this.#flushScheduled) return;
-    this.#flushScheduled = true;
-    this.turnStartedMs = this.clock.now();
-    setImmediate(this.#flush);
+    if (this.#turnBegun) return;
+    this.tick();
+    this.beginTurn();
   }
 
-  readonly #flush = (): void => {
-    this.#flushScheduled = false;
+  /** All input of this turn has been read: what waits has its share, then everything is written. */
+  readonly #endTurn = (): void => {
+    const inputWaits = this.turns.serve();
+    this.#turnBegun = false;
     const outputs = this.#dirty;
     this.#dirty = this.#flushing;
     this.#flushing = outputs;
@@ -180,5 +193,8 @@ export class Engine {
     outputs.length = 0;
     this.longestTurnMs = Math.max(this.longestTurnMs, this.clock.now() - this.turnStartedMs);
     this.turnStartedMs = Number.POSITIVE_INFINITY;
+    if (!inputWaits) return;
+    this.tick();
+    this.beginTurn();
   };
 }

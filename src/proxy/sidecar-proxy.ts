@@ -193,6 +193,8 @@ export class SidecarProxy implements StatSource {
     sink.gauge('server.deadlines_armed', engine.wheel.armed);
     sink.gauge('server.header_blocks_out', engine.blocksOut);
     sink.gauge('server.slabs_out', engine.slabsOut);
+    sink.gauge('server.connections_waiting_to_be_read', engine.turns.waiting);
+    sink.counter('server.reads_deferred', engine.turns.deferred);
   }
 
   #use(table: PolicyTable): void {
