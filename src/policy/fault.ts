@@ -1,5 +1,5 @@
 import { percentShape, shareOf } from './fractional-percent.ts';
-import { field, group, later, refused } from './group.ts';
+import { field, group, refused, required } from './group.ts';
 import { headerMatchShape } from './header-match-schema.ts';
 import { type CompiledHeaderMatcher, compileHeaderMatcher } from './header-matcher.ts';
 import { homeOf } from './homes.ts';
@@ -17,7 +17,7 @@ const nothing = (name: string) => group(name, '{}', {}, homeOf);
 /** Envoy's `HTTPFault`. */
 export const faultShape = group(
   'fault',
-  'a group with "delay:" or "abort:"',
+  'a group with "delay:", "abort:" or "response_rate_limit:"',
   {
     delay: field(
       group(
@@ -49,8 +49,28 @@ export const faultShape = group(
     ),
     headers: field(list(headerMatchShape), 'Only calls whose headers meet all these conditions'),
     upstream_cluster: field(nameText, 'Only calls to this cluster'),
-    max_active_faults: field(count(), 'Attempts that may be held up at once; any number where left out'),
-    response_rate_limit: later(),
+    max_active_faults: field(count(), 'Attempts that may be held up or slowed down at once; any number where left out'),
+    response_rate_limit: field(
+      group(
+        'fault_rate_limit',
+        'a group with one of fixed_limit, header_limit',
+        {
+          fixed_limit: field(
+            group(
+              'fault_fixed_limit',
+              'a group such as { limit_kbps: 64 }',
+              { limit_kbps: required(count(1), 'KiB of messages per second, for each attempt') },
+              homeOf,
+            ),
+            'How fast the answer comes',
+          ),
+          header_limit: field(nothing('fault_header_limit'), 'As many KiB per second as x-envoy-fault-throughput-response says'),
+          percentage,
+        },
+        homeOf,
+      ),
+      'Attempts whose answer comes slowly',
+    ),
     downstream_nodes: refused('write headers'),
     disable_downstream_cluster_stats: refused('remove it'),
     filter_metadata: refused('remove it'),
@@ -69,14 +89,17 @@ type Written = Read<typeof faultShape>;
 export const compileFault = (written: Written | undefined, problems: Problems): FaultPolicy | undefined => {
   if (written === undefined) return undefined;
   const { values } = written;
-  if (!written.wrote('delay') && !written.wrote('abort')) problems.error(written.place, 'injects nothing', 'write delay or abort');
+  if (!written.wrote('delay') && !written.wrote('abort') && !written.wrote('response_rate_limit'))
+    problems.error(written.place, 'injects nothing', 'write delay, abort or response_rate_limit');
   const headers = (values.headers ?? []).map((header) => compileHeaderMatcher(header, problems));
   const delay = compileDelay(values.delay, problems);
   const abort = compileAbort(values.abort, problems);
+  const responseRateLimit = compileRateLimit(values.response_rate_limit, problems);
   if (headers.includes(undefined)) return undefined;
   return Object.freeze({
     delay,
     abort,
+    responseRateLimit,
     headers: Object.freeze((headers as readonly CompiledHeaderMatcher[]).map(({ matcher }) => matcher)),
     upstreamCluster: values.upstream_cluster,
     maxActive: values.max_active_faults ?? Number.POSITIVE_INFINITY,
@@ -102,6 +125,14 @@ const compileDelay = (written: Written['values']['delay'], problems: Problems): 
   const share = shareOf(written.values.percentage, 1);
   if (kind === undefined) return undefined;
   return Object.freeze({ ms: kind === 'header_delay' ? undefined : (written.values.fixed_delay ?? 0), share });
+};
+
+const compileRateLimit = (written: Written['values']['response_rate_limit'], problems: Problems): FaultPolicy['responseRateLimit'] => {
+  if (written === undefined) return undefined;
+  const kind = oneOf(written, ['fixed_limit', 'header_limit'], problems);
+  const share = shareOf(written.values.percentage, 1);
+  if (kind === undefined) return undefined;
+  return Object.freeze({ kibPerSecond: kind === 'header_limit' ? undefined : (written.values.fixed_limit?.values.limit_kbps ?? 0), share });
 };
 
 const compileAbort = (written: Written['values']['abort'], problems: Problems): FaultPolicy['abort'] => {

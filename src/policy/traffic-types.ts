@@ -98,11 +98,13 @@ export interface FaultPolicy {
         readonly share: number;
       }
     | undefined;
+  /** How fast answers come; `kibPerSecond` undefined: as the caller's header says. */
+  readonly responseRateLimit: { readonly kibPerSecond: number | undefined; readonly share: number } | undefined;
   /** All of them must hold. */
   readonly headers: readonly HeaderMatcher[];
   /** `undefined`: whatever the cluster. */
   readonly upstreamCluster: string | undefined;
-  /** Attempts held up at once; infinite where nobody wrote it. */
+  /** Attempts held up or slowed down at once; infinite where nobody wrote it. */
   readonly maxActive: number;
 }
 

@@ -144,6 +144,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
     const length = replay === undefined ? 0 : replay.length;
     const stream = connection.open(this, request, call.requestEnded && length === 0);
     this.stream = stream;
+    this.#fault?.pace(stream);
     if (call.retry?.perTryIdleTimeoutMs !== undefined) this.#watchSilence(call.retry.perTryIdleTimeoutMs);
     if (length === 0) return;
     const kept = (replay as NonNullable<typeof replay>).bytes;

@@ -1,5 +1,5 @@
 import { type HeaderBlock, Token } from '../http2/index.ts';
-import type { Direction, PolicyTable, Route, RouteTable, WeightedCluster, WeightedClusters } from '../policy/index.ts';
+import type { Direction, FaultPolicy, PolicyTable, Route, RouteTable, WeightedCluster, WeightedClusters } from '../policy/index.ts';
 import type { PickWish } from '../resilience/index.ts';
 import type { CallMetrics, MethodMetrics } from '../telemetry/index.ts';
 import type { Cluster } from '../upstream/index.ts';
@@ -57,10 +57,7 @@ export class BoundTable {
   constructor(policies: PolicyTable, context: BindingContext) {
     this.policies = policies;
     this.#table = policies[context.direction];
-    this.readsFaultHeaders = this.#table.routes.some(
-      ({ traffic }) =>
-        traffic?.fault?.abort?.byHeader === true || (traffic?.fault?.delay !== undefined && traffic.fault.delay.ms === undefined),
-    );
+    this.readsFaultHeaders = this.#table.routes.some(({ traffic }) => traffic?.fault !== undefined && goesByHeaders(traffic.fault));
     this.#hasHighPriority = this.#table.routes.some(({ traffic }) => traffic?.highPriority === true);
     this.#context = context;
   }
@@ -142,6 +139,11 @@ export class BoundTable {
     return { route, cluster: found, clusterName, metrics: callMetrics.method(direction, service, label), wish, traffic };
   }
 }
+
+const goesByHeaders = ({ abort, delay, responseRateLimit }: FaultPolicy): boolean =>
+  abort?.byHeader === true ||
+  (delay !== undefined && delay.ms === undefined) ||
+  (responseRateLimit !== undefined && responseRateLimit.kibPerSecond === undefined);
 
 /** The label `method`: what somebody configured, never what a caller made up. */
 const methodLabel = (route: Route): string => {

@@ -9,6 +9,7 @@ export class TrafficStats implements StatSource {
   idleTimeouts = 0;
   delaysInjected = 0;
   abortsInjected = 0;
+  responseRateLimitsInjected = 0;
   /** Faults that were drawn, and not injected: as many as are allowed were active. */
   faultsOverflow = 0;
   activeFaults = 0;
@@ -30,6 +31,7 @@ export class TrafficStats implements StatSource {
     sink.counter(`${prefix}.downstream_rq_idle_timeout`, this.idleTimeouts);
     sink.counter(`${prefix}.fault.delays_injected`, this.delaysInjected);
     sink.counter(`${prefix}.fault.aborts_injected`, this.abortsInjected);
+    sink.counter(`${prefix}.fault.response_rl_injected`, this.responseRateLimitsInjected);
     sink.counter(`${prefix}.fault.faults_overflow`, this.faultsOverflow);
     sink.gauge(`${prefix}.fault.active_faults`, this.activeFaults);
     sink.counter(`${prefix}.mirror.rq_total`, this.mirrorsSent);

@@ -27,18 +27,17 @@ test('a client that has been connected for long is sent away in two steps, and n
   await until(() => stream.receivedBytes > 0, 'the beginning of the answer');
   await pass(clock, 59_900);
   assert.equal((await client.call()).status, GrpcStatus.OK);
-  assert.deepEqual(client.goAways, []);
+  assert.equal(client.goAways.length, 0);
 
   await pass(clock, 200);
   await until(() => client.goAways.length === 2, 'both steps');
   assert.deepEqual(
-    client.goAways.map(({ code, debug }) => [code, debug]),
+    client.goAways.map(({ code, debug, lastStreamId }) => [code, debug, lastStreamId > 1_000]),
     [
-      [0, 'max_age'],
-      [0, 'max_age'],
+      [0, 'max_age', true],
+      [0, 'max_age', false],
     ],
   );
-  assert.equal(client.goAways[0]?.lastStreamId, 2 ** 31 - 1);
   assert.equal(outrider.stat('listener.outbound.downstream_cx_max_duration_reached'), 1);
 
   await pass(clock, 3_600_000);

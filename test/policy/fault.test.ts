@@ -19,6 +19,11 @@ test("Envoy's faults mean what they say", () => {
     ],
   );
   assert.deepEqual([fault?.upstreamCluster, fault?.maxActive, fault?.headers.map(({ name }) => name)], ['c', 3, ['a']]);
+  assert.deepEqual(faultOf('response_rate_limit: { fixed_limit: { limit_kbps: 64 }, percentage: 50 }')?.responseRateLimit, {
+    kibPerSecond: 64,
+    share: 0.5,
+  });
+  assert.deepEqual(faultOf('response_rate_limit: { header_limit: {} }')?.responseRateLimit, { kibPerSecond: undefined, share: 1 });
   const byHeader = faultOf('delay: { header_delay: {} }, abort: { header_abort: {}, percentage: { numerator: 200 } }');
   assert.deepEqual(
     [byHeader?.delay, byHeader?.abort?.byHeader, byHeader?.abort?.share, byHeader?.maxActive],
@@ -27,7 +32,7 @@ test("Envoy's faults mean what they say", () => {
 });
 
 for (const [what, keys, column, rest] of [
-  ['nothing', 'max_active_faults: 1', 21, ': injects nothing; write delay or abort'],
+  ['nothing', 'max_active_faults: 1', 21, ': injects nothing; write delay, abort or response_rate_limit'],
   ['a delay of no kind', 'delay: { percentage: 1 }', 30, '.delay: has none of fixed_delay, header_delay; add one of them'],
   ['two statuses', 'abort: { grpc_status: 14, http_status: 503 }', 30, '.abort: has grpc_status and http_status; keep one of them'],
   [
@@ -37,6 +42,18 @@ for (const [what, keys, column, rest] of [
     '.abort.grpc_status: is the number 17; write a whole number from 1 to 16',
   ],
   ['success as a fault', 'abort: { grpc_status: 0 }', 45, '.abort.grpc_status: is the number 0; write a whole number from 1 to 16'],
+  [
+    'a limit of no kind',
+    'response_rate_limit: { percentage: 1 }',
+    44,
+    '.response_rate_limit: has none of fixed_limit, header_limit; add one of them',
+  ],
+  [
+    'a limit of nothing',
+    'response_rate_limit: { fixed_limit: { limit_kbps: 0 } }',
+    73,
+    '.response_rate_limit.fixed_limit.limit_kbps: is the number 0; write a whole number from 1 to 4294967295',
+  ],
   [
     'more than all',
     'abort: { grpc_status: 14, percentage: 101 }',

@@ -7,6 +7,8 @@ export interface FaultHeaders {
   readonly abortGrpcStatus: number;
   readonly abortHttpStatus: number;
   readonly abortPercent: number;
+  readonly responseKibPerSecond: number;
+  readonly responsePercent: number;
 }
 
 const numberIn = (block: HeaderBlock, name: string, min: number, max: number): number => {
@@ -23,4 +25,6 @@ export const readFaultHeaders = (block: HeaderBlock): FaultHeaders => ({
   abortGrpcStatus: numberIn(block, 'x-envoy-fault-abort-grpc-request', 1, 16),
   abortHttpStatus: numberIn(block, 'x-envoy-fault-abort-request', 200, 599),
   abortPercent: numberIn(block, 'x-envoy-fault-abort-request-percentage', 0, 100),
+  responseKibPerSecond: numberIn(block, 'x-envoy-fault-throughput-response', 1, 999_999_999),
+  responsePercent: numberIn(block, 'x-envoy-fault-throughput-response-percentage', 0, 100),
 });

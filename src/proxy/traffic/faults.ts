@@ -1,12 +1,13 @@
 import { Deadline } from '../../core/index.ts';
 import { statusFromHttp, statusName } from '../../grpc/index.ts';
-import type { Engine, HeaderBlock } from '../../http2/index.ts';
+import type { Engine, HeaderBlock, Stream } from '../../http2/index.ts';
 import type { FaultPolicy } from '../../policy/index.ts';
 import type { AttemptOutcome } from '../../resilience/index.ts';
 import { headerValue } from '../headers.ts';
 import { type LocalReply, localReply } from '../replies.ts';
 import type { TrafficStats } from '../traffic-stats.ts';
 import type { FaultHeaders } from './fault-headers.ts';
+import { PacedAnswer } from './paced-answer.ts';
 
 interface FaultyCall {
   readonly request: HeaderBlock;
@@ -39,20 +40,33 @@ export class Faults {
   draw(call: FaultyCall, target: FaultTarget): InjectedFault | undefined {
     const { headers } = this.#policy;
     if (!this.#applies || !headers.every((matcher) => matcher.matches(headerValue(call.request, matcher.name)))) return undefined;
-    const delayMs = this.#drawDelay(call);
+    let delayMs = this.#drawDelay(call);
     const abort = this.#drawAbort(call);
-    if (delayMs === 0 && abort === undefined) return undefined;
-    return new InjectedFault(call, delayMs, abort, target);
+    let bytesPerMs = abort === undefined ? this.#drawPace(call) : 0;
+    const { trafficStats } = call.proxy;
+    if ((delayMs > 0 || bytesPerMs > 0) && trafficStats.activeFaults >= this.#policy.maxActive) {
+      trafficStats.faultsOverflow++;
+      delayMs = 0;
+      bytesPerMs = 0;
+    }
+    if (delayMs === 0 && abort === undefined && bytesPerMs === 0) return undefined;
+    return new InjectedFault(call, { delayMs, abort, bytesPerMs }, target);
   }
 
   #drawDelay({ faultHeaders, proxy }: FaultyCall): number {
-    const { delay, maxActive } = this.#policy;
+    const { delay } = this.#policy;
     if (delay === undefined) return 0;
     const ms = delay.ms ?? faultHeaders?.delayMs ?? 0;
-    if (ms <= 0 || !happens(proxy.random, delay.share, delay.ms === undefined ? faultHeaders?.delayPercent : undefined)) return 0;
-    if (proxy.trafficStats.activeFaults < maxActive) return ms;
-    proxy.trafficStats.faultsOverflow++;
-    return 0;
+    return ms > 0 && happens(proxy.random, delay.share, delay.ms === undefined ? faultHeaders?.delayPercent : undefined) ? ms : 0;
+  }
+
+  /** Bytes per millisecond of the answer; 0: as fast as it comes. */
+  #drawPace({ faultHeaders, proxy }: FaultyCall): number {
+    const limit = this.#policy.responseRateLimit;
+    if (limit === undefined) return 0;
+    const kibPerSecond = limit.kibPerSecond ?? faultHeaders?.responseKibPerSecond ?? 0;
+    const askedPercent = limit.kibPerSecond === undefined ? faultHeaders?.responsePercent : undefined;
+    return kibPerSecond > 0 && happens(proxy.random, limit.share, askedPercent) ? (kibPerSecond * 1_024) / 1_000 : 0;
   }
 
   #drawAbort({ faultHeaders, proxy }: FaultyCall): Abort | undefined {
@@ -64,6 +78,13 @@ export class Faults {
     if (!happens(proxy.random, abort.share, abort.byHeader ? faultHeaders?.abortPercent : undefined)) return undefined;
     return grpcStatus === undefined ? { httpStatus: httpStatus as number } : { grpcStatus };
   }
+}
+
+interface Drawn {
+  readonly delayMs: number;
+  readonly abort: Abort | undefined;
+  /** Of the answer; 0: as fast as it comes. */
+  readonly bytesPerMs: number;
 }
 
 type Abort = { readonly grpcStatus: number } | { readonly httpStatus: number };
@@ -82,14 +103,17 @@ export class InjectedFault extends Deadline {
   readonly delayMs: number;
   readonly #call: FaultyCall;
   readonly #abort: Abort | undefined;
+  readonly #bytesPerMs: number;
   readonly #target: FaultTarget;
+  #paced: PacedAnswer | undefined = undefined;
   #active = false;
 
-  constructor(call: FaultyCall, delayMs: number, abort: Abort | undefined, target: FaultTarget) {
+  constructor(call: FaultyCall, { delayMs, abort, bytesPerMs }: Drawn, target: FaultTarget) {
     super();
     this.#call = call;
     this.delayMs = delayMs;
     this.#abort = abort;
+    this.#bytesPerMs = bytesPerMs;
     this.#target = target;
   }
 
@@ -101,13 +125,26 @@ export class InjectedFault extends Deadline {
     }
     const { engine, trafficStats } = this.#call.proxy;
     trafficStats.delaysInjected++;
-    trafficStats.activeFaults++;
-    this.#active = true;
+    this.#begin();
     engine.wheel.arm(this, engine.nowMs + (this.#timesOut ? this.#perTryMs : this.delayMs));
   }
 
-  /** The attempt has ended otherwise. Idempotent. */
+  /** The attempt has its stream: from here on the answer may be slow. */
+  pace(stream: Stream): void {
+    if (this.#bytesPerMs === 0) return;
+    this.#call.proxy.trafficStats.responseRateLimitsInjected++;
+    this.#begin();
+    this.#paced = new PacedAnswer(stream, this.#bytesPerMs);
+  }
+
+  #begin(): void {
+    this.#active = true;
+    this.#call.proxy.trafficStats.activeFaults++;
+  }
+
+  /** The attempt has ended. Idempotent. */
   cancel(): void {
+    this.#paced?.stop();
     if (!this.#active) return;
     this.#active = false;
     const { engine, trafficStats } = this.#call.proxy;
