@@ -1,5 +1,7 @@
 export type { AdminPath } from './admin-path.ts';
 export { adminPaths } from './paths.ts';
+export { AdminProblem } from './reply.ts';
+export { RequestGuard } from './request-guard.ts';
 export { AdminServer, type AdminServerOptions } from './server.ts';
 export type {
   AdminViews,

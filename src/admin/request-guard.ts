@@ -15,15 +15,22 @@ const isLoopback = (host: string): boolean =>
 const plainAddress = (address: string | undefined): string | undefined => address?.toLowerCase().replace(/^::ffff:(?=\d+\.)/, '');
 
 /**
- * Keeps web pages away from the admin port. A page that had its name point here (DNS rebinding) is betrayed by its `Host`; a
+ * Keeps web pages away from a port of HTTP. A page that had its name point here (DNS rebinding) is betrayed by its `Host`; a
  * form of another site, by `Origin` or `Sec-Fetch-Site`, which browsers send by themselves and pages cannot forge. Programs
  * such as curl send neither and pass.
  */
 export class RequestGuard {
   readonly #allowed: ReadonlySet<string>;
+  readonly #port: string;
+  readonly #setting: string;
 
-  /** @param names which the port may be asked under, beside the loopback's and the address that it was reached at. */
-  constructor(names: readonly string[]) {
+  /**
+   * @param names which the port may be asked under, beside the loopback's and the address that it was reached at.
+   * @param told what the port is called, and where one adds a name, for those who are refused.
+   */
+  constructor(names: readonly string[], told = { port: 'this admin port', setting: 'ADMIN_ALLOWED_HOSTS' }) {
+    this.#port = told.port;
+    this.#setting = told.setting;
     this.#allowed = new Set(names.flatMap((name) => hostOf(name) ?? (isIP(name) === 6 ? name.toLowerCase() : [])));
   }
 
@@ -32,7 +39,7 @@ export class RequestGuard {
     const host = hostOf(request.headers.host ?? '');
     if (host !== undefined && (isLoopback(host) || this.#allowed.has(host) || host === plainAddress(request.socket.localAddress))) return;
     const shown = JSON.stringify(request.headers.host ?? '');
-    throw new AdminProblem(403, `Host ${shown} is not a name of this admin port; add it to ADMIN_ALLOWED_HOSTS if it should be`);
+    throw new AdminProblem(403, `Host ${shown} is not a name of ${this.#port}; add it to ${this.#setting} if it should be`);
   }
 
   /** Throws 403 where a page of another site asks for a change. */

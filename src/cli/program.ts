@@ -79,6 +79,19 @@ const buildProgram = async (argv: readonly string[], context: CommandContext, fi
       finish(await runDemoServiceCommand(options, context));
     });
 
+  program
+    .command('registry')
+    .description('run a small registry with the part of the HTTP API of Consul that sidecars use, for laptops, demos and tests')
+    .option('--listen <host:port>', 'where to listen; port 0 lets the system choose', '127.0.0.1:8500')
+    .option('--data <file>', 'keep what was registered in this file; without it everything is gone with the process')
+    .option('--allow-host <name>', 'a name that it may be asked under, beside those of the loopback; repeatable', collect, [])
+    .option('--datacenter <name>', 'the datacenter that it says it is', 'dc1')
+    .addHelpText('after', registryHelp)
+    .action(async (options: { listen: string; data?: string; allowHost: string[]; datacenter: string }) => {
+      const { runRegistry } = await import('./registry.ts');
+      finish(await runRegistry(options));
+    });
+
   program.commandsGroup('Preparing:');
   for (const { name, description, load } of families) {
     const asked = argv.slice(0, 2).includes(name);
@@ -124,6 +137,17 @@ mesh; the same key again ends the fault; q or Ctrl-C ends the demo and leaves no
 
 Exit code 0 when nothing failed that should not have, 1 otherwise. Example of a run without keys:
   outrider demo --for 20s --fault kill:learner-svc@3s-8s
+`;
+
+const registryHelp = `
+It is one node without access control, and keeps at most 10,000 services. Production wants Consul.
+
+  /v1/agent/service/register, /v1/agent/service/deregister/:id, /v1/agent/service/:id, /v1/agent/services, /v1/agent/checks
+  /v1/agent/check/register, /v1/agent/check/deregister|pass|warn|fail|update/:id (TTL, HTTP, TCP and gRPC checks)
+  /v1/agent/service/maintenance/:id, /v1/agent/maintenance, /v1/agent/self
+  /v1/health/service|checks|state|node/:name, /v1/catalog/services, /v1/catalog/service/:name, /v1/catalog/nodes,
+  /v1/catalog/node/:name (index, wait, passing, tag, filter), /v1/catalog/datacenters, /v1/status/leader, /v1/status/peers
+  /v1/kv/:key (raw, recurse, keys, separator, cas, flags, index, wait)
 `;
 
 const addBreakerAction = (breaker: Command, action: BreakerAction, context: CommandContext): void => {

@@ -1,0 +1,2 @@
+export { registryPaths } from './paths.ts';
+export { Registry, type RegistryOptions } from './registry.ts';
