@@ -113,7 +113,11 @@ export const routeConfigJson = (name: string, { routes }: RouteTable) => ({
   ],
 });
 
-const clusterTypes = { static: 'STATIC', dns: 'STRICT_DNS', unwritten: 'EDS' } as const;
+const clusterType = (endpoints: ClusterPolicy['endpoints']): string => {
+  if (endpoints.kind === 'static') return 'STATIC';
+  if (endpoints.kind === 'dns') return endpoints.allAddresses ? 'STRICT_DNS' : 'LOGICAL_DNS';
+  return 'EDS';
+};
 
 /** Envoy's `Cluster`, with our breaker beside the thresholds. */
 /** Names of the gRPC statuses in a set of bits. */
@@ -132,13 +136,13 @@ export const clusterConfigJson = ({
   tls,
 }: ClusterPolicy) => ({
   name,
-  type: endpoints.kind === 'dns' && !endpoints.allAddresses ? 'LOGICAL_DNS' : clusterTypes[endpoints.kind],
+  type: clusterType(endpoints),
   service_name: serviceName,
   ...balancerJson(loadBalancer),
   ...(outlierDetection !== undefined && { outlier_detection: outlierJson(outlierDetection) }),
   connect_timeout: protoDuration(connectTimeoutMs),
   ...(endpoints.kind === 'dns' && { dns_refresh_rate: protoDuration(endpoints.refreshMs) }),
-  ...(endpoints.kind !== 'unwritten' && {
+  ...((endpoints.kind === 'static' || endpoints.kind === 'dns') && {
     load_assignment: {
       cluster_name: name,
       endpoints: lbEndpointsJson(endpoints.kind === 'dns' ? endpoints.names : endpoints.endpoints),

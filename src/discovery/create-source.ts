@@ -1,8 +1,11 @@
 import type { Clock, Logger } from '../core/index.ts';
-import type { EndpointPolicy, EndpointSourcePolicy } from '../policy/index.ts';
+import type { DnsEndpointsPolicy, EndpointPolicy, EndpointSourcePolicy } from '../policy/index.ts';
 import { DnsEndpointSource } from './dns-source.ts';
 import type { EndpointSource } from './endpoints.ts';
-import { type EndpointResolver, systemResolver } from './resolver.ts';
+import { FileEndpointSource } from './file-source.ts';
+import { HttpEndpointSource } from './http-source.ts';
+import { KubernetesEndpointSource } from './kubernetes-source.ts';
+import { type EndpointResolver, nameServerResolver, systemResolver } from './resolver.ts';
 
 export interface EndpointSourceContext {
   readonly clock: Clock;
@@ -14,6 +17,15 @@ export interface EndpointSourceContext {
   /** From 0 to 1, for jitter. */
   readonly random?: () => number;
 }
+
+/** Who is only known to name servers, or is to be asked for when its TTL says so, cannot be had from getaddrinfo. */
+const asksServers = ({ servers, services, asksServers: wanted }: DnsEndpointsPolicy): boolean =>
+  servers !== undefined || wanted === true || (services?.length ?? 0) > 0;
+
+const ownResolver = ({ servers }: DnsEndpointsPolicy, given: EndpointResolver | undefined) =>
+  given === undefined
+    ? { resolver: nameServerResolver(servers === undefined ? {} : { servers }), ownsResolver: true }
+    : { resolver: given };
 
 /** Envoy's `dns_refresh_rate`. */
 const defaultRefreshMs = 5_000;
@@ -33,7 +45,13 @@ export const createEndpointSource = (policy: EndpointSourcePolicy, context: Endp
     case 'static':
       return list(policy.endpoints);
     case 'dns':
-      return new DnsEndpointSource(policy, options);
+      return new DnsEndpointSource(policy, asksServers(policy) ? { ...options, ...ownResolver(policy, context.resolver) } : options);
+    case 'http':
+      return new HttpEndpointSource(policy, { clock, log, random });
+    case 'file':
+      return new FileEndpointSource(policy, { clock, log });
+    case 'kubernetes':
+      return new KubernetesEndpointSource(policy, { clock, log, random });
     case 'unwritten':
       return list([]);
   }

@@ -1,14 +1,14 @@
 import type { Clock, Timer } from '../core/index.ts';
-import type { EndpointResolver } from './resolver.ts';
 
-export interface DnsNameOptions {
+export interface DnsNameOptions<T> {
   readonly clock: Clock;
-  readonly resolver: EndpointResolver;
   readonly random: () => number;
   /** Milliseconds between two looks where the resolver knows no TTL. */
   readonly refreshMs: number;
-  /** Takes out of an answer what counts. */
-  readonly select: (addresses: readonly string[]) => readonly string[];
+  /** One look. "There are none" is an answer, and empty; rejects where there is none. */
+  readonly ask: () => Promise<{ readonly values: readonly T[]; readonly ttlMs?: number }>;
+  /** What an empty answer lacks: `address`, `SRV record`. */
+  readonly sought: string;
   /** How long a name that has no addresses any more keeps its last ones. */
   readonly keepLastMs: number;
   /** Called after each answer and each failure. */
@@ -22,23 +22,23 @@ const longestRefreshMs = 300_000;
 const jitterShare = 0.1;
 
 /**
- * One name, looked up again and again. The last good addresses outlive failures: no answer at all keeps them as long as it
+ * One name, looked up again and again, for addresses or for SRV records. The last good ones outlive failures: no answer at all keeps them as long as it
  * lasts, since an outage of DNS says nothing about the service; an empty answer keeps them for `keepLastMs`, since a restart
  * of a whole service looks just like that.
  */
-export class DnsName {
+export class DnsName<T> {
   readonly name: string;
   readonly counts = { update_attempt: 0, update_success: 0, update_failure: 0, update_empty: 0 };
-  addresses: readonly string[] = [];
+  values: readonly T[] = [];
   updatedAtMs = 0;
   error: string | undefined;
-  readonly #options: DnsNameOptions;
+  readonly #options: DnsNameOptions<T>;
   #timer: Timer | undefined;
   #failuresInARow = 0;
   #emptySinceMs: number | undefined;
   #closed = false;
 
-  constructor(name: string, options: DnsNameOptions) {
+  constructor(name: string, options: DnsNameOptions<T>) {
     this.name = name;
     this.#options = options;
   }
@@ -54,14 +54,13 @@ export class DnsName {
 
   /** Never rejects: what goes wrong becomes `error`. */
   async #look(): Promise<void> {
-    const { resolver, select, onLook, clock } = this.#options;
+    const { ask, onLook, clock } = this.#options;
     this.counts.update_attempt++;
     let delayMs: number;
     try {
-      const { addresses: answered, ttlMs } = await resolver.resolve(this.name);
+      const { values, ttlMs } = await ask();
       if (this.#closed) return;
-      const addresses = select(answered);
-      delayMs = addresses.length > 0 ? this.#found(addresses, ttlMs) : this.#foundNothing();
+      delayMs = values.length > 0 ? this.#found(values, ttlMs) : this.#foundNothing();
     } catch (error) {
       if (this.#closed) return;
       this.counts.update_failure++;
@@ -72,9 +71,9 @@ export class DnsName {
     onLook();
   }
 
-  #found(addresses: readonly string[], ttlMs: number | undefined): number {
+  #found(values: readonly T[], ttlMs: number | undefined): number {
     this.counts.update_success++;
-    this.addresses = addresses;
+    this.values = values;
     this.updatedAtMs = this.#options.clock.wallNow();
     this.error = undefined;
     this.#failuresInARow = 0;
@@ -88,11 +87,11 @@ export class DnsName {
     const nowMs = this.#options.clock.now();
     this.counts.update_empty++;
     this.#emptySinceMs ??= nowMs;
-    this.error = `${this.name} has no address`;
+    this.error = `${this.name} has no ${this.#options.sought}`;
     const keepForMs = this.#emptySinceMs + this.#options.keepLastMs - nowMs;
-    if (keepForMs <= 0) this.addresses = [];
+    if (keepForMs <= 0) this.values = [];
     const backOffMs = this.#backOffMs();
-    return this.addresses.length > 0 ? Math.min(backOffMs, Math.max(keepForMs, shortestRefreshMs)) : backOffMs;
+    return this.values.length > 0 ? Math.min(backOffMs, Math.max(keepForMs, shortestRefreshMs)) : backOffMs;
   }
 
   /** Soon at first (a neighbour that is just starting), then at most twice the ordinary interval. */

@@ -18,6 +18,8 @@ export interface EndpointAddress {
   readonly localityWeight?: number;
   /** By which `lb_subset_config` chooses. */
   readonly metadata?: Readonly<Record<string, string>>;
+  /** How whoever told of it calls this instance. */
+  readonly instance?: string;
 }
 
 export interface EndpointSet {
@@ -57,14 +59,19 @@ export interface EndpointSource extends Watch<EndpointSet> {
   close(): void;
 }
 
-/** Sorts, and keeps the first of those that share host and port, so that equal sets look equal. */
+/** Negative where `a` comes first; 0 for the same place. */
+const compareAddresses = (a: EndpointAddress, b: EndpointAddress): number =>
+  a.host === b.host ? a.port - b.port : a.host < b.host ? -1 : 1;
+
+/** Sorts, and keeps the first of those that share host and port, so that equal sets look equal. What is in order already is returned as it is. */
 export const normalizeEndpoints = (endpoints: readonly EndpointAddress[]): readonly EndpointAddress[] => {
+  if (endpoints.every((endpoint, i) => i === 0 || compareAddresses(endpoints[i - 1] as EndpointAddress, endpoint) < 0)) return endpoints;
   const byKey = new Map<string, EndpointAddress>();
   for (const endpoint of endpoints) {
     const key = `${endpoint.host} ${endpoint.port}`;
     if (!byKey.has(key)) byKey.set(key, endpoint);
   }
-  return [...byKey.values()].sort((a, b) => (a.host === b.host ? a.port - b.port : a.host < b.host ? -1 : 1));
+  return [...byKey.values()].sort(compareAddresses);
 };
 
 /** Whether two normalized lists say the same about the same endpoints. */
@@ -72,11 +79,13 @@ export const sameEndpoints = (a: readonly EndpointAddress[], b: readonly Endpoin
   a.length === b.length &&
   a.every((endpoint, i) => {
     const other = b[i] as EndpointAddress;
+    if (endpoint === other) return true;
     return (
       endpoint.host === other.host &&
       endpoint.port === other.port &&
       endpoint.weight === other.weight &&
       endpoint.hostname === other.hostname &&
+      endpoint.instance === other.instance &&
       endpoint.priority === other.priority &&
       endpoint.locality === other.locality &&
       endpoint.localityWeight === other.localityWeight &&

@@ -64,6 +64,12 @@ export class KeptEndpoints {
     this.#publish(tooMany === undefined ? sorted : sorted.slice(0, mostEndpoints), error === '' ? undefined : error);
   }
 
+  /** What is known was right until now: a question that is answered only when something changes has had no answer. */
+  confirmed(): void {
+    if (this.#closed || this.#latest.updatedAtMs === 0) return;
+    this.#latest = { ...this.#latest, updatedAtMs: this.#options.clock.wallNow() };
+  }
+
   /** No answer, or none that could be read. The endpoints stay. */
   failed(why: string): void {
     if (this.#closed) return;

@@ -11,11 +11,24 @@ import {
 } from './balancer-schema.ts';
 import { clusterAgeFields } from './connection-age.ts';
 import { field, group, inert, later, refused, required } from './group.ts';
+import { healthCheckShape } from './health-check-schema.ts';
 import { homeOf } from './homes.ts';
 import { metadataShape } from './metadata-shape.ts';
 import { outlierShape } from './outlier-schema.ts';
 import { nameText } from './route-schema.ts';
 import { count, dictionary, duration, either, flag, list, number, placed, text, word } from './shape.ts';
+import {
+  dnsResolutionShape,
+  dnsResolversShape,
+  dnsShape,
+  edsShape,
+  family,
+  fileSourceShape,
+  httpSourceShape,
+  keepLast,
+  kubernetesShape,
+  refresh,
+} from './source-schema.ts';
 import { statusShape } from './status-shape.ts';
 
 /** Read further in `endpoint-address.ts`, where a message can say which part is wrong. */
@@ -36,7 +49,7 @@ const localityShape = group(
 );
 const metadata = field(metadataShape, 'Keys and values by which lb_subset_config chooses');
 
-const endpointShape = either(
+export const endpointShape = either(
   'scalar',
   hostPort,
   group(
@@ -93,13 +106,16 @@ const lbEndpointShape = group(
       'Where it is',
     ),
     load_balancing_weight: field(weight, 'Share of the calls relative to the others; 1 where left out'),
-    health_status: later('remove it: endpoints that are listed are in use'),
+    health_status: field(
+      word(['UNKNOWN', 'HEALTHY', 'UNHEALTHY', 'DRAINING', 'TIMEOUT', 'DEGRADED']),
+      'What is known of its health; UNHEALTHY, DRAINING and TIMEOUT are not used',
+    ),
     metadata,
   },
   homeOf,
 );
 
-const loadAssignmentShape = group(
+export const loadAssignmentShape = group(
   'load_assignment',
   'a group with "endpoints:"',
   {
@@ -141,28 +157,6 @@ const loadAssignmentShape = group(
       ),
       'How priorities and localities take over from each other',
     ),
-  },
-  homeOf,
-);
-
-const family = word(['all', 'v4', 'v6', 'v4_preferred', 'v6_preferred'], {
-  ALL: 'all',
-  V4_ONLY: 'v4',
-  V6_ONLY: 'v6',
-  V4_PREFERRED: 'v4_preferred',
-  AUTO: 'v6_preferred',
-});
-const refresh = duration({ minMs: 1_000 });
-const keepLast = duration({ example: '5m' });
-
-const dnsShape = group(
-  'dns',
-  'a group with "names:"',
-  {
-    names: required(list(hostPort, { minItems: 1 }), 'Names to resolve, each as host:port; all their addresses are endpoints'),
-    refresh_rate: field(refresh, 'How often names are resolved again; 5s where left out'),
-    lookup_family: field(family, 'Which addresses count; all where left out'),
-    keep_last: field(keepLast, 'How long the last good addresses outlive an empty answer; 5m where left out'),
   },
   homeOf,
 );
@@ -318,15 +312,15 @@ const tlsShape = group(
 
 const clusterFields = {
   service_name: field(nameText, 'Name of the service in certificates and in discovery; the name of the cluster where left out'),
-  type: field(
-    word(['STATIC', 'STRICT_DNS', 'LOGICAL_DNS']),
-    'How endpoints are found; by whether they are names or addresses where left out',
-  ),
+  type: field(word(['STATIC', 'STRICT_DNS', 'LOGICAL_DNS', 'EDS']), 'How endpoints are found; by what is written where left out'),
   endpoints: field(list(endpointShape, { minItems: 1 }), 'Endpoints as host:port'),
   load_assignment: field(loadAssignmentShape, "Endpoints in Envoy's form"),
   dns: field(dnsShape, 'Endpoints by DNS'),
   dns_refresh_rate: field(refresh, 'How often names are resolved again; 5s where left out'),
   dns_lookup_family: field(family, 'Which addresses count; all where left out'),
+  dns_resolvers: field(dnsResolversShape, 'Name servers to ask; those of the system where left out'),
+  dns_resolution_config: field(dnsResolutionShape, 'Name servers to ask'),
+  respect_dns_ttl: field(flag, 'Ask name servers directly, and again when their TTL has run out'),
   keep_last: field(keepLast, 'How long the last good endpoints outlive an empty answer; 5m where left out'),
   lb_policy: field(
     word(lbPolicies, {
@@ -338,7 +332,6 @@ const clusterFields = {
       PEAK_EWMA: 'peak_ewma',
       CLIENT_SIDE_WEIGHTED_ROUND_ROBIN: 'client_side_weighted_round_robin',
     }),
-  ...clusterAgeFields,
     'Which endpoint gets the next call; round_robin where left out',
   ),
   connect_timeout: field(duration({ minMs: 1, example: '2s' }), 'Time limit of a new connection, handshake included; 5s where left out'),
@@ -346,12 +339,19 @@ const clusterFields = {
   tls: field(tlsShape, 'How the service proves who it is'),
   keepalive: field(group('keepalive', 'a group with "interval:"', keepaliveFields, homeOf), 'PINGs on quiet connections'),
   http2_protocol_options: field(clusterHttp2Shape, 'Limits of HTTP/2'),
+  ...clusterAgeFields,
   typed_extension_protocol_options: refused('remove it: services are always called by HTTP/2; limits go under http2_protocol_options'),
   transport_socket: refused('write tls'),
   outlier_detection: field(outlierShape, 'Ejects endpoints that do worse than the others, for a while'),
-  health_checks: later(),
+  health_checks: field(list(healthCheckShape), 'Asks endpoints how they are, and leaves out those that are not healthy'),
+  ignore_health_on_host_removal: field(
+    placed(flag),
+    'Only true, which always holds: an endpoint that discovery no longer knows gets no calls, healthy or not',
+  ),
   consul: later('write endpoints or dns'),
-  http: later('write endpoints or dns'),
+  http: field(httpSourceShape, 'Endpoints by an HTTP discoverer'),
+  file: field(fileSourceShape, 'Endpoints in a file that is watched: our list, or the formats of EDS and CDS'),
+  kubernetes: field(kubernetesShape, 'Endpoints by the EndpointSlices of a Service'),
   round_robin_lb_config: field(roundRobinShape, 'Options of lb_policy: round_robin'),
   least_request_lb_config: field(leastRequestShape, 'Options of lb_policy: least_request'),
   peak_ewma_lb_config: field(peakEwmaShape, 'Options of lb_policy: peak_ewma'),
@@ -362,8 +362,7 @@ const clusterFields = {
   lb_subset_config: field(subsetShape, 'Parts of the cluster that routes choose by metadata_match'),
   load_balancing_policy: refused('write lb_policy'),
   upstream_connection_options: later('write keepalive'),
-  eds_cluster_config: refused('write endpoints or dns'),
-  respect_dns_ttl: refused('remove it: names are resolved again every dns_refresh_rate'),
+  eds_cluster_config: field(edsShape, 'Endpoints in a file, with type: EDS'),
   alt_stat_name: refused('remove it: statistics carry the name of the cluster'),
   per_connection_buffer_limit_bytes: refused('remove it: buffers are bounded for the whole process'),
 } as const;

@@ -12,6 +12,7 @@ import {
 import type { circuitBreakersShape, ListedCluster, MappedCluster } from './cluster-schema.ts';
 import { compileBalancer } from './compile-balancer.ts';
 import { compileEndpoints } from './compile-endpoints.ts';
+import { compileHealthCheck } from './compile-health-check.ts';
 import { compileOutlier } from './compile-outlier.ts';
 import { compileAge } from './connection-age.ts';
 import type { Place, Problems } from './problems.ts';
@@ -59,6 +60,7 @@ export const unwrittenCluster = (name: string, breakers: CompiledBreakers = defa
     endpoints: { kind: 'unwritten' },
     loadBalancer: defaultLoadBalancer,
     outlierDetection: undefined,
+    healthCheck: undefined,
     connectTimeoutMs: defaultConnectTimeoutMs,
     ...breakers,
     tls: defaultTls,
@@ -88,7 +90,15 @@ export const compileCluster = (
       'remove it, or write service_name',
     );
   }
-  const endpoints = Object.freeze(compileEndpoints(written, problems));
+  const kept = values.ignore_health_on_host_removal;
+  if (kept?.value === false) {
+    problems.error(
+      kept.place,
+      'is false, and endpoints that discovery no longer knows get no calls, however healthy they are',
+      'remove it; keep_last outlives an answer of discovery that is empty by mistake',
+    );
+  }
+  const endpoints = Object.freeze(compileEndpoints(name, written, problems));
   return Object.freeze({
     ...base,
     serviceName: values.service_name ?? name,
@@ -96,6 +106,7 @@ export const compileCluster = (
     endpoints,
     loadBalancer: compileBalancer(written, problems),
     outlierDetection: values.outlier_detection === undefined ? undefined : compileOutlier(values.outlier_detection, endpoints, problems),
+    healthCheck: compileHealthCheck(written, problems),
     connectTimeoutMs: values.connect_timeout ?? base.connectTimeoutMs,
     tls: values.tls === undefined ? base.tls : compileTls(values.tls, problems),
     ...compileKeepalive(written, problems),

@@ -1,28 +1,30 @@
 import type { ListedCluster, MappedCluster } from './cluster-schema.ts';
+import { compileDns, compileSource, dnsOptions, refuseOtherType, sourceKeys } from './compile-sources.ts';
 import { formatHostPort, type HostPort, isName, readHost, readHostPort } from './endpoint-address.ts';
 import type { Place, Problems } from './problems.ts';
 import type { Placed } from './shape.ts';
-import type { DnsEndpointsPolicy, EndpointPolicy, EndpointSourcePolicy } from './types.ts';
+import type { EndpointPolicy, EndpointSourcePolicy } from './types.ts';
 
 type ClusterGroup = MappedCluster | ListedCluster;
 
-interface PlacedEndpoint {
+export interface PlacedEndpoint {
   readonly endpoint: EndpointPolicy;
   readonly place: Place;
 }
 
-const defaultRefreshMs = 5_000;
-const defaultKeepLastMs = 300_000;
 const defaultWeight = 1;
 
-/** The three ways of writing endpoints, one of which may be there. */
-export const compileEndpoints = (written: ClusterGroup, problems: Problems): EndpointSourcePolicy => {
+/** The ways of writing endpoints, one of which may be there. */
+export const compileEndpoints = (name: string, written: ClusterGroup, problems: Problems): EndpointSourcePolicy => {
   const { values } = written;
-  const ways = (['endpoints', 'load_assignment', 'dns'] as const).filter((way) => written.wrote(way));
+  const ways = sourceKeys.filter((way) => written.wrote(way));
   const second = ways[1];
   if (second !== undefined) problems.error(written.placeOf(second), `is written beside ${ways[0]}`, 'keep one of them');
 
+  refuseOtherType(written, ways[0], problems);
   if (values.dns !== undefined) return compileDns(written, problems);
+  const source = compileSource(name, written, problems);
+  if (source !== undefined) return source;
   const endpoints =
     values.endpoints !== undefined ? readShort(values.endpoints, problems) : readLoadAssignment(values.load_assignment, problems);
   if (ways.length === 0) return { kind: 'unwritten' };
@@ -36,7 +38,7 @@ export const compileEndpoints = (written: ClusterGroup, problems: Problems): End
   }
   const resolved = values.type === 'STRICT_DNS' || values.type === 'LOGICAL_DNS' || (values.type === undefined && names.length > 0);
   if (!resolved) {
-    for (const key of ['dns_refresh_rate', 'dns_lookup_family'] as const) {
+    for (const key of ['dns_refresh_rate', 'dns_lookup_family', 'dns_resolvers', 'dns_resolution_config', 'respect_dns_ttl'] as const) {
       if (written.wrote(key)) problems.warning(written.placeOf(key), 'has no effect: no endpoint is a name', 'remove it');
     }
     return { kind: 'static', endpoints: endpoints.map(({ endpoint }) => endpoint) };
@@ -44,32 +46,11 @@ export const compileEndpoints = (written: ClusterGroup, problems: Problems): End
   return {
     kind: 'dns',
     names: endpoints.map(({ endpoint }) => endpoint),
-    family: values.dns_lookup_family ?? 'all',
-    refreshMs: values.dns_refresh_rate ?? defaultRefreshMs,
-    allAddresses: values.type !== 'LOGICAL_DNS',
-    keepLastMs: values.keep_last ?? defaultKeepLastMs,
+    ...dnsOptions(written, problems),
   };
 };
 
-const compileDns = (written: ClusterGroup, problems: Problems): DnsEndpointsPolicy => {
-  const { dns, type, keep_last: keepLastMs, dns_refresh_rate: refreshMs, dns_lookup_family: family } = written.values;
-  if (type === 'STATIC') problems.error(written.placeOf('type'), 'STATIC contradicts dns', 'remove it');
-  const names = (dns?.values.names ?? []).flatMap((name) => {
-    const address = readHostPort(name, problems);
-    return address === undefined ? [] : [{ endpoint: { ...address, weight: defaultWeight }, place: name.place }];
-  });
-  refuseDuplicates(names, problems);
-  return {
-    kind: 'dns',
-    names: names.map(({ endpoint }) => endpoint),
-    family: dns?.values.lookup_family ?? family ?? 'all',
-    refreshMs: dns?.values.refresh_rate ?? refreshMs ?? defaultRefreshMs,
-    allAddresses: type !== 'LOGICAL_DNS',
-    keepLastMs: dns?.values.keep_last ?? keepLastMs ?? defaultKeepLastMs,
-  };
-};
-
-const readShort = (written: NonNullable<ClusterGroup['values']['endpoints']>, problems: Problems): readonly PlacedEndpoint[] =>
+export const readShort = (written: NonNullable<ClusterGroup['values']['endpoints']>, problems: Problems): readonly PlacedEndpoint[] =>
   written.flatMap((item) => {
     if (!('values' in item)) {
       const read = readHostPort(item, problems);
@@ -82,7 +63,7 @@ const readShort = (written: NonNullable<ClusterGroup['values']['endpoints']>, pr
     return [{ endpoint: endpointOf({ ...read, weight: weight ?? defaultWeight }, place), place: priority?.place ?? address.place }];
   });
 
-const readLoadAssignment = (written: ClusterGroup['values']['load_assignment'], problems: Problems): readonly PlacedEndpoint[] =>
+export const readLoadAssignment = (written: ClusterGroup['values']['load_assignment'], problems: Problems): readonly PlacedEndpoint[] =>
   (written?.values.endpoints ?? []).flatMap(
     ({ values: { lb_endpoints: items, locality, priority, load_balancing_weight: localityWeight } }) =>
       (items ?? []).flatMap((item) => {
@@ -90,12 +71,16 @@ const readLoadAssignment = (written: ClusterGroup['values']['load_assignment'], 
         const address = socket?.values.address;
         const port = socket?.values.port_value;
         const host = address === undefined ? undefined : readHost(address, problems);
+        if (unusable.has(item.values.health_status ?? 'UNKNOWN')) return [];
         if (address === undefined || host === undefined || port === undefined) return [];
         const weight = item.values.load_balancing_weight ?? defaultWeight;
         const where = { priority, locality: locality && localityText(locality), localityWeight, metadata: item.values.metadata };
         return [{ endpoint: endpointOf({ host, port, weight }, where), place: priority?.place ?? address.place }];
       }),
   );
+
+/** Envoy sends nothing to them as long as there are others; here they are not endpoints. */
+const unusable: ReadonlySet<string> = new Set(['UNHEALTHY', 'DRAINING', 'TIMEOUT']);
 
 interface Where {
   readonly priority: Placed<number> | undefined;
@@ -124,7 +109,7 @@ const localityText = ({
 }): string => `${values.region ?? ''}/${values.zone ?? ''}/${values.sub_zone ?? ''}`.replace(/\/+$/, '');
 
 /** A priority without endpoints would be one that can carry nothing; Envoy refuses it too. */
-const refuseGaps = (endpoints: readonly PlacedEndpoint[], problems: Problems): void => {
+export const refuseGaps = (endpoints: readonly PlacedEndpoint[], problems: Problems): void => {
   const written = new Set(endpoints.map(({ endpoint }) => endpoint.priority ?? 0));
   for (const { endpoint, place } of endpoints) {
     const priority = endpoint.priority ?? 0;
@@ -133,7 +118,7 @@ const refuseGaps = (endpoints: readonly PlacedEndpoint[], problems: Problems): v
   }
 };
 
-const refuseDuplicates = (endpoints: readonly PlacedEndpoint[], problems: Problems): void => {
+export const refuseDuplicates = (endpoints: readonly PlacedEndpoint[], problems: Problems): void => {
   const first = new Map<string, Place>();
   for (const { endpoint, place } of endpoints) {
     const key = formatHostPort(endpoint).toLowerCase();

@@ -1,5 +1,6 @@
 import type {
   BreakerOptions,
+  HealthCheckOptions,
   HedgePolicyOptions,
   LoadBalancerOptions,
   OutlierOptions,
@@ -149,7 +150,13 @@ export interface EndpointPolicy {
 }
 
 /** Where the endpoints of a cluster come from. */
-export type EndpointSourcePolicy = StaticEndpointsPolicy | DnsEndpointsPolicy | UnwrittenEndpointsPolicy;
+export type EndpointSourcePolicy =
+  | StaticEndpointsPolicy
+  | DnsEndpointsPolicy
+  | HttpEndpointsPolicy
+  | FileEndpointsPolicy
+  | KubernetesEndpointsPolicy
+  | UnwrittenEndpointsPolicy;
 
 export interface StaticEndpointsPolicy {
   readonly kind: 'static';
@@ -164,7 +171,52 @@ export interface DnsEndpointsPolicy {
   readonly refreshMs: number;
   /** False for Envoy's LOGICAL_DNS: only the first address of an answer is used. */
   readonly allAddresses: boolean;
-  /** How long the last good addresses outlive an empty or failing answer. */
+  /** How long the last good addresses outlive an empty answer. */
+  readonly keepLastMs: number;
+  /** Names of SRV records. */
+  readonly services?: readonly string[];
+  /** Name servers to ask, `address` or `address:port`; left out: the system's way, see `asksServers`. */
+  readonly servers?: readonly string[];
+  /** Also without `servers` name servers are asked directly (those of the system), and TTLs are honoured. */
+  readonly asksServers?: boolean;
+}
+
+/** Files towards a server that is asked for endpoints. */
+export interface SourceCredentials {
+  readonly tokenFile?: string;
+  readonly caFile?: string;
+  readonly clientCertFile?: string;
+  readonly clientKeyFile?: string;
+}
+
+export interface HttpEndpointsPolicy extends SourceCredentials {
+  readonly kind: 'http';
+  /** Without a slash at its end. */
+  readonly url: string;
+  readonly intervalMs: number;
+  readonly timeoutMs: number;
+  /** Connect failures in a row after which an instance is reported dead; 0: never. */
+  readonly unregisterAfter: number;
+  readonly maxBodyBytes: number;
+  readonly keepLastMs: number;
+}
+
+export interface FileEndpointsPolicy {
+  readonly kind: 'file';
+  readonly path: string;
+  /** Under which the file lists the endpoints, where it lists those of several clusters. */
+  readonly clusterName: string;
+  readonly keepLastMs: number;
+}
+
+export interface KubernetesEndpointsPolicy extends SourceCredentials {
+  readonly kind: 'kubernetes';
+  readonly service: string;
+  /** `undefined`: the pod's own. */
+  readonly namespace: string | undefined;
+  /** Name or number; `undefined`: the one named `grpc`, else the only one. */
+  readonly port: string | number | undefined;
+  readonly apiServer: string;
   readonly keepLastMs: number;
 }
 
@@ -200,6 +252,8 @@ export interface ClusterPolicy {
   readonly loadBalancer: LoadBalancerOptions;
   /** `undefined`: nobody is ejected. */
   readonly outlierDetection: OutlierOptions | undefined;
+  /** `undefined`: endpoints are not asked how they are. */
+  readonly healthCheck: HealthCheckOptions | undefined;
   readonly connectTimeoutMs: number;
   readonly breaker: BreakerPolicy;
   /** `retryBudget` is missing only where `max_retries` was written alone; the default budget exists beside it all the same. */
@@ -211,6 +265,16 @@ export interface ClusterPolicy {
   readonly keepaliveTimeoutMs: number;
   /** Streams that we open at most on one connection, below what the peer allows. */
   readonly maxConcurrentStreams: number;
+  /** A connection is replaced at this age, 10 % more or less; 0: it may become any age. */
+  readonly maxConnectionAgeMs: number;
+}
+
+/** How long connections of a listener live. */
+export interface ConnectionAgePolicy {
+  /** 10 % more or less; 0: any age. */
+  readonly ageMs: number;
+  /** What calls have after that; infinite where nobody wrote it. */
+  readonly graceMs: number;
 }
 
 export type DefaultAction = { readonly kind: 'error' } | { readonly kind: 'use_cluster'; readonly cluster: string };
@@ -228,6 +292,7 @@ export interface PolicyTable {
   readonly idempotentMethods: ReadonlySet<string>;
   /** MAX_CONCURRENT_STREAMS announced on both listeners. */
   readonly maxConcurrentStreams: number;
+  readonly connectionAge: { readonly inbound: ConnectionAgePolicy; readonly outbound: ConnectionAgePolicy };
   /** SHA-256 of the names and contents of the files, hexadecimal. */
   readonly version: string;
   readonly files: readonly PolicyFileInfo[];
@@ -250,14 +315,3 @@ export interface ReloadRecord {
   readonly version: string;
   readonly files: readonly PolicyFileInfo[];
 }
-  /** A connection is replaced at this age, 10 % more or less; 0: it may become any age. */
-  readonly maxConnectionAgeMs: number;
-}
-
-/** How long connections of a listener live. */
-export interface ConnectionAgePolicy {
-  /** 10 % more or less; 0: any age. */
-  readonly ageMs: number;
-  /** What calls have after that; infinite where nobody wrote it. */
-  readonly graceMs: number;
-  readonly connectionAge: { readonly inbound: ConnectionAgePolicy; readonly outbound: ConnectionAgePolicy };

@@ -1,0 +1,99 @@
+import type { Clock, Logger, Timer } from '../core/index.ts';
+import type { HttpEndpointsPolicy } from '../policy/index.ts';
+import { DeadInstances } from './dead-instances.ts';
+import type { EndpointAddress, EndpointSet, EndpointSource, EndpointUpdateCounts } from './endpoints.ts';
+import { readInstances } from './instance-list.ts';
+import { KeptEndpoints } from './kept-endpoints.ts';
+import { PollPace } from './poll-pace.ts';
+import { SourceClient } from './source-client.ts';
+
+export interface HttpEndpointSourceOptions {
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** From 0 to 1, for jitter. */
+  readonly random: () => number;
+  /** Of the time limits of requests; the real one unless given. */
+  readonly requestClock?: Clock;
+}
+
+/**
+ * An HTTP discoverer: `GET /v1/instances` at each interval, and `POST /v1/unregister/<id>` where an instance of its list cannot be
+ * connected to any more, so that the others need not find out by themselves. A discoverer lists the instances that take calls: an
+ * empty list is "all instances are busy".
+ */
+export class HttpEndpointSource implements EndpointSource {
+  readonly #client: SourceClient;
+  readonly #clock: Clock;
+  readonly #kept: KeptEndpoints;
+  readonly #pace: PollPace;
+  readonly #dead: DeadInstances;
+  readonly #url: string;
+  #timer: Timer | undefined;
+  #closed = false;
+
+  constructor(policy: HttpEndpointsPolicy, { clock, log, random, requestClock }: HttpEndpointSourceOptions) {
+    this.#clock = clock;
+    this.#url = policy.url;
+    const source = `http:${policy.url.replace(/^https?:\/\//, '')}`;
+    this.#client = new SourceClient({ ...policy, ...(requestClock !== undefined && { clock: requestClock }) });
+    this.#kept = new KeptEndpoints({ clock, log, source, keepLastMs: policy.keepLastMs, emptyIsBusy: true });
+    this.#pace = new PollPace(policy.intervalMs, random);
+    this.#dead = new DeadInstances({
+      after: policy.unregisterAfter,
+      intervalMs: policy.intervalMs,
+      clock,
+      log,
+      source,
+      unregister: async (id) => {
+        const { status } = await this.#client.ask('POST', `/v1/unregister/${encodeURIComponent(id)}`);
+        // Somebody else has told already.
+        if (status !== 404 && (status < 200 || status > 299)) throw new Error(`status ${status}`);
+      },
+    });
+    void this.#look();
+  }
+
+  get value(): EndpointSet {
+    return this.#kept.value;
+  }
+
+  get updates(): EndpointUpdateCounts {
+    return { ...this.#kept.counts, ...this.#dead.counts };
+  }
+
+  subscribe(listener: (value: EndpointSet) => void): () => void {
+    return this.#kept.subscribe(listener);
+  }
+
+  connectResult(endpoint: EndpointAddress, connected: boolean): void {
+    if (!this.#closed) this.#dead.connectResult(endpoint, connected);
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#timer?.cancel();
+    this.#kept.close();
+    this.#client.close();
+  }
+
+  /** Never rejects: what goes wrong becomes the error of the set. */
+  async #look(): Promise<void> {
+    const where = `GET ${this.#url}/v1/instances`;
+    this.#kept.counts.update_attempt++;
+    let delayMs: number;
+    try {
+      const { status, body } = await this.#client.ask('GET', '/v1/instances');
+      if (this.#closed) return;
+      if (status !== 200) throw new Error(`status ${status}`);
+      const { endpoints, ids, wrong } = readInstances(body);
+      this.#dead.update(ids);
+      this.#kept.found(endpoints, `${where}: lists no instance`, wrong === undefined ? undefined : `${where}: ${wrong}`);
+      delayMs = this.#pace.afterSuccess();
+    } catch (error) {
+      if (this.#closed) return;
+      this.#kept.failed(`${where}: ${error instanceof Error ? error.message : String(error)}`);
+      delayMs = this.#pace.afterFailure();
+    }
+    if (!this.#closed) this.#timer = this.#clock.setTimer(() => void this.#look(), delayMs);
+  }
+}
