@@ -1,0 +1,144 @@
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { parse } from 'yaml';
+import {
+  compileExample,
+  compileText,
+  problemsWithoutPlace,
+  tableText,
+  wholeFile,
+  withField,
+  writes,
+  type YamlValue,
+} from './document-frames.ts';
+import { type DocumentExample, examplesOf, type FieldSection, fieldSectionsOf, readPolicyDocument } from './policy-document.ts';
+import { fieldsNamed, type PolicyField, policyFields } from './policy-fields.ts';
+
+// docs/policies.md, read and executed: what it says of a field is what the compiler does.
+
+const text = readPolicyDocument();
+const sections = fieldSectionsOf(text);
+const fields = policyFields();
+const at = (line: number): string => `docs/policies.md:${line}`;
+
+const sectionsOf = (field: PolicyField): readonly FieldSection[] =>
+  sections.filter(({ names }) => names.some((name) => fieldsNamed(name, fields).includes(field)));
+
+test('every field of the schema has one section', () => {
+  const lines = fields.flatMap((field) => {
+    const found = sectionsOf(field);
+    const [path = field.id] = field.paths;
+    if (found.length === 1) return [];
+    return found.length === 0
+      ? [`no section for ${path}: add "### \`${path.split('.').slice(-2).join('.')}\`" to docs/policies.md`]
+      : [`${path} has several sections: ${found.map(({ line }) => at(line)).join(', ')}`];
+  });
+  assert.deepEqual(lines, []);
+});
+
+test('every section names one field that exists', () => {
+  const lines = sections.flatMap(({ names, line }) =>
+    names.flatMap((name) => {
+      const found = fieldsNamed(name, fields);
+      if (found.length === 1) return [];
+      return found.length === 0
+        ? [`${at(line)}: there is no field ${name}`]
+        : [`${at(line)}: ${name} means ${found.map(({ paths }) => paths[0]).join(' and ')}: write more of the path`];
+    }),
+  );
+  assert.deepEqual(lines, []);
+});
+
+test('every section says what its field means, what holds where it is left out, and shows it in an example', () => {
+  const lines = sections.flatMap(({ names, line, rule, hasText, examples }) => {
+    const found = names.flatMap((name) => fieldsNamed(name, fields));
+    const kind = rule?.kind;
+    const wanted = found.every(({ inert }) => inert) ? 'without effect' : found.every(({ required }) => required) ? 'required' : undefined;
+    const missing = names.filter((name) => {
+      const paths = fieldsNamed(name, fields).flatMap((field) => field.paths);
+      return !examples.some((example) => writes(wholeFile(example), paths));
+    });
+    return [
+      ...(hasText ? [] : [`${at(line)}: says nothing`]),
+      ...(rule === undefined
+        ? [`${at(line)}: begin a line with "Default: \`value\`", "Default: none", "Required", "Changes nothing" or "Without effect"`]
+        : []),
+      ...(rule !== undefined && wanted !== undefined && kind !== wanted ? [`${at(line)}: the schema says ${wanted}, not ${kind}`] : []),
+      ...(wanted === undefined && (kind === 'required' || kind === 'without effect')
+        ? [`${at(line)}: ${kind}, and the schema does not say so`]
+        : []),
+      ...missing.map((name) => `${at(line)}: no example with ${name}`),
+    ];
+  });
+  assert.deepEqual(lines, []);
+});
+
+/** As GitHub makes them of headings. */
+const anchorsOf = (document: string): ReadonlySet<string> =>
+  new Set(
+    [...document.matchAll(/^#+ (.*)$/gm)].map(([, title = '']) =>
+      title
+        .toLowerCase()
+        .replaceAll(/[^\w -]/g, '')
+        .replaceAll(' ', '-'),
+    ),
+  );
+
+test('every link leads somewhere', () => {
+  const documents = new URL('../../docs/', import.meta.url);
+  const lines = [...text.matchAll(/\]\(([^)#]*)(?:#([^)]*))?\)/g)].flatMap(([link, file = '', anchor]) => {
+    const target = new URL(file === '' ? 'policies.md' : file, documents);
+    if (!existsSync(target)) return [`${link}: there is no ${file}`];
+    return anchor === undefined || anchorsOf(readFileSync(target, 'utf8')).has(anchor) ? [] : [`${link}: there is no such heading`];
+  });
+  assert.deepEqual([...new Set(lines)], []);
+});
+
+for (const example of examplesOf(text)) {
+  test(`the example in line ${example.line} compiles as the document says`, () => {
+    const compiled = compileExample(example);
+    assert.deepEqual(problemsWithoutPlace(compiled), example.problems, wholeFile(example));
+  });
+}
+
+const compiles = (example: DocumentExample, file: string): string | undefined => {
+  const { table } = compileText(example.frame, file);
+  return table === undefined ? undefined : tableText(table);
+};
+
+/** What is wrong with a rule, held against an example that writes the field. */
+const contradiction = (example: DocumentExample, paths: readonly string[], { rule }: FieldSection): string | undefined => {
+  const file = wholeFile(example);
+  const written = compiles(example, file);
+  const without = compiles(example, withField(file, paths, undefined));
+  switch (rule?.kind) {
+    case 'default': {
+      const byDefault = compiles(example, withField(file, paths, parse(rule.value) as YamlValue));
+      if (byDefault === undefined || without === undefined) return `does not compile with ${rule.value}, or without it`;
+      if (byDefault !== without) return `${rule.value} is not what holds where it is left out`;
+      return written === without ? `the example says nothing else than the default ${rule.value}` : undefined;
+    }
+    case 'none':
+      return written === without ? 'nothing changes where it is left out' : undefined;
+    case 'required':
+      return without === undefined ? undefined : 'may be left out';
+    case 'changes nothing':
+    case 'without effect':
+      return written === without ? undefined : 'something changes where it is left out';
+    case undefined:
+      return undefined;
+  }
+};
+
+for (const section of sections) {
+  for (const name of section.names) {
+    test(`${name}: what the document says of its default holds`, () => {
+      const paths = fieldsNamed(name, fields).flatMap((field) => field.paths);
+      const right = section.examples.filter((example) => compileExample(example).table !== undefined && writes(wholeFile(example), paths));
+      const found = right.map((example) => contradiction(example, paths, section));
+      // One example that shows it is enough: others may be about contradictions.
+      assert.ok(found.includes(undefined), `${at(section.line)}: ${found.join('; ') || 'no example that compiles writes it'}`);
+    });
+  }
+}
