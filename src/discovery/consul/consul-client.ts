@@ -38,6 +38,8 @@ export interface ConsulCallOptions {
   readonly signal?: AbortSignal;
   /** Goes into the query beside what the package puts there: `ns`, `cached` and others that it does not know. */
   readonly query?: Readonly<Record<string, string | readonly string[]>>;
+  /** Sent as JSON in the place of what the package makes, which drops the fields that it does not know, such as weights. */
+  readonly body?: object;
 }
 
 export interface ConsulAnswer<T> {
@@ -51,18 +53,20 @@ export class ConsulCallContext extends EventEmitter {
   readonly includeResponse = true;
   readonly raw: boolean;
   readonly query: Readonly<Record<string, string | readonly string[]>>;
+  readonly body: object | undefined;
 
-  constructor(raw: boolean, query: Readonly<Record<string, string | readonly string[]>> = {}) {
+  constructor(raw: boolean, { query = {}, body }: Pick<ConsulCallOptions, 'query' | 'body'>) {
     super();
     this.raw = raw;
     this.query = query;
+    this.body = body;
   }
 }
 
 /** The parts of a request that our extension of the package's client touches. */
 interface PackageRequest {
   readonly ctx?: ConsulCallContext;
-  readonly opts: { buffer?: boolean; readonly query: Record<string, unknown>; readonly headers: Record<string, string> };
+  readonly opts: { buffer?: boolean; body?: object; readonly query: Record<string, unknown>; readonly headers: Record<string, string> };
   transport: { readonly request: ConsulTransport['request'] };
 }
 
@@ -129,7 +133,7 @@ export class ConsulClient {
 
   /** Runs one method of the package, which has to be given `ctx`. Rejects with a `ConsulError`; what the body is depends on the method. */
   call<T>(method: (api: Consul, ctx: ConsulCallContext) => Promise<T>, options: ConsulCallOptions = {}): Promise<ConsulAnswer<Awaited<T>>> {
-    return this.#run<Awaited<T>>(method, new ConsulCallContext(false, options.query), options);
+    return this.#run<Awaited<T>>(method, new ConsulCallContext(false, options), options);
   }
 
   /** The same, with the bytes of the body as they came. */
@@ -137,7 +141,7 @@ export class ConsulClient {
     method: (api: Consul, ctx: ConsulCallContext) => Promise<unknown>,
     options: ConsulCallOptions = {},
   ): Promise<ConsulAnswer<Buffer>> {
-    return this.#run<Buffer>(method, new ConsulCallContext(true, options.query), options);
+    return this.#run<Buffer>(method, new ConsulCallContext(true, options), options);
   }
 
   /** Gives up what is under way, and ends connections and watches of files. Idempotent. */
@@ -156,11 +160,14 @@ export class ConsulClient {
     const api = await this.#load();
     if (this.#closed || signal?.aborted === true) throw this.#aborted();
     let timedOut = false;
-    const cancel = () => context.emit('cancel');
     const timer = this.clock.setTimer(() => {
       timedOut = true;
-      cancel();
+      context.emit('cancel');
     }, timeoutMs);
+    const cancel = (): void => {
+      timer.cancel();
+      context.emit('cancel');
+    };
     signal?.addEventListener('abort', cancel);
     this.#underWay.add(context);
     try {
@@ -192,6 +199,7 @@ export class ConsulClient {
         const { opts, ctx } = request;
         Object.assign(opts.query, ctx?.query);
         if (ctx?.raw === true) opts.buffer = true;
+        if (ctx?.body !== undefined) opts.body = ctx.body;
         if (this.credentials.token !== undefined) opts.headers['x-consul-token'] = this.credentials.token;
         next();
       });
