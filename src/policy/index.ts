@@ -1,4 +1,5 @@
 export { clusterPolicy, compilePolicies, emptyPolicyTable, type PolicyCompilation } from './compile.ts';
+export * from './consul-types.ts';
 export type { PolicyText } from './document.ts';
 export { type EndpointFileReading, largestEndpointFileBytes, readEndpointFile } from './endpoint-file.ts';
 export { PolicyFiles, type PolicyFilesOptions } from './policy-files.ts';

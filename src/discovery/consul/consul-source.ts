@@ -1,0 +1,99 @@
+import type { ConsulEndpointsPolicy } from '../../policy/index.ts';
+import type { EndpointAddress, EndpointSet, EndpointSource, EndpointUpdateCounts } from '../endpoints.ts';
+import { KeptEndpoints } from '../kept-endpoints.ts';
+import type { ConsulShared } from './consul-shared.ts';
+import { ConsulWatch } from './consul-watch.ts';
+
+/**
+ * The instances of a service in Consul's catalogue. Of several datacenters each is watched all the time, as a priority of its own: when the
+ * first one cannot carry the calls any more, the next one does at once.
+ */
+export class ConsulEndpointSource implements EndpointSource {
+  readonly #kept: KeptEndpoints;
+  readonly #watches: readonly ConsulWatch[];
+  readonly #policy: ConsulEndpointsPolicy;
+  readonly #onClose: () => void;
+  #closed = false;
+
+  constructor(policy: ConsulEndpointsPolicy, shared: ConsulShared, onClose: () => void) {
+    this.#policy = policy;
+    this.#onClose = onClose;
+    const { service, datacenters, keepLastMs, isPreparedQuery } = policy;
+    const where = datacenters.length === 0 ? '' : `@${datacenters.join(',')}`;
+    const source = `consul:${isPreparedQuery ? 'query/' : ''}${service}${where}`;
+    this.#kept = new KeptEndpoints({ clock: shared.clock, log: shared.log, source, keepLastMs });
+    const listener = {
+      onQuestion: () => void this.#kept.counts.update_attempt++,
+      onAnswer: () => this.#refresh(),
+      onFailure: (wasRight: boolean) => {
+        if (wasRight) this.#kept.confirmed();
+        this.#refresh();
+      },
+    };
+    this.#watches = (datacenters.length === 0 ? [''] : datacenters).map(
+      (datacenter, priority) => new ConsulWatch(policy, { datacenter, priority }, shared, listener),
+    );
+    for (const watch of this.#watches) watch.start();
+  }
+
+  get value(): EndpointSet {
+    return this.#kept.value;
+  }
+
+  get updates(): EndpointUpdateCounts {
+    return this.#kept.counts;
+  }
+
+  subscribe(listener: (value: EndpointSet) => void): () => void {
+    return this.#kept.subscribe(listener);
+  }
+
+  /** What made questions fail has changed: asks again now. */
+  retryNow(): void {
+    for (const watch of this.#watches) watch.retryNow();
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    for (const watch of this.#watches) watch.close();
+    this.#kept.close();
+    this.#onClose();
+  }
+
+  #refresh(): void {
+    const failures = this.#watches.flatMap(({ error, datacenter }) => (error === undefined ? [] : named(error, datacenter)));
+    const answering = this.#watches.filter(({ answered, error }) => answered && error === undefined);
+    if (answering.length === 0) {
+      if (failures.length === this.#watches.length) this.#kept.failed(failures.join('; '));
+      return;
+    }
+    const endpoints = this.#merge();
+    // As long as a datacenter has not said anything, an empty answer of another one is no answer.
+    const waiting = this.#watches.some(({ answered, error }) => !answered && error === undefined);
+    if (endpoints.length === 0 && waiting) return;
+    const partly = [
+      ...failures,
+      ...answering.flatMap(({ partly: problem, datacenter }) => (problem === undefined ? [] : named(problem, datacenter))),
+    ];
+    this.#kept.found(endpoints, this.#nothing(), partly.length === 0 ? undefined : partly.join('; '));
+  }
+
+  #merge(): readonly EndpointAddress[] {
+    const [first] = this.#watches;
+    return this.#watches.length === 1 && first !== undefined ? first.endpoints : this.#watches.flatMap(({ endpoints }) => endpoints);
+  }
+
+  #nothing(): string {
+    const { service, isPreparedQuery, passingOnly, tags, filter, datacenters } = this.#policy;
+    if (isPreparedQuery) return `the prepared query "${service}" of Consul finds no instance`;
+    const which = [
+      ...(tags.length === 0 ? [] : [`with the tag ${tags.join(', ')}`]),
+      ...(filter === '' ? [] : [`that its filter lets through`]),
+      ...(datacenters.length === 0 ? [] : [`in ${datacenters.join(', ')}`]),
+    ];
+    return `Consul knows no ${passingOnly ? 'passing ' : ''}instance of "${service}"${which.length === 0 ? '' : ` ${which.join(' ')}`}`;
+  }
+}
+
+const named = (problem: string, datacenter: string): readonly string[] => [datacenter === '' ? problem : `${datacenter}: ${problem}`];
