@@ -81,6 +81,25 @@ export const simulate = (scenario: Scenario, fleet: Fleet, policy: MeshPolicy, {
   };
 };
 
+/** Of runs that differ in nothing but their seed: the worst of each figure. */
+export const worstOf = (outcomes: readonly Outcome[]): Outcome => {
+  const [first] = outcomes;
+  if (first === undefined) throw new Error('the worst of no outcome at all; run at least one');
+  const least = (of: (outcome: Outcome) => number): number => Math.min(...outcomes.map(of));
+  const most = (of: (outcome: Outcome) => number): number => Math.max(...outcomes.map(of));
+  const eachHop = (of: (outcome: Outcome) => readonly number[]): readonly number[] =>
+    [0, 1, 2].map((hop) => most((o) => of(o)[hop] as number));
+  const total = most(({ amplification }) => amplification.total);
+  return {
+    ...first,
+    goodput: { before: least((o) => o.goodput.before), during: least((o) => o.goodput.during), atEnd: least((o) => o.goodput.atEnd) },
+    amplification: { hops: eachHop(({ amplification }) => amplification.hops), total },
+    inFlight: eachHop(({ inFlight }) => inFlight),
+    recoveryMs: outcomes.some(({ recoveryMs }) => recoveryMs === null) ? null : most(({ recoveryMs }) => recoveryMs ?? 0),
+    events: outcomes.reduce((sum, { events }) => sum + events, 0),
+  };
+};
+
 /** What an outage must not become, whatever the scenario. */
 export const targets = { inFlight: 64, perHop: 1.25, overThreeHops: 1.5, recoveryTimeouts: 2 } as const;
 

@@ -3,7 +3,7 @@ import type { PendingCounts, RollingCounts, RollingStatistics, RollingWindow } f
 export type BreakerState = 'CLOSED' | 'OPEN' | 'HALF_OPEN';
 
 export interface BreakerOptions {
-  /** Failures without a success in between that open it; at least 1. */
+  /** Failures without a success in between that open it; at least 1. Of calls that run beside one another it takes more: see `Breaker`. */
   readonly consecutiveFailures: number;
   /** How long it stays open before a probe is let through, in milliseconds. */
   readonly recoveryTimeoutMs: number;
@@ -44,6 +44,12 @@ export const defaultFailureStatuses = statusBits([14]);
 /** What a cluster gets for which nobody wrote a breaker. */
 export const defaultBreaker: BreakerOptions = { consecutiveFailures: 5, recoveryTimeoutMs: 60_000 };
 
+/**
+ * After so many milliseconds without a success, failures in a row are that, however many calls run at once: about the longest that an
+ * instance is away when it restarts, or collects garbage, and loses what it had.
+ */
+const successLastsMs = 3_000;
+
 export interface BreakerChange {
   readonly from: BreakerState;
   readonly to: BreakerState;
@@ -71,6 +77,11 @@ export interface BreakerHold {
  * `recoveryTimeoutMs` one probe at a time is let through, and when `successThreshold` of them have succeeded it closes. Without it
  * every caller waits for its own timeout, and the upstream never rests.
  *
+ * Calls that overlap are not in a row: among a hundred at once, five of which fail one after the other say that some fail, and a connection
+ * that is lost is one event for all of them. So while calls go on beside one another, failures are counted in rounds: one ends when as many
+ * attempts have failed as were under way when it began, and `consecutiveFailures` rounds open it. Where the last success had nothing
+ * beside it, where there has been none yet, and when it is `successLastsMs` ago, each failure counts (`docs/simulation.md`).
+ *
  * Each admission is a permit that carries its generation. Every change of state, and every probe, begins a new generation, and a result
  * of an earlier one is void: the late success of a call from before an outage must not close the breaker, nor its late failure open it again.
  *
@@ -85,6 +96,14 @@ export class Breaker {
   #state: BreakerState = 'CLOSED';
   #generation = 1;
   #consecutiveFailures = 0;
+  /** Attempts under way that were let in since it closed. */
+  #underWay = 0;
+  /** Of `#underWay`, those beside the last success when it came. */
+  #besideSuccess = 0;
+  #succeededMs = Number.NEGATIVE_INFINITY;
+  /** Rounds that have begun since the last success, and the failure with which the next one begins. */
+  #rounds = 0;
+  #nextRoundAt = 0;
   #openedAtMs: number | undefined;
   /** Until when the probe under way may take; `undefined` while there is none. */
   #probeDueMs: number | undefined;
@@ -115,6 +134,7 @@ export class Breaker {
     if (this.#state !== 'CLOSED' || this.#hold !== undefined) this.#settle(nowMs);
     if (this.#state === 'CLOSED') {
       this.#pending.attempts++;
+      this.#underWay++;
       return this.#generation * 2;
     }
     if (this.#state === 'OPEN' || this.#probeDueMs !== undefined) {
@@ -158,7 +178,12 @@ export class Breaker {
     if (!this.#isCurrent(permit, nowMs)) return;
     this.#pending.successes++;
     this.#consecutiveFailures = 0;
-    if (this.#state === 'HALF_OPEN') this.#onProbeSucceeded(nowMs);
+    if (this.#state === 'HALF_OPEN') {
+      this.#onProbeSucceeded(nowMs);
+      return;
+    }
+    this.#besideSuccess = --this.#underWay;
+    this.#succeededMs = nowMs;
   }
 
   /** The attempt failed in a way that speaks about the upstream. */
@@ -167,9 +192,14 @@ export class Breaker {
     if (!this.#isCurrent(permit, nowMs)) return;
     this.#pending.failures++;
     this.#consecutiveFailures++;
-    if (this.#state === 'HALF_OPEN') this.#open('probe_failed', nowMs);
-    else if (this.#hold === undefined) {
-      if (this.#consecutiveFailures >= this.#options.consecutiveFailures) this.#open('failures', nowMs);
+    if (this.#state === 'HALF_OPEN') {
+      this.#open('probe_failed', nowMs);
+      return;
+    }
+    this.#underWay--;
+    this.#countRound();
+    if (this.#hold === undefined) {
+      if (this.#inARow(this.#options.consecutiveFailures, nowMs)) this.#open('failures', nowMs);
       else if (this.#options.failureRate !== undefined && this.#rateExceeded(this.#options.failureRate, nowMs))
         this.#open('failure_rate', nowMs);
     }
@@ -184,7 +214,11 @@ export class Breaker {
 
   /** The attempt says nothing about the upstream, such as one that its caller gave up. A probe makes room for the next one. */
   neutral(permit: number, nowMs: number): void {
-    if (!this.#isCurrent(permit, nowMs) || this.#state !== 'HALF_OPEN') return;
+    if (!this.#isCurrent(permit, nowMs)) return;
+    if (this.#state !== 'HALF_OPEN') {
+      this.#underWay--;
+      return;
+    }
     this.#probeDueMs = undefined;
     // The probe is over: whatever its permit brings from here on is void.
     this.#generation++;
@@ -277,6 +311,19 @@ export class Breaker {
     return this.#statistics?.counts;
   }
 
+  #countRound(): void {
+    if (this.#consecutiveFailures === 1) this.#rounds = this.#nextRoundAt = 0;
+    if (this.#consecutiveFailures < this.#nextRoundAt) return;
+    this.#rounds++;
+    this.#nextRoundAt = this.#consecutiveFailures + Math.max(1, this.#underWay);
+  }
+
+  /** Whether what has failed since the last success is `count` in a row, and not some that failed beside one another. */
+  #inARow(count: number, nowMs: number): boolean {
+    if (this.#consecutiveFailures < count) return false;
+    return this.#besideSuccess === 0 || this.#rounds >= count || nowMs - this.#succeededMs >= successLastsMs;
+  }
+
   /** Whether the present results of the window are reason enough to open. */
   #rateExceeded({ percent, minimumRequests }: FailureRateOptions, nowMs: number): boolean {
     const counts = this.rollingCounts(nowMs);
@@ -349,6 +396,8 @@ export class Breaker {
     this.#probesSucceeded = 0;
     if (to === 'CLOSED') {
       this.#openedAtMs = undefined;
+      // Permits of before are void, and are not given back.
+      this.#underWay = this.#besideSuccess = 0;
       if (this.#options.failureRate !== undefined) this.#forgetResults();
     }
     if (from !== to || why === 'held') this.onChange?.({ from, to, why, nowMs });

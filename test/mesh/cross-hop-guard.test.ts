@@ -88,15 +88,18 @@ for (const headers of [
   });
 }
 
-test('over three hops a dead bottom hears at most 1.5 times the calls that were made', async (t) => {
-  const { bottom, client, middle } = await startTiers(t, dead);
-  const calls = 128;
+test('over three hops a dead bottom hears at most 1.5 times the calls that were made, and each hop at most 1.25 times', async (t) => {
+  const { between, bottom, client, middle } = await startTiers(t, dead);
+  const calls = 256;
   const answers = await Promise.all(Array.from({ length: calls }, (_, i) => client.call({ headers: { traceparent: traceparent(i) } })));
   for (const { status } of answers) assert.equal(status, GrpcStatus.UNAVAILABLE);
   const amplification = bottom.received.length / calls;
   t.diagnostic(`${bottom.received.length} calls reached the bottom: ${amplification.toFixed(2)} for each`);
   assert.ok(bottom.received.length >= calls, 'every call was tried');
   assert.ok(amplification <= 1.5, `${amplification}`);
+  const reached = [calls, ...between.map(({ received }) => received.length), bottom.received.length];
+  const perHop = reached.slice(1).map((count, hop) => count / (reached[hop] as number));
+  assert.ok(Math.max(...perHop) <= 1.25, perHop.join(' '));
   assert.equal(middle.stat('cluster.next.circuit_breaker.state'), 0);
 });
 

@@ -36,6 +36,98 @@ test('failures in a row open it, a success in between starts the count anew', ()
   assert.deepEqual([breaker.failuresTotal, breaker.rejectedTotal], [5, 1]);
 });
 
+/** As many permits as calls begin at once. */
+const together = (enter: () => number, count: number): readonly number[] => Array.from({ length: count }, enter);
+
+test('among calls that go on beside one another, so many rounds of failures open it', () => {
+  const { breaker, enter, succeed, fail } = breakerOn();
+  // Of 100 under way all the time, one has just succeeded: 3 rounds begin with failures 1, 101 and 201.
+  const underWay = [...together(enter, 101)];
+  succeed(underWay.shift());
+  for (let failures = 0; failures < 200; failures++) {
+    underWay.push(enter());
+    fail(underWay.shift());
+  }
+  assert.deepEqual([breaker.state, breaker.consecutiveFailures], ['CLOSED', 200]);
+  underWay.push(enter());
+  fail(underWay.shift());
+  assert.equal(breaker.state, 'OPEN');
+});
+
+test('some failures among many calls under way are not in a row', () => {
+  const { breaker, enter, succeed, fail } = breakerOn();
+  const underWay = [...together(enter, 20)];
+  for (let turn = 0; turn < 300; turn++) {
+    underWay.push(enter());
+    if (turn % 10 === 0) succeed(underWay.shift());
+    else fail(underWay.shift());
+  }
+  assert.deepEqual([breaker.state, breaker.consecutiveFailures], ['CLOSED', 9]);
+});
+
+test('what is lost with one connection does not open it while others succeed', () => {
+  const { breaker, enter, succeed, fail, clock } = breakerOn();
+  const underWay = together(enter, 51);
+  succeed(underWay[0]);
+  clock.advance(1_500);
+  for (const permit of underWay.slice(1)) fail(permit);
+  assert.deepEqual([breaker.state, breaker.consecutiveFailures], ['CLOSED', 50]);
+  succeed();
+  assert.equal(breaker.consecutiveFailures, 0);
+});
+
+test('each failure counts where no call was beside the last success, or there was none yet', () => {
+  const quiet = breakerOn();
+  quiet.succeed();
+  const [first, second, third] = together(quiet.enter, 40);
+  quiet.fail(first);
+  quiet.fail(second);
+  assert.equal(quiet.breaker.state, 'CLOSED');
+  quiet.fail(third);
+  assert.equal(quiet.breaker.state, 'OPEN');
+  const fresh = breakerOn();
+  for (const permit of together(fresh.enter, 40).slice(0, 3)) fresh.fail(permit);
+  assert.equal(fresh.breaker.state, 'OPEN');
+});
+
+test('each failure counts when the last success is long ago, however many calls never end', () => {
+  const { breaker, enter, succeed, fail, clock } = breakerOn();
+  together(enter, 40);
+  succeed();
+  fail();
+  fail();
+  fail();
+  assert.equal(breaker.state, 'CLOSED');
+  clock.advance(2_999);
+  fail();
+  assert.equal(breaker.state, 'CLOSED');
+  clock.advance(1);
+  fail();
+  assert.equal(breaker.state, 'OPEN');
+});
+
+test('attempts that say nothing are not under way any more, and those of before it opened never were', () => {
+  const { breaker, enter, succeed, fail, clock } = breakerOn();
+  const given = together(enter, 40);
+  succeed();
+  for (const permit of given) breaker.neutral(permit, clock.now());
+  fail();
+  fail();
+  fail();
+  assert.equal(breaker.state, 'OPEN');
+  clock.advance(60_000);
+  succeed();
+  assert.equal(breaker.state, 'CLOSED');
+  for (const permit of given) breaker.neutral(permit, clock.now());
+  const beside = enter();
+  succeed();
+  fail();
+  fail();
+  breaker.neutral(beside, clock.now());
+  fail();
+  assert.equal(breaker.state, 'OPEN');
+});
+
 test('after the recovery timeout one probe is let through, and its success closes it', () => {
   const { clock, breaker, enter, succeed, failUntilOpen, changes } = breakerOn();
   failUntilOpen();

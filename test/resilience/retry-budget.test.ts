@@ -38,6 +38,28 @@ test('when traffic falls, retries under way are let finish and none starts until
   assert.equal(budget.tryAcquire(), true);
 });
 
+test('retries that end at once are no more than their share of the calls that begin, beyond those that are always allowed', () => {
+  const budget = budgetOf(100);
+  for (let i = 0; i < 3; i++) assert.equal(budget.tryAcquire(), true);
+  let retries = 0;
+  const retryWhilePossible = (): void => {
+    while (budget.tryAcquire()) {
+      retries++;
+      budget.release();
+    }
+  };
+  retryWhilePossible();
+  assert.equal(retries, 17, 'what the calls in flight have saved');
+  for (let call = 0; call < 1_000; call++) {
+    budget.begin();
+    retryWhilePossible();
+    budget.end();
+  }
+  assert.equal(retries, 17 + 200);
+  budget.release();
+  assert.equal(budget.tryAcquire(), true, 'so many are always allowed at once');
+});
+
 test('whatever happens, a retry starts exactly where there is room for it', () => {
   fc.assert(
     fc.property(
@@ -48,10 +70,12 @@ test('whatever happens, a retry starts exactly where there is room for it', () =
         const budget = new RetryBudget({ percent, minConcurrency });
         let active = 0;
         let retrying = 0;
+        let savedPercent = 1_000;
         for (const step of steps) {
           if (step === 'begin') {
             budget.begin();
             active++;
+            savedPercent = Math.min(savedPercent + percent, Math.max(1_000, active * percent));
           } else if (step === 'end' && active > 0) {
             budget.end();
             active--;
@@ -59,8 +83,10 @@ test('whatever happens, a retry starts exactly where there is room for it', () =
             budget.release();
             retrying--;
           } else if (step === 'take') {
-            const room = retrying < Math.max(minConcurrency, Math.floor((active * percent) / 100));
+            const saved = savedPercent >= 100;
+            const room = retrying < Math.max(minConcurrency, Math.floor((active * percent) / 100)) && (saved || retrying < minConcurrency);
             assert.equal(budget.tryAcquire(), room);
+            if (room && saved) savedPercent -= 100;
             if (room) retrying++;
           }
           assert.deepEqual([budget.active, budget.retrying], [active, retrying]);
