@@ -1,10 +1,12 @@
 import type { Clock, Logger } from '../core/index.ts';
-import type { DnsEndpointsPolicy, EndpointPolicy, EndpointSourcePolicy } from '../policy/index.ts';
+import { type DnsEndpointsPolicy, type EndpointPolicy, type EndpointSourcePolicy, plainConsulPolicy } from '../policy/index.ts';
+import type { ConsulDiscovery } from './consul/consul-discovery.ts';
 import { DnsEndpointSource } from './dns-source.ts';
 import type { EndpointSource } from './endpoints.ts';
 import { FileEndpointSource } from './file-source.ts';
 import { HttpEndpointSource } from './http-source.ts';
 import { KubernetesEndpointSource } from './kubernetes-source.ts';
+import { MissingSource } from './missing-source.ts';
 import { type EndpointResolver, nameServerResolver, systemResolver } from './resolver.ts';
 
 export interface EndpointSourceContext {
@@ -16,6 +18,8 @@ export interface EndpointSourceContext {
   readonly keepLastMs?: number;
   /** From 0 to 1, for jitter. */
   readonly random?: () => number;
+  /** Where services are looked up by their names; nowhere unless given. */
+  readonly consul?: ConsulDiscovery;
 }
 
 /** Who is only known to name servers, or is to be asked for when its TTL says so, cannot be had from getaddrinfo. */
@@ -27,16 +31,19 @@ const ownResolver = ({ servers }: DnsEndpointsPolicy, given: EndpointResolver | 
     ? { resolver: nameServerResolver(servers === undefined ? {} : { servers }), ownsResolver: true }
     : { resolver: given };
 
+const withoutConsul = 'the policy looks for the service in Consul, and CONSUL_HTTP_ADDR is not set';
+
 /** Envoy's `dns_refresh_rate`. */
 const defaultRefreshMs = 5_000;
 const defaultKeepLastMs = 300_000;
 
 /**
  * Starts the source that a cluster's policy asks for. Whoever calls it owes a `close()`. A source of names begins empty and
- * fills as soon as the first answer is there; endpoints that nobody wrote are none, until a source of discovery knows them.
+ * fills as soon as the first answer is there; endpoints that nobody wrote are looked up by the name of the service, where there
+ * is a source of discovery that knows services by their names.
  */
-export const createEndpointSource = (policy: EndpointSourcePolicy, context: EndpointSourceContext): EndpointSource => {
-  const { clock, log, resolver = systemResolver, keepLastMs = defaultKeepLastMs, random = Math.random } = context;
+export const createEndpointSource = (policy: EndpointSourcePolicy, context: EndpointSourceContext, serviceName = ''): EndpointSource => {
+  const { consul, clock, log, resolver = systemResolver, keepLastMs = defaultKeepLastMs, random = Math.random } = context;
   const options = { clock, log, resolver, random };
   // People write `endpoints: ["auth:50051"]` for a compose service: a name in a list means what it means under `dns`.
   const list = (names: readonly EndpointPolicy[]): EndpointSource =>
@@ -52,7 +59,9 @@ export const createEndpointSource = (policy: EndpointSourcePolicy, context: Endp
       return new FileEndpointSource(policy, { clock, log });
     case 'kubernetes':
       return new KubernetesEndpointSource(policy, { clock, log, random });
+    case 'consul':
+      return consul?.open(policy) ?? new MissingSource(`consul:${policy.service}`, withoutConsul);
     case 'unwritten':
-      return list([]);
+      return serviceName === '' || consul === undefined ? list([]) : consul.open(plainConsulPolicy(serviceName));
   }
 };

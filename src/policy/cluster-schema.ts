@@ -10,6 +10,7 @@ import {
   subsetShape,
 } from './balancer-schema.ts';
 import { clusterAgeFields } from './connection-age.ts';
+import { consulShape } from './consul-schema.ts';
 import { field, group, inert, later, refused, required } from './group.ts';
 import { healthCheckShape } from './health-check-schema.ts';
 import { homeOf } from './homes.ts';
@@ -348,7 +349,7 @@ const clusterFields = {
     placed(flag),
     'Only true, which always holds: an endpoint that discovery no longer knows gets no calls, healthy or not',
   ),
-  consul: later('write endpoints or dns'),
+  consul: field(consulShape, "Endpoints by Consul's catalogue"),
   http: field(httpSourceShape, 'Endpoints by an HTTP discoverer'),
   file: field(fileSourceShape, 'Endpoints in a file that is watched: our list, or the formats of EDS and CDS'),
   kubernetes: field(kubernetesShape, 'Endpoints by the EndpointSlices of a Service'),

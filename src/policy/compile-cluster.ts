@@ -101,7 +101,7 @@ export const compileCluster = (
   const endpoints = Object.freeze(compileEndpoints(name, written, problems));
   return Object.freeze({
     ...base,
-    serviceName: values.service_name ?? name,
+    serviceName: values.consul?.values.service?.value ?? values.service_name ?? name,
     location: place.location,
     endpoints,
     loadBalancer: compileBalancer(written, problems),

@@ -1,6 +1,7 @@
 import { isIP } from 'node:net';
 import { dirname, isAbsolute, join } from 'node:path';
 import type { ListedCluster, MappedCluster } from './cluster-schema.ts';
+import { compileConsul } from './compile-consul.ts';
 import { readHostPort } from './endpoint-address.ts';
 import type { Problems } from './problems.ts';
 import type { Placed } from './shape.ts';
@@ -18,7 +19,7 @@ type ClusterGroup = MappedCluster | ListedCluster;
 type ResolverGroups = NonNullable<ClusterGroup['values']['dns_resolvers']>;
 
 /** Keys of a cluster that say where its endpoints come from. */
-export const sourceKeys = ['endpoints', 'load_assignment', 'dns', 'http', 'file', 'kubernetes', 'eds_cluster_config'] as const;
+export const sourceKeys = ['endpoints', 'load_assignment', 'dns', 'consul', 'http', 'file', 'kubernetes', 'eds_cluster_config'] as const;
 
 const defaultRefreshMs = 5_000;
 const defaultKeepLastMs = 300_000;
@@ -83,10 +84,11 @@ export const compileDns = (written: ClusterGroup, problems: Problems): DnsEndpoi
 
 const serviceNamePattern = /^(?=.{1,253}$)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?$/;
 
-/** `http`, `file`, `kubernetes` and `eds_cluster_config`; `undefined` where none is written. */
+/** `consul`, `http`, `file`, `kubernetes` and `eds_cluster_config`; `undefined` where none is written. */
 export const compileSource = (name: string, written: ClusterGroup, problems: Problems): EndpointSourcePolicy | undefined => {
-  const { http, file, kubernetes, eds_cluster_config: eds, keep_last: clusterKeepLastMs = defaultKeepLastMs } = written.values;
+  const { consul, http, file, kubernetes, eds_cluster_config: eds, keep_last: clusterKeepLastMs = defaultKeepLastMs } = written.values;
   const clusterName = written.values.service_name ?? name;
+  if (consul !== undefined) return compileConsul(consul, clusterName, clusterKeepLastMs, problems);
   if (http !== undefined) return compileHttp(http, clusterKeepLastMs, problems);
   if (kubernetes !== undefined) return compileKubernetes(kubernetes, clusterKeepLastMs, problems);
   if (file !== undefined) {

@@ -9,6 +9,7 @@ import type {
   ThresholdOptions,
 } from '../resilience/index.ts';
 
+import type { ConsulEndpointsPolicy } from './consul-types.ts';
 import type { TrafficPolicy } from './traffic-types.ts';
 
 export type { HedgePolicyOptions, ThresholdOptions };
@@ -156,6 +157,7 @@ export type EndpointSourcePolicy =
   | HttpEndpointsPolicy
   | FileEndpointsPolicy
   | KubernetesEndpointsPolicy
+  | ConsulEndpointsPolicy
   | UnwrittenEndpointsPolicy;
 
 export interface StaticEndpointsPolicy {

@@ -110,11 +110,6 @@ for (const [what, text, line] of [
     'p.yaml:2:28: clusters.c.health_checks: is not supported by this release; remove it',
   ],
   [
-    'Consul, which a later release serves',
-    clusterWith('{ consul: { service: x } }'),
-    'p.yaml:2:8: clusters.c.consul: is not supported by this release; write endpoints or dns',
-  ],
-  [
     'an IPv6 address without brackets',
     clusterWith('{ endpoints: ["2001:db8::4"] }'),
     'p.yaml:2:20: clusters.c.endpoints[0]: "2001:db8::4" is an IPv6 address without brackets; write "[2001:db8::4]:port"',
