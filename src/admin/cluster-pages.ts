@@ -1,7 +1,7 @@
 import { localityJson } from './balancing-pages.ts';
 import { isoTime, protoDuration } from './durations.ts';
 import { protoUint32 } from './proto-number.ts';
-import type { BreakerView, ClusterView, HostView } from './views.ts';
+import type { BreakerView, ClusterView, HealthCheckView, HostView } from './views.ts';
 
 const worstFirst = ['OPEN', 'HALF_OPEN', 'CLOSED'] as const;
 
@@ -51,6 +51,14 @@ export const breakersJson = ({ policy, breakers }: ClusterView) => ({
   ...(policy.breaker.scope !== 'cluster' && { circuit_breakers: breakers.map((breaker) => breakerJson(breaker, policy.breaker.scope)) }),
 });
 
+const healthCheckJson = ({ method, state, why, sinceMs, checkedAtMs }: HealthCheckView) => ({
+  method,
+  state,
+  why,
+  since: isoTime(sinceMs),
+  checked_at: checkedAtMs === undefined ? null : isoTime(checkedAtMs),
+});
+
 const hostJson = (host: HostView) => ({
   address: { socket_address: { address: host.address, port_value: host.port } },
   // Protobuf's JSON prints 64-bit numbers as strings.
@@ -59,7 +67,10 @@ const hostJson = (host: HostView) => ({
     eds_health_status: host.healthFlags.length === 0 ? 'HEALTHY' : 'UNHEALTHY',
     ...(host.healthFlags.includes('failed_active_hc') && { failed_active_health_check: true }),
     ...(host.healthFlags.includes('failed_outlier_check') && { failed_outlier_check: true }),
+    ...(host.healthFlags.includes('pending_active_hc') && { pending_active_hc: true }),
+    ...(host.healthFlags.includes('active_hc_timeout') && { active_hc_timeout: true }),
   },
+  ...(host.healthCheck !== undefined && { health_check: healthCheckJson(host.healthCheck) }),
   weight: host.weight,
   ...(host.hostname !== undefined && { hostname: host.hostname }),
   priority: host.priority,
@@ -91,6 +102,9 @@ const hostLines = (host: HostView): readonly (readonly [string, string | number]
     ...host.stats.map(({ name, value }): [string, number] => [name, value]),
     ['hostname', host.hostname ?? ''],
     ['health_flags', host.healthFlags.length === 0 ? 'healthy' : host.healthFlags.map((flag) => `/${flag}`).join('')],
+    ...(host.healthCheck === undefined
+      ? []
+      : [['health_check', `${host.healthCheck.state} (${host.healthCheck.method}: ${host.healthCheck.why})`] as const]),
     ['weight', host.weight],
     ['region', region],
     ['zone', zone],

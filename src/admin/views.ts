@@ -23,6 +23,18 @@ export interface ServerInfoView {
   readonly overload: readonly string[];
 }
 
+export interface HealthCheckView {
+  /** How it is asked: `grpc`, `grpc watch`, `http`, `tcp`. */
+  readonly method: string;
+  readonly state: 'pending' | 'healthy' | 'unhealthy';
+  /** What the last check has found. */
+  readonly why: string;
+  /** Wall clock: since when it is in this state. */
+  readonly sinceMs: number;
+  /** Wall clock; absent before the first result. */
+  readonly checkedAtMs?: number;
+}
+
 export interface HostView {
   /** IP address. */
   readonly address: string;
@@ -35,8 +47,10 @@ export interface HostView {
   /** Percent of good answers in the last interval of outlier detection; -1 where it did not look, or there were too few. */
   readonly successRate: number;
   readonly localOriginSuccessRate: number;
-  /** Envoy's words (`failed_active_hc`, `failed_outlier_check`, `failed_eds_health`); empty is healthy. */
+  /** Envoy's words (`failed_active_hc`, `failed_outlier_check`, `failed_eds_health`, `pending_active_hc`, `active_hc_timeout`); empty is healthy. */
   readonly healthFlags: readonly string[];
+  /** What its health checks say, where there are any. */
+  readonly healthCheck?: HealthCheckView;
   /** Envoy's short names: `cx_active`, `cx_connect_fail`, `cx_total`, `rq_active`, `rq_error`, `rq_success`, `rq_timeout`, `rq_total`. */
   readonly stats: readonly Stat[];
 }

@@ -9,7 +9,7 @@ import type {
 } from '../admin/index.ts';
 import type { Clock } from '../core/index.ts';
 import type { IdentityPaths } from '../identity/index.ts';
-import type { BreakerSelection, Cluster, Endpoint, BreakerView as UpstreamBreaker } from '../upstream/index.ts';
+import { type BreakerSelection, type Cluster, type Endpoint, Unhealthy, type BreakerView as UpstreamBreaker } from '../upstream/index.ts';
 
 /** What the admin API shows of clusters, made out of the live ones. */
 
@@ -18,7 +18,7 @@ export const clusterViews = (clusters: Iterable<Cluster>, clock: Clock): readonl
   Array.from(clusters, (cluster) => ({
     name: cluster.name,
     policy: cluster.policy,
-    hosts: cluster.endpoints.map((endpoint) => hostView(cluster, endpoint)),
+    hosts: cluster.endpoints.map((endpoint) => hostView(cluster, endpoint, clock)),
     breakers: cluster.breakers.views().map((view) => breakerView(view, clock)),
     endpoints: endpointsOf(cluster),
   }));
@@ -28,7 +28,7 @@ const endpointsOf = (cluster: Cluster): ClusterView['endpoints'] => {
   return { source, updatedAtMs, ...(error === undefined ? {} : { error }) };
 };
 
-const hostView = (cluster: Cluster, endpoint: Endpoint): HostView => ({
+const hostView = (cluster: Cluster, endpoint: Endpoint, clock: Clock): HostView => ({
   address: endpoint.address.host,
   port: endpoint.address.port,
   ...(endpoint.address.hostname === undefined ? {} : { hostname: endpoint.address.hostname }),
@@ -37,9 +37,38 @@ const hostView = (cluster: Cluster, endpoint: Endpoint): HostView => ({
   locality: endpoint.locality,
   successRate: endpoint.outlier?.external.successRate ?? -1,
   localOriginSuccessRate: endpoint.outlier?.localOrigin.successRate ?? -1,
-  healthFlags: cluster.isHealthy(endpoint) ? [] : ['failed_outlier_check'],
+  healthFlags: healthFlags(cluster, endpoint),
+  ...healthCheckView(endpoint, clock),
   stats: endpoint.stats.entries().map(([name, value]) => ({ name, value, kind: name.endsWith('_active') ? 'gauge' : 'counter' })),
 });
+
+/** Envoy's words. An endpoint whose own breaker is open is one that calls have shown to be ill, as ejected ones are. */
+const healthFlags = (cluster: Cluster, endpoint: Endpoint): readonly string[] => {
+  const { checker, unhealthyFor } = endpoint;
+  const health = checker?.health;
+  const failed = health?.checked === true && health.failing;
+  return [
+    ...(failed ? ['failed_active_hc'] : []),
+    ...((unhealthyFor & Unhealthy.ejected) !== 0 || cluster.isOpen(endpoint) ? ['failed_outlier_check'] : []),
+    ...((unhealthyFor & Unhealthy.uncheckedYet) !== 0 ? ['pending_active_hc'] : []),
+    ...(failed && health.failure === 'network_timeout' ? ['active_hc_timeout'] : []),
+  ];
+};
+
+const healthCheckView = ({ checker }: Endpoint, clock: Clock): Pick<HostView, 'healthCheck'> => {
+  if (checker === undefined) return {};
+  const wallOffsetMs = clock.wallNow() - clock.now();
+  const { checkedAtMs, health, method, sinceMs, why } = checker;
+  return {
+    healthCheck: {
+      method,
+      state: !health.checked ? 'pending' : health.failing ? 'unhealthy' : 'healthy',
+      why,
+      sinceMs: sinceMs + wallOffsetMs,
+      ...(health.checked && { checkedAtMs: checkedAtMs + wallOffsetMs }),
+    },
+  };
+};
 
 const breakerView = ({ breaker, endpoint, method }: UpstreamBreaker, clock: Clock): BreakerView => {
   const nowMs = clock.now();

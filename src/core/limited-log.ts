@@ -27,6 +27,15 @@ export class LimitedLog {
 
   /** `fields` is only asked where the line is written. */
   warning(msg: string, fields: () => LogFields): void {
+    this.#line('warning', msg, fields);
+  }
+
+  /** The same for what is no warning. */
+  info(msg: string, fields: () => LogFields): void {
+    this.#line('info', msg, fields);
+  }
+
+  #line(level: 'warning' | 'info', msg: string, fields: () => LogFields): void {
     const nowMs = this.#clock.now();
     let interval = this.#intervals.get(msg);
     if (interval === undefined) {
@@ -45,6 +54,6 @@ export class LimitedLog {
       return;
     }
     interval.lines++;
-    this.#log.warning(msg, suppressed === 0 ? fields() : { ...fields(), suppressed });
+    this.#log[level](msg, suppressed === 0 ? fields() : { ...fields(), suppressed });
   }
 }

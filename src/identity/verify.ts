@@ -39,6 +39,8 @@ export interface ClientExpectation {
   /** Wall clock, milliseconds. */
   readonly nowMs: number;
   readonly revocations: RevocationLists;
+  /** A health check may speak HTTP/1.1, or agree on nothing; whatever carries calls agrees on `h2`, which is what is left out. */
+  readonly alpn?: 'h2' | 'http/1.1 or none';
 }
 
 /** Whom the caller means to reach. */
@@ -113,7 +115,7 @@ const judge = (socket: TLSSocket, expected: ClientExpectation, purpose: string):
   const live = judgeLivePeer(peer, expected);
   if (live !== undefined) return live;
   if (issuerIsRevoked(certificate, expected.revocations)) return refusal('fail_verify_error', ...describeVerification('CERT_REVOKED'));
-  if (socket.alpnProtocol !== 'h2') {
+  if (socket.alpnProtocol !== 'h2' && expected.alpn !== 'http/1.1 or none') {
     return refusal('no_alpn', 'it did not agree on HTTP/2 (ALPN h2)', 'use a gRPC peer: they all offer h2');
   }
   return { ok: true, peer };

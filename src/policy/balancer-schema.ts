@@ -132,7 +132,10 @@ export const commonLbShape = group(
     ),
     zone_aware_lb_config: later('write locality_weighted_lb_config, or priorities'),
     update_merge_window: inert(duration(), 'remove it: changes count at once'),
-    ignore_new_hosts_until_first_hc: later(),
+    ignore_new_hosts_until_first_hc: field(
+      flag,
+      'With health_checks: endpoints that wait for their first check count for nothing, and get nothing in a panic; false where left out',
+    ),
     close_connections_on_host_set_change: refused('remove it: connections of endpoints that leave are drained'),
     consistent_hashing_lb_config: field(
       group(

@@ -24,6 +24,8 @@ export const compileOutlier = (written: OutlierGroup, endpoints: EndpointSourceP
     maxEjectionPercent: values.max_ejection_percent?.value ?? defaultOutlier.maxEjectionPercent,
     alwaysEjectOneHost: values.always_eject_one_host ?? defaultOutlier.alwaysEjectOneHost,
     splitExternalLocalOriginErrors: values.split_external_local_origin_errors ?? defaultOutlier.splitExternalLocalOriginErrors,
+    successfulActiveHealthCheckUnejectHost:
+      values.successful_active_health_check_uneject_host ?? defaultOutlier.successfulActiveHealthCheckUnejectHost,
     successRateMinimumHosts: values.success_rate_minimum_hosts ?? defaultOutlier.successRateMinimumHosts,
     successRateRequestVolume: values.success_rate_request_volume ?? defaultOutlier.successRateRequestVolume,
     successRateStdevFactor: values.success_rate_stdev_factor ?? defaultOutlier.successRateStdevFactor,

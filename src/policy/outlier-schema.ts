@@ -1,4 +1,4 @@
-import { field, group, inert, later } from './group.ts';
+import { field, group, later } from './group.ts';
 import { homeOf } from './homes.ts';
 import { count, duration, flag, placed } from './shape.ts';
 
@@ -48,7 +48,7 @@ export const outlierShape = group(
     enforcing_local_origin_success_rate: enforcing('success rate of connecting', 100),
     enforcing_failure_percentage: enforcing('failure percentage', 0),
     enforcing_failure_percentage_local_origin: enforcing('failure percentage of connecting', 0),
-    successful_active_health_check_uneject_host: inert(flag, 'remove it: a health check does not end an ejection'),
+    successful_active_health_check_uneject_host: field(flag, 'With health_checks: a passing check ends an ejection; true where left out'),
     monitors: later(),
   },
   homeOf,

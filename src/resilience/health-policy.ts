@@ -44,5 +44,7 @@ export interface HealthCheckOptions {
   readonly check: GrpcHealthCheck | HttpHealthCheck | TcpHealthCheck;
   /** What a new endpoint gets before its first result. */
   readonly newEndpoints: 'after_check' | 'at_once';
+  /** Endpoints that wait for their first result are not counted, so that they cause no panic, and get nothing in one. */
+  readonly ignoreNewEndpoints: boolean;
   readonly alwaysLogFailures: boolean;
 }

@@ -42,7 +42,7 @@ export {
 export { type DescriptorEntry, type DescriptorLimit, LocalRateLimit, type LocalRateLimitOptions } from './local-rate-limit.ts';
 export { largestMaglevTable } from './maglev.ts';
 export { outlierResultOfHttp, outlierResultOfStatus } from './outlier-categories.ts';
-export { OutlierCounts, OutlierDetection, type OutlierListener } from './outlier-detection.ts';
+export { OutlierCounts, OutlierDetection, type OutlierListener, type ReturnReason } from './outlier-detection.ts';
 export type { OutlierHost, OutlierResult } from './outlier-host.ts';
 export { defaultOutlier, type OutlierKind, type OutlierOptions, outlierKinds } from './outlier-options.ts';
 export { PeakLatency, type PeakLatencyOptions } from './peak-latency.ts';

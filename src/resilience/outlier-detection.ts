@@ -1,11 +1,14 @@
 import { OutlierHost, type OutlierResult, type ResultTally } from './outlier-host.ts';
 import { type OutlierKind, type OutlierOptions, outlierKinds } from './outlier-options.ts';
 
+/** Why an ejection has ended. */
+export type ReturnReason = 'time' | 'by_hand' | 'health_check' | 'not_configured';
+
 /** For who keeps the endpoints. */
 export interface OutlierListener<K> {
   /** @param enforced false: it was found, and left in for `enforcing_...`. */
   onEjection(key: K, host: OutlierHost, kind: OutlierKind, enforced: boolean): void;
-  onReturn(key: K, host: OutlierHost, why: 'time' | 'by_hand' | 'not_configured'): void;
+  onReturn(key: K, host: OutlierHost, why: ReturnReason): void;
 }
 
 /** Envoy's statistics of the same names. */
@@ -124,12 +127,12 @@ export class OutlierDetection<K> {
     }
   }
 
-  /** By hand. False where it is not ejected. */
-  uneject(key: K): boolean {
+  /** By hand, or since a health check has passed. False where it is not ejected. */
+  uneject(key: K, why: 'by_hand' | 'health_check' = 'by_hand'): boolean {
     const host = this.#hosts.get(key);
     if (host?.ejected !== true) return false;
     host.ejectTimeFactor = 0;
-    this.#return(key, host, 'by_hand');
+    this.#return(key, host, why);
     return true;
   }
 
@@ -174,7 +177,7 @@ export class OutlierDetection<K> {
     host.returnsAtMs = nowMs + forMs + this.#random() * maxEjectionTimeJitterMs;
   }
 
-  #return(key: K, host: OutlierHost, why: 'time' | 'by_hand' | 'not_configured'): void {
+  #return(key: K, host: OutlierHost, why: ReturnReason): void {
     this.#ejected--;
     host.forgive();
     this.#listener.onReturn(key, host, why);

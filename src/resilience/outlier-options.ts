@@ -27,6 +27,8 @@ export interface OutlierOptions {
   readonly alwaysEjectOneHost: boolean;
   /** Failures that did not come from the endpoint (connect failures, resets, time limits) are counted apart from those that did. */
   readonly splitExternalLocalOriginErrors: boolean;
+  /** A passing health check ends an ejection. */
+  readonly successfulActiveHealthCheckUnejectHost: boolean;
   readonly successRateMinimumHosts: number;
   readonly successRateRequestVolume: number;
   /** In thousandths of a standard deviation. */
@@ -50,6 +52,7 @@ export const defaultOutlier: OutlierOptions = Object.freeze({
   maxEjectionPercent: 10,
   alwaysEjectOneHost: false,
   splitExternalLocalOriginErrors: false,
+  successfulActiveHealthCheckUnejectHost: true,
   successRateMinimumHosts: 5,
   successRateRequestVolume: 100,
   successRateStdevFactor: 1_900,

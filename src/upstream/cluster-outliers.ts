@@ -7,6 +7,7 @@ import {
   type OutlierKind,
   type OutlierListener,
   type OutlierOptions,
+  type ReturnReason,
 } from '../resilience/index.ts';
 import { type Endpoint, Unhealthy } from './endpoint.ts';
 
@@ -96,7 +97,7 @@ export class ClusterOutliers extends Deadline implements OutlierListener<Endpoin
     log.warning('endpoint ejected', { ...fields, for_ms: Math.round(host.returnsAtMs - host.ejectedAtMs), ...this.#rates(host, kind) });
   }
 
-  onReturn(endpoint: Endpoint, host: OutlierHost, why: 'time' | 'by_hand' | 'not_configured'): void {
+  onReturn(endpoint: Endpoint, host: OutlierHost, why: ReturnReason): void {
     const { cluster, log, onHealthChanged } = this.#options;
     endpoint.setUnhealthy(Unhealthy.ejected, false);
     onHealthChanged();

@@ -1,6 +1,6 @@
 import { MeshError } from '../core/index.ts';
 import type { Cluster } from './cluster.ts';
-import type { Endpoint } from './endpoint.ts';
+import { type Endpoint, Unhealthy } from './endpoint.ts';
 
 /** What a call hears that the cluster does not let go anywhere. None of them was processed, and none is to be tried again. */
 const refusal = (reason: 'too_many_requests' | 'no_endpoint' | 'circuit_open', message: string, remedy: string): MeshError =>
@@ -20,12 +20,30 @@ export const noEndpoint = ({ endpointSet, name }: Cluster): MeshError =>
     'check that the service runs and is registered, and the endpoints of the cluster in the policy files',
   );
 
-export const allEjected = ({ endpoints, name }: Cluster): MeshError =>
-  refusal(
+/** None of its endpoints is to be called, each for its reason; the first that fails its checks says why. */
+export const allUnhealthy = ({ endpoints, name }: Cluster): MeshError => {
+  const having = (reason: number): number => endpoints.filter(({ unhealthyFor }) => (unhealthyFor & reason) !== 0).length;
+  const failed = having(Unhealthy.failedCheck);
+  const unchecked = having(Unhealthy.uncheckedYet);
+  if (failed + unchecked === 0) {
+    return refusal(
+      'no_endpoint',
+      `cluster "${name}": all ${endpoints.length} endpoints are ejected by outlier_detection`,
+      'they return on their own; a healthy_panic_threshold above 0 calls them all the same',
+    );
+  }
+  const example = endpoints.find(({ unhealthyFor }) => (unhealthyFor & Unhealthy.failedCheck) !== 0);
+  const parts = [
+    failed === 0 ? '' : `${failed} fail their health checks (${example?.key}: ${example?.checker?.why})`,
+    unchecked === 0 ? '' : `${unchecked} have not passed their first one yet`,
+    having(Unhealthy.ejected) === 0 ? '' : `${having(Unhealthy.ejected)} are ejected by outlier_detection`,
+  ];
+  return refusal(
     'no_endpoint',
-    `cluster "${name}": all ${endpoints.length} endpoints are ejected by outlier_detection`,
-    'they return on their own; a healthy_panic_threshold above 0 calls them all the same',
+    `cluster "${name}": none of ${endpoints.length} endpoints is healthy: ${parts.filter((part) => part !== '').join(', ')}`,
+    'find out why they fail in /clusters; a healthy_panic_threshold above 0 calls them all the same',
   );
+};
 
 /** @param subset what the route asks for, as `subsetKey` writes it. */
 export const noSubset = ({ name }: Cluster, subset: string | undefined): MeshError =>

@@ -20,6 +20,7 @@ export const collectClusterStats = (cluster: Cluster, sink: StatSink): void => {
   sink.gauge(`${prefix}membership_healthy`, cluster.endpoints.filter((endpoint) => cluster.isHealthy(endpoint)).length);
   sink.counter(`${prefix}lb_healthy_panic`, cluster.balancer.counts.healthyPanic);
   collectSubsets(cluster, prefix, sink);
+  cluster.health.collect(`${prefix}health_check.`, cluster.endpoints, sink);
   collectOutliers(cluster, `${prefix}outlier_detection.`, sink);
   for (const [name, value] of Object.entries(cluster.endpointUpdates ?? {})) sink.counter(prefix + name, value);
   collectThresholds(cluster, `${prefix}circuit_breakers.default.`, sink);

@@ -18,10 +18,11 @@ import type { StatSink, StatSource } from '../telemetry/index.ts';
 import { Admission } from './admission.ts';
 import { ClusterBreakers } from './cluster-breakers.ts';
 import { ClusterOutliers } from './cluster-outliers.ts';
-import { allEjected, circuitOpen, noEndpoint, noSubset, tooManyRequests } from './cluster-refusals.ts';
+import { allUnhealthy, circuitOpen, noEndpoint, noSubset, tooManyRequests } from './cluster-refusals.ts';
 import { collectClusterStats } from './cluster-stat-source.ts';
 import { ClusterStats } from './cluster-stats.ts';
-import { Endpoint, type EndpointOwner, endpointKey } from './endpoint.ts';
+import { Endpoint, type EndpointOwner, endpointKey, Unhealthy } from './endpoint.ts';
+import { ClusterHealth } from './health/cluster-health.ts';
 import type { UpstreamContext } from './upstream-context.ts';
 
 /**
@@ -39,6 +40,7 @@ export class Cluster implements EndpointOwner, StatSource {
   readonly context: UpstreamContext;
   readonly breakers: ClusterBreakers;
   readonly outliers: ClusterOutliers;
+  readonly health: ClusterHealth;
   readonly #log: Logger;
   #policy: ClusterPolicy;
   #admission: Admission;
@@ -68,6 +70,17 @@ export class Cluster implements EndpointOwner, StatSource {
       onHealthChanged: () => this.#balancer.healthChanged(),
     });
     this.outliers.update(policy.outlierDetection, []);
+    this.health = new ClusterHealth({
+      cluster: policy.name,
+      engine: context.engine,
+      log: context.log,
+      random: context.random,
+      context,
+      hadTraffic: () => this.stats.upstreamRqTotal > 0,
+      onHealthChanged: (joined) => this.#onHealthChanged(joined),
+      onPassed: (endpoint) => this.#onCheckPassed(endpoint),
+    });
+    this.health.update(policy, []);
     const { clock } = context.engine;
     this.breakers = new ClusterBreakers({ cluster: policy.name, policy: policy.breaker, clock, log: context.log, window });
     this.#resolved = new Promise((resolve) => {
@@ -165,7 +178,7 @@ export class Cluster implements EndpointOwner, StatSource {
     this.stats.upstreamCxNoneHealthy++;
     if (this.#endpoints.length === 0) return noEndpoint(this);
     if (this.#endpoints.some((endpoint) => this.#balancer.isAvailable(endpoint, wish))) return circuitOpen(this, undefined, undefined);
-    return this.#endpoints.every(({ healthy }) => !healthy) ? allEjected(this) : noSubset(this, wish?.subset);
+    return this.#endpoints.every(({ healthy }) => !healthy) ? allUnhealthy(this) : noSubset(this, wish?.subset);
   }
 
   /** A breaker refused the attempt; it is named as far as the scope tells. */
@@ -234,9 +247,10 @@ export class Cluster implements EndpointOwner, StatSource {
         if (!this.#balancer.wantsLatency) endpoint.latency = undefined;
         if (!this.#balancer.wantsLoadReports) endpoint.reportedLoad = undefined;
       }
-      this.#balancer.update(this.#endpoints);
+      this.#fillBalancer();
     }
     this.outliers.update(policy.outlierDetection, this.#endpoints);
+    this.health.update(policy, this.#endpoints);
     if (former.serviceName !== policy.serviceName || !isDeepStrictEqual(former.tls, policy.tls)) {
       for (const endpoint of this.#endpoints) endpoint.replaceConnections('tls_changed');
     }
@@ -264,6 +278,7 @@ export class Cluster implements EndpointOwner, StatSource {
   close(): void {
     this.#draining = true;
     this.#endSource();
+    for (const endpoint of this.#endpoints) this.health.forget(endpoint);
     for (const endpoint of [...this.#endpoints, ...this.#leaving]) endpoint.close('closed');
     this.#endpoints = [];
     this.#balancer.update([]);
@@ -302,6 +317,7 @@ export class Cluster implements EndpointOwner, StatSource {
   #finish(): void {
     this.breakers.dispose();
     this.outliers.close();
+    for (const endpoint of this.#endpoints) this.health.forget(endpoint);
     this.#onGone();
   }
 
@@ -331,6 +347,7 @@ export class Cluster implements EndpointOwner, StatSource {
   #setEndpoints(addresses: EndpointSet['endpoints']): void {
     const former = new Map(this.#endpoints.map((endpoint) => [endpoint.key, endpoint]));
     const next = new Map<string, Endpoint>();
+    const joined: Endpoint[] = [];
     for (const address of addresses) {
       const key = endpointKey(address);
       if (next.has(key)) continue;
@@ -339,6 +356,8 @@ export class Cluster implements EndpointOwner, StatSource {
         const created = new Endpoint(address, this);
         this.breakers.admit(created);
         this.outliers.admit(created);
+        this.health.admit(created);
+        joined.push(created);
         next.set(key, created);
       } else {
         known.update(address);
@@ -348,14 +367,34 @@ export class Cluster implements EndpointOwner, StatSource {
     const removed = this.#endpoints.filter((endpoint) => !next.has(endpoint.key));
     if (removed.length > 0 || next.size !== former.size) this.stats.membershipChange++;
     this.#endpoints = [...next.values()];
-    this.#balancer.update(this.#endpoints);
+    this.#fillBalancer();
     for (const endpoint of removed) {
+      this.health.forget(endpoint);
       this.breakers.forget(endpoint);
       this.outliers.forget(endpoint);
       this.#leaving.add(endpoint);
       endpoint.drain('endpoint_removed');
     }
     if (removed.length > 0) this.#log.info('endpoints removed', { cluster: this.name, endpoints: removed.map(({ key }) => key) });
+    for (const endpoint of joined) this.health.start(endpoint);
+  }
+
+  /** Those that wait for their first check are not even counted, where the policy says so. */
+  #fillBalancer(): void {
+    const ignoresNew = this.#policy.healthCheck?.ignoreNewEndpoints === true;
+    const known = ({ unhealthyFor }: Endpoint): boolean => (unhealthyFor & Unhealthy.uncheckedYet) === 0;
+    this.#balancer.update(ignoresNew ? this.#endpoints.filter(known) : this.#endpoints);
+  }
+
+  #onHealthChanged(joined: boolean): void {
+    if (joined && this.#policy.healthCheck?.ignoreNewEndpoints === true) this.#fillBalancer();
+    else this.#balancer.healthChanged();
+  }
+
+  #onCheckPassed(endpoint: Endpoint): void {
+    const { outlierDetection } = this.#policy;
+    if (outlierDetection?.successfulActiveHealthCheckUnejectHost !== true || endpoint.outlier?.ejected !== true) return;
+    this.outliers.detection?.uneject(endpoint, 'health_check');
   }
 }
 

@@ -22,6 +22,8 @@ export const localServicePolicy = (host: string, port: number, defaults: Cluster
     maxRequests: Number.POSITIVE_INFINITY,
     trackRemaining: false,
   },
+  // `LocalServiceHealth` asks it, and no call is refused for the answer.
+  healthCheck: undefined,
   tls: { ...defaults.tls, mode: 'disable' },
   // Both ends are on one machine, where a peer that is gone says so; servers are strict about pings that nobody asked for.
   keepaliveIntervalMs: 0,

@@ -23,6 +23,7 @@ export const clusterPolicy = (name: string, scope: BreakerPolicy['scope'] = 'clu
   endpoints: { kind: 'static', endpoints: [{ host: '10.0.0.4', port: 50051, weight: 1 }] },
   loadBalancer: defaultLoadBalancer,
   outlierDetection: undefined,
+  healthCheck: undefined,
   connectTimeoutMs: 2_000,
   breaker: { consecutiveFailures: 5, recoveryTimeoutMs: 60_000, scope },
   thresholds: {

@@ -57,7 +57,7 @@ export const startHealthServer = async (t: TestContext, port = 0): Promise<Healt
     sessions.push(session);
     session.on('error', () => {});
   });
-  server.on('stream', (stream, headers) => {
+  server.on('stream', (stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders) => {
     stream.on('error', () => {});
     const path = String(headers[':path']);
     if (!path.startsWith('/grpc.health.v1.Health/')) {

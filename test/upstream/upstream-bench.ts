@@ -16,6 +16,7 @@ export const policyOf = (overrides: Partial<ClusterPolicy> = {}): ClusterPolicy 
   endpoints: { kind: 'unwritten' },
   loadBalancer: defaultLoadBalancer,
   outlierDetection: undefined,
+  healthCheck: undefined,
   connectTimeoutMs: 5_000,
   breaker: { consecutiveFailures: 5, recoveryTimeoutMs: 60_000, scope: 'cluster' },
   thresholds: {

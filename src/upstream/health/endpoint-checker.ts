@@ -1,10 +1,16 @@
 import { Deadline } from '../../core/index.ts';
 import type { Connection, Engine } from '../../http2/index.ts';
-import { type HealthCheckOptions, type HealthTransition, HostHealth } from '../../resilience/index.ts';
+import {
+  type HealthCheckOptions,
+  type HealthTransition,
+  HostHealth,
+  type HttpHealthCheck,
+  type TcpHealthCheck,
+} from '../../resilience/index.ts';
 import type { Endpoint } from '../endpoint.ts';
 import { GrpcProbe } from './grpc-probe.ts';
 import type { HealthCheckStats } from './health-check-stats.ts';
-import type { ProbeVerdict } from './probe.ts';
+import type { OnVerdict, Probe, ProbeVerdict } from './probe.ts';
 
 /** Whoever has checkers: a cluster, or the sidecar for the service beside it. */
 export interface CheckerOwner {
@@ -21,9 +27,11 @@ export interface CheckerOwner {
   /** Connections of the cluster are asked for signs of life, so that a `Watch` on one that is dead ends. */
   readonly keepsAlive: boolean;
   /** Takes one of the places of checks that go on at once. False: there is none now, and `begin` is called when there is. */
-  admit(checker: EndpointChecker): boolean;
-  /** Gives the place back, or the wish for one. */
-  leave(checker: EndpointChecker): void;
+  takePlace(checker: EndpointChecker): boolean;
+  /** Gives the place back (`placed`), or the wish for one. */
+  leave(checker: EndpointChecker, placed: boolean): void;
+  /** How to ask otherwise than by gRPC. */
+  createProbe(check: HttpHealthCheck | TcpHealthCheck, endpoint: Endpoint, onVerdict: OnVerdict): Probe;
   /** There is a result. `first`: there was none before. */
   onResult(checker: EndpointChecker, verdict: ProbeVerdict, transition: HealthTransition, first: boolean): void;
 }
@@ -44,23 +52,36 @@ export class EndpointChecker extends Deadline {
   /** Monotonic: since when it is as it is. */
   sinceMs: number;
   readonly #owner: CheckerOwner;
-  readonly #probe: GrpcProbe;
+  readonly #probe: Probe;
+  /** The same, where it may watch. */
+  readonly #watchProbe: GrpcProbe | undefined;
   #placed = false;
   #closed = false;
   /** Something was lost: checks follow each other soon until it is clear what became of it. */
   #hurried = false;
   #hurriedAtMs = Number.NEGATIVE_INFINITY;
   #heldPass: ProbeVerdict | undefined = undefined;
+  #said: ProbeVerdict['kind'] = 'unlearned';
 
-  constructor(endpoint: Endpoint, owner: CheckerOwner) {
+  /** @param former what is known already, where somebody else has checked it before. */
+  constructor(endpoint: Endpoint, owner: CheckerOwner, former?: EndpointChecker) {
     super();
     this.endpoint = endpoint;
     this.#owner = owner;
     this.sinceMs = owner.engine.clock.now();
     const { check, newEndpoints, times } = owner.options;
-    this.health = new HostHealth(newEndpoints === 'after_check');
-    if (check.kind !== 'grpc') throw new Error(`no probe for ${check.kind}`);
-    this.#probe = new GrpcProbe({
+    this.health = former?.health ?? new HostHealth(newEndpoints === 'after_check');
+    if (former !== undefined) {
+      this.why = former.why;
+      this.checkedAtMs = former.checkedAtMs;
+      this.sinceMs = former.sinceMs;
+    }
+    const onVerdict = (verdict: ProbeVerdict): void => this.#onVerdict(verdict);
+    if (check.kind !== 'grpc') {
+      this.#probe = owner.createProbe(check, endpoint, onVerdict);
+      return;
+    }
+    this.#watchProbe = new GrpcProbe({
       endpoint,
       check,
       request: {
@@ -70,9 +91,10 @@ export class EndpointChecker extends Deadline {
         metadata: check.metadata,
       },
       timeoutMs: times.timeoutMs,
-      onVerdict: (verdict) => this.#onVerdict(verdict),
+      onVerdict,
       onWatchGone: (why, after) => this.#onWatchGone(why, after),
     });
+    this.#probe = this.#watchProbe;
   }
 
   /** The first check, after the initial jitter. */
@@ -89,13 +111,20 @@ export class EndpointChecker extends Deadline {
     this.#closed = true;
     this.#owner.engine.wheel.cancel(this);
     this.#probe.cancel();
-    this.#owner.leave(this);
+    this.#owner.leave(this, this.#placed);
     if (this.endpoint.checker === this) this.endpoint.checker = undefined;
+  }
+
+  /** The last result came of a request of ours. */
+  asked = false;
+
+  get watching(): boolean {
+    return this.#watchProbe?.watching === true;
   }
 
   /** How it is asked. */
   get method(): string {
-    return this.#probe.watching ? 'grpc watch' : 'grpc';
+    return this.watching ? 'grpc watch' : this.#owner.options.check.kind;
   }
 
   /** There is a place for its check. */
@@ -117,7 +146,7 @@ export class EndpointChecker extends Deadline {
 
   /** The connection takes no new streams, and ends with those that it has. */
   onConnectionRetired(connection: Connection): void {
-    this.#probe.onConnectionRetired(connection);
+    this.#watchProbe?.onConnectionRetired(connection);
   }
 
   /** The last connection is gone, and nobody here wanted that. */
@@ -128,16 +157,19 @@ export class EndpointChecker extends Deadline {
   #due(): void {
     const { keepsAlive } = this.#owner;
     // What the server would answer is known: it says so by itself, and its connection shows that it lives.
-    if (this.#probe.watching && keepsAlive) this.#judge({ kind: 'passed', why: this.why });
-    else if (this.#owner.admit(this)) this.begin();
+    if (this.watching && keepsAlive && this.#said === 'passed') {
+      this.asked = false;
+      this.#judge({ kind: 'passed', why: this.why });
+    } else if (this.#owner.takePlace(this)) this.begin();
   }
 
   #onVerdict(verdict: ProbeVerdict): void {
     if (this.#closed) return;
     const { engine } = this.#owner;
+    this.asked = this.#placed;
     if (this.#placed) {
       this.#placed = false;
-      this.#owner.leave(this);
+      this.#owner.leave(this, true);
     } else if (verdict.kind === 'passed' && this.health.failing && engine.nowMs < this.sinceMs + settlingMs) {
       this.#heldPass = verdict;
       this.#arm(this.sinceMs + settlingMs - engine.nowMs);
@@ -152,6 +184,7 @@ export class EndpointChecker extends Deadline {
     const { health } = this;
     const first = !health.checked;
     let transition: HealthTransition = 'unchanged';
+    this.#said = verdict.kind;
     this.why = verdict.why;
     this.checkedAtMs = engine.nowMs;
     if (verdict.kind === 'passed') {
@@ -180,7 +213,7 @@ export class EndpointChecker extends Deadline {
       return;
     }
     // Nothing to do until the server speaks, or its connection ends.
-    if (this.#probe.watching && keepsAlive && !(this.health.pending && this.health.failing)) {
+    if (this.watching && keepsAlive && !(this.health.pending && this.health.failing)) {
       this.#owner.engine.wheel.cancel(this);
       return;
     }

@@ -47,6 +47,7 @@ const optionsOf = (intervalMs: number): HealthCheckOptions => ({
   },
   check: { kind: 'grpc', serviceName: '', authority: 'localhost', metadata: [], watch: false, answersSuffice: true },
   newEndpoints: 'at_once',
+  ignoreNewEndpoints: false,
   alwaysLogFailures: false,
 });
 
@@ -101,11 +102,15 @@ export class LocalServiceHealth implements Watch<LocalHealth>, CheckerOwner, Sta
     this.#checker?.close();
   }
 
-  admit(): boolean {
+  takePlace(): boolean {
     return true;
   }
 
   leave(): void {}
+
+  createProbe(): never {
+    throw new Error('the local service is asked by gRPC');
+  }
 
   onResult(checker: EndpointChecker, verdict: ProbeVerdict, transition: HealthTransition, first: boolean): void {
     if (verdict.kind === 'unlearned' || (transition !== 'changed' && !first)) return;
