@@ -67,6 +67,7 @@ const readInstance = (instance: unknown): { readonly endpoint: EndpointAddress; 
       host,
       port,
       weight,
+      instance: id,
       ...(locality !== undefined && locality !== '' && { locality }),
       ...(pairs.length > 0 && { metadata: Object.fromEntries(pairs.map(([key, value]) => [key, String(value)])) }),
     },
