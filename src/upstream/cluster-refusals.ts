@@ -3,8 +3,11 @@ import type { Cluster } from './cluster.ts';
 import { type Endpoint, Unhealthy } from './endpoint.ts';
 
 /** What a call hears that the cluster does not let go anywhere. None of them was processed, and none is to be tried again. */
-const refusal = (reason: 'too_many_requests' | 'no_endpoint' | 'circuit_open', message: string, remedy: string): MeshError =>
-  new MeshError(reason, message, { source: 'local', unprocessed: true, remedy });
+const refusal = (
+  reason: 'all_instances_busy' | 'too_many_requests' | 'no_endpoint' | 'circuit_open',
+  message: string,
+  remedy: string,
+): MeshError => new MeshError(reason, message, { source: 'local', unprocessed: true, remedy });
 
 export const tooManyRequests = ({ limits, name }: Cluster): MeshError =>
   refusal(
@@ -21,6 +24,13 @@ export const noEndpoint = ({ endpointSet, name }: Cluster): MeshError =>
   );
 
 /** None of its endpoints is to be called, each for its reason; the first that fails its checks says why. */
+export const allBusy = ({ endpointSet, name }: Cluster): MeshError =>
+  refusal(
+    'all_instances_busy',
+    `cluster "${name}": all instances are busy: ${endpointSet.source} lists none`,
+    'start more instances, or let callers try again later',
+  );
+
 export const allUnhealthy = ({ endpoints, name }: Cluster): MeshError => {
   const having = (reason: number): number => endpoints.filter(({ unhealthyFor }) => (unhealthyFor & reason) !== 0).length;
   const failed = having(Unhealthy.failedCheck);

@@ -18,7 +18,7 @@ import type { StatSink, StatSource } from '../telemetry/index.ts';
 import { Admission } from './admission.ts';
 import { ClusterBreakers } from './cluster-breakers.ts';
 import { ClusterOutliers } from './cluster-outliers.ts';
-import { allUnhealthy, circuitOpen, noEndpoint, noSubset, tooManyRequests } from './cluster-refusals.ts';
+import { allBusy, allUnhealthy, circuitOpen, noEndpoint, noSubset, tooManyRequests } from './cluster-refusals.ts';
 import { collectClusterStats } from './cluster-stat-source.ts';
 import { ClusterStats } from './cluster-stats.ts';
 import { Endpoint, type EndpointOwner, endpointKey, Unhealthy } from './endpoint.ts';
@@ -176,7 +176,7 @@ export class Cluster implements EndpointOwner, StatSource {
   /** `pickEndpoint` gave nothing: there is no endpoint, none that the route asks for, all are ejected, or the breakers of all are open. */
   unavailable(wish?: PickWish): MeshError {
     this.stats.upstreamCxNoneHealthy++;
-    if (this.#endpoints.length === 0) return noEndpoint(this);
+    if (this.#endpoints.length === 0) return this.#source.value.allBusy === true ? allBusy(this) : noEndpoint(this);
     if (this.#endpoints.some((endpoint) => this.#balancer.isAvailable(endpoint, wish))) return circuitOpen(this, undefined, undefined);
     return this.#endpoints.every(({ healthy }) => !healthy) ? allUnhealthy(this) : noSubset(this, wish?.subset);
   }
@@ -295,6 +295,10 @@ export class Cluster implements EndpointOwner, StatSource {
   onConnectionGone(): void {
     if (this.limits.pending.active === 0 || this.#draining) return;
     for (const endpoint of this.#endpoints) endpoint.connectIfNeeded();
+  }
+
+  onConnectResult(endpoint: Endpoint, connected: boolean): void {
+    this.#source.connectResult?.(endpoint.address, connected);
   }
 
   onEndpointGone(endpoint: Endpoint): void {

@@ -27,6 +27,8 @@ export interface EndpointOwner {
   onConnectionGone(): void;
   /** It was removed, and its last connection has ended. */
   onEndpointGone(endpoint: Endpoint): void;
+  /** A connection could be made, or the endpoint did not take one. */
+  onConnectResult(endpoint: Endpoint, connected: boolean): void;
 }
 
 /** Why no call is to go to an endpoint; each is one bit of `Endpoint.unhealthyFor`. */
@@ -324,6 +326,7 @@ export class Endpoint implements PooledEndpoint, UpstreamConnectionOwner {
     this.#keepAged();
     this.#countGone();
     this.#logFailure(error);
+    if (error.reason === 'connect_failure') this.#owner.onConnectResult(this, false);
     // Whoever waits for a connection that works, or is being made, goes on waiting.
     if (this.#connecting.size === 0 && this.#ready.length === 0) this.#failWaiters(error);
     this.#owner.onConnectionGone();
