@@ -170,6 +170,7 @@ test('outlier detection is Envoy’s, field by field', () => {
     maxEjectionPercent: 8,
     alwaysEjectOneHost: true,
     splitExternalLocalOriginErrors: true,
+    successfulActiveHealthCheckUnejectHost: true,
     successRateMinimumHosts: 9,
     successRateRequestVolume: 10,
     successRateStdevFactor: 11,

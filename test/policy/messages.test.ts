@@ -106,8 +106,8 @@ for (const [what, text, line] of [
   ],
   [
     'what a later release serves',
-    clusterWith('{ endpoints: ["h:1"], health_checks: [{ timeout: 1s }] }'),
-    'p.yaml:2:28: clusters.c.health_checks: is not supported by this release; remove it',
+    clusterWith('{ endpoints: ["h:1"], outlier_detection: { monitors: [] } }'),
+    'p.yaml:2:49: clusters.c.outlier_detection.monitors: is not supported by this release; remove it',
   ],
   [
     'an IPv6 address without brackets',
