@@ -8,6 +8,8 @@ import { fillTemplate } from './bench-files.ts';
 
 export const proxyNames = ['outrider', 'haproxy', 'envoy'] as const;
 export type ProxyName = (typeof proxyNames)[number];
+/** Outrider once more, with every policy of resilience and traffic on. */
+export const allPolicies = 'outrider-all';
 
 export interface Backends {
   readonly plainPort: number;
@@ -67,6 +69,8 @@ interface StartOptions {
   readonly backends: Backends;
   /** Routes that never match, before the one that does; Outrider only. */
   readonly otherRoutes?: number;
+  /** Every policy of resilience and traffic beside those that are usual. */
+  readonly allPolicies?: boolean;
 }
 
 const otherRoutesText = (count: number): string =>
@@ -79,11 +83,12 @@ export const startOutrider = async (
   options: StartOptions,
 ): Promise<RunningProxy & { readonly adminPort: number; readonly startMs: number }> => {
   const { path, folder, backends, otherRoutes = 0 } = options;
+  const name = options.allPolicies === true ? allPolicies : 'outrider';
   const [outbound, inbound, adminPort] = [await freePort(), await freePort(), await freePort()];
-  const policies = join(folder, `policies-${otherRoutes}`);
+  const policies = join(folder, `${name}-${otherRoutes}`);
   mkdirSync(policies, { recursive: true });
   const values = { MORE_ROUTES: `routes:\n${otherRoutesText(otherRoutes)}`, TLS_BACKEND_PORT: backends.tlsPort };
-  writeFileSync(join(policies, 'bench.yaml'), fillTemplate('outrider-policies.yaml.in', values));
+  writeFileSync(join(policies, 'bench.yaml'), fillTemplate(`${name}-policies.yaml.in`, values));
   const version = await firstLineOf(path, ['--version']);
   const startedAt = performance.now();
   const process_ = spawnPinned(0, path, ['sidecar'], {
@@ -99,7 +104,7 @@ export const startOutrider = async (
     POLICY_PATH: policies,
   });
   await untilAnswering(process_, isReady(adminPort));
-  return { name: 'outrider', version, process: process_, outbound, inbound, adminPort, startMs: performance.now() - startedAt };
+  return { name, version, process: process_, outbound, inbound, adminPort, startMs: performance.now() - startedAt };
 };
 
 const startHaproxy = async ({ path, folder, backends }: StartOptions): Promise<RunningProxy> => {

@@ -3,6 +3,9 @@
  * Each proxy has core 0; a native load generator and backend share core 1. Rounds are interleaved, so that a noisy minute hits all alike.
  *
  *     npm run bench -- [--quick] [--only outrider,haproxy,envoy] [--shape 8x32,...] [--direction outbound] [--calls N] [--rounds N] [--no-extras]
+ *                      [--policies all]
+ *
+ * `--policies all` measures Outrider once more, beside itself, with every policy of resilience and traffic on.
  *
  * Compare ratios, not figures. Raw numbers go to bench/results/<date>.json; --quick is for trying out and writes none.
  */
@@ -27,6 +30,7 @@ const { values: flags } = parseArgs({
     calls: { type: 'string' },
     rounds: { type: 'string' },
     'no-extras': { type: 'boolean', default: false },
+    policies: { type: 'string' },
   },
 });
 
@@ -41,6 +45,7 @@ const chosen = <T>(flag: string | undefined, all: readonly T[], nameOf: (one: T)
 const wantedProxies = chosen<ProxyName>(flags.only, proxyNames, String);
 const wantedShapes = chosen<Shape>(flags.shape, shapes, (shape) => shape.name);
 const wantedDirections = chosen<Direction>(flags.direction, directions, String);
+const [policies] = chosen(flags.policies ?? 'usual', ['usual', 'all'] as const, String);
 const rounds = Number(flags.rounds ?? (flags.quick ? 1 : 5));
 const callsOf = (shape: Shape) => Number(flags.calls ?? Math.round(shape.calls / (flags.quick ? 20 : 1)));
 const say = (line: string) => console.error(line);
@@ -125,6 +130,8 @@ const main = async (): Promise<void> => {
       }
       if (name === 'outrider') outriderPath = found.path;
       proxies.push(await startProxy(name, { path: found.path, folder: folder.path, backends }));
+      if (name === 'outrider' && policies === 'all')
+        proxies.push(await startOutrider({ path: found.path, folder: folder.path, backends, allPolicies: true }));
     }
     const samples = await measureRounds(tools, proxies);
     const residentBytes = Object.fromEntries(proxies.map((proxy) => [proxy.name, residentBytesOf(proxy.process.pid)]));
