@@ -1,4 +1,5 @@
 import type { Logger } from '../core/index.ts';
+import type { RegistrationView } from '../discovery/index.ts';
 import type { ClusterPolicy, PolicyTable, ReloadRecord } from '../policy/index.ts';
 import type { BreakerState, RollingCounts } from '../resilience/index.ts';
 import type { PrometheusText, Stat, StatRegistry } from '../telemetry/index.ts';
@@ -21,6 +22,8 @@ export interface ServerInfoView {
   readonly uptimeMs: number;
   /** What is being done against overload now, under Envoy's names; usually nothing. */
   readonly overload: readonly string[];
+  /** Absent where the service is not registered anywhere. */
+  readonly registration?: RegistrationView;
 }
 
 export interface HealthCheckView {

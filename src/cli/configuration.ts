@@ -1,6 +1,8 @@
 import { ConfigurationError, editDistance, type LogLevel } from '../core/index.ts';
+import { type ConsulConnection, parseConsulAddress } from '../discovery/index.ts';
 import type { IdentityPaths, TlsVersion } from '../identity/index.ts';
 import { type ConfigurationFile, readConfigurationFile, type WrittenValue } from './configuration-file.ts';
+import { type RegistrationConfiguration, readRegistration } from './registration-configuration.ts';
 import { type InboundTls, type SettingName, type SettingValue, settingNames, settings } from './settings.ts';
 
 /** The environment as it is handed in; only `main.ts` reads the one of the process. */
@@ -19,6 +21,8 @@ export interface SidecarConfiguration {
   readonly adminPort: number;
   readonly adminAddress: string;
   readonly adminAllowedHosts: readonly string[];
+  /** `undefined`: there is no gRPC server for the sidecar itself. */
+  readonly adminGrpcPort: number | undefined;
   /** Absent only with `INBOUND_TLS=off` and without any variable of a certificate. */
   readonly identity: IdentityPaths | undefined;
   readonly inboundTls: InboundTls;
@@ -36,9 +40,19 @@ export interface SidecarConfiguration {
   /** `undefined`: what the container or the machine has. */
   readonly maxMemoryBytes: number | undefined;
   readonly logLevel: LogLevel;
-  readonly serviceAddress: string | undefined;
+  /** `undefined`: nobody asks Consul for anything. */
+  readonly consul: ConsulSettings | undefined;
+  /** `undefined`: the service is not registered. */
+  readonly registration: RegistrationConfiguration | undefined;
   /** What is accepted and deserves a line in the log; whole sentences without a full stop. */
   readonly warnings: readonly string[];
+}
+
+/** How to reach Consul, and within what limits. */
+export interface ConsulSettings extends ConsulConnection {
+  readonly namespace: string;
+  readonly partition: string;
+  readonly maxConnections: number;
 }
 
 export interface ConfigurationSource {
@@ -47,10 +61,17 @@ export interface ConfigurationSource {
   readonly configPath?: string;
 }
 
+/** What reads the settings; several files read their own. */
+export interface SettingReader {
+  readonly problems: string[];
+  written(name: SettingName): WrittenValue | undefined;
+  get<N extends SettingName>(name: N): SettingValue<N> | undefined;
+}
+
 const loopbackHosts = new Set(['127.0.0.1', 'localhost', '::1']);
 
 /** Reads one setting after another and remembers every problem, so that they are all told at once. */
-class Reader {
+class Reader implements SettingReader {
   readonly problems: string[] = [];
   readonly #environment: Environment;
   readonly #file: ReadonlyMap<string, WrittenValue>;
@@ -104,9 +125,37 @@ const identityOf = (reader: Reader, inboundTls: InboundTls | undefined): Identit
   return { caCertPath, clientCertPath, clientKeyPath, ...(crlPath === undefined ? {} : { crlPath }) };
 };
 
+/** What belongs to Consul: nothing without an address, which every other variable of it is useless without. */
+const consulOf = (reader: Reader): ConsulSettings | undefined => {
+  const text = reader.get('consulHttpAddress');
+  const address = text === undefined ? undefined : parseConsulAddress(text, reader.get('consulSsl') ?? false);
+  const [tokenFile, caCertPath] = [reader.get('consulTokenFile'), reader.get('consulCaCert')];
+  const [clientCertPath, clientKeyPath] = [reader.get('consulClientCert'), reader.get('consulClientKey')];
+  const tlsServerName = reader.get('consulTlsServerName');
+  const [namespace, partition] = [reader.get('consulNamespace'), reader.get('consulPartition')];
+  const maxConnections = reader.get('consulMaxConnections');
+  if ((clientCertPath === undefined) !== (clientKeyPath === undefined)) {
+    reader.problems.push('CONSUL_CLIENT_CERT, CONSUL_CLIENT_KEY: one is set without the other; write the paths of both PEM files, or none');
+  }
+  if (address === undefined || maxConnections === undefined) return undefined;
+  return {
+    address,
+    ...(tokenFile === undefined ? {} : { tokenFile }),
+    ...(caCertPath === undefined ? {} : { caCertPath }),
+    ...(clientCertPath === undefined ? {} : { clientCertPath }),
+    ...(clientKeyPath === undefined ? {} : { clientKeyPath }),
+    ...(tlsServerName === undefined ? {} : { tlsServerName }),
+    namespace: namespace ?? '',
+    partition: partition ?? '',
+    maxConnections,
+  };
+};
+
+const consulNames = ['consulTokenFile', 'consulSsl', 'consulCaCert', 'consulClientCert', 'consulClientKey'] as const;
+
 /** Two listeners on one port, or an inbound listener that would call itself. */
 const portProblems = (reader: Reader): readonly string[] => {
-  const ports = (['grpcPort', 'outboundPort', 'adminPort'] as const).map((name) => ({
+  const ports = (['grpcPort', 'outboundPort', 'adminPort', 'adminGrpcPort'] as const).map((name) => ({
     variable: settings[name].variable,
     port: portOf(reader, name),
   }));
@@ -124,7 +173,7 @@ const portProblems = (reader: Reader): readonly string[] => {
 };
 
 /** The port, or 0 where it is none: what is wrong with it has been said elsewhere. */
-const portOf = (reader: Reader, name: 'grpcPort' | 'outboundPort' | 'adminPort' | 'localServicePort'): number => {
+const portOf = (reader: Reader, name: 'grpcPort' | 'outboundPort' | 'adminPort' | 'adminGrpcPort' | 'localServicePort'): number => {
   const parsed = settings[name].parse(reader.written(name)?.text ?? settings[name].fallback ?? '0');
   return parsed.ok ? parsed.value : 0;
 };
@@ -151,6 +200,15 @@ const warningsOf = (reader: Reader, environment: Environment): readonly string[]
   }
   if (reader.written('tlsMinimum')?.text === '1.2') {
     warnings.push('TLS_MINIMUM is 1.2, which is meant for a migration; remove it once every peer speaks TLS 1.3');
+  }
+  for (const name of consulNames) {
+    if (reader.written(name) === undefined || reader.written('consulHttpAddress') !== undefined) continue;
+    warnings.push(`${settings[name].variable} is set without CONSUL_HTTP_ADDR, and has no effect`);
+  }
+  if (environment['CONSUL_HTTP_TOKEN']) {
+    warnings.push(
+      'CONSUL_HTTP_TOKEN is not read: a token in the environment is seen by everybody; write it into a file, and its path into CONSUL_HTTP_TOKEN_FILE',
+    );
   }
   return [...warnings, ...misspellings(environment)];
 };
@@ -184,14 +242,16 @@ export const readSidecarConfiguration = ({ environment, configPath }: Configurat
     tlsMinimum: reader.get('tlsMinimum'),
     trustDomain: reader.get('trustDomain'),
     drainTimeoutMs: reader.get('drainTimeoutMs'),
-    drainDelayMs: reader.get('drainDelayMs'),
     startupWaitMs: reader.get('startupWaitMs'),
     maxConnectionsPerSource: reader.get('maxConnectionsPerSource'),
     logLevel: reader.get('logLevel'),
   };
   const serviceVersion = reader.get('serviceVersion');
   const policyPath = reader.get('policyPath');
-  const serviceAddress = reader.get('serviceAddress');
+  const adminGrpcPort = reader.get('adminGrpcPort');
+  const consul = consulOf(reader);
+  const registration = readRegistration(reader, consul !== undefined);
+  const drainDelayMs = reader.get('drainDelayMs') ?? (registration === undefined ? 0 : registeredDrainDelayMs);
   const optionalLimits = {
     maxConnections: reader.get('maxConnections'),
     maxConnectionsPerListener: reader.get('maxConnectionsPerListener'),
@@ -211,11 +271,17 @@ export const readSidecarConfiguration = ({ environment, configPath }: Configurat
     ...optionalLimits,
     serviceVersion,
     policyPath,
-    serviceAddress,
+    adminGrpcPort,
+    consul,
+    registration,
+    drainDelayMs,
     identity,
     warnings: warningsOf(reader, environment),
   });
 };
+
+/** Peers hear of the end a moment later than Consul. */
+const registeredDrainDelayMs = 1_000;
 
 type Complete<T> = { readonly [K in keyof T]: Exclude<T[K], undefined> };
 

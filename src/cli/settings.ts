@@ -1,5 +1,6 @@
 import { isIP } from 'node:net';
 import { type LogLevel, logLevels, parseDurationMs, suggest } from '../core/index.ts';
+import { parseConsulAddress } from '../discovery/index.ts';
 import type { TlsVersion } from '../identity/index.ts';
 
 /** What became of a value: the typed value, or what is allowed and an example of what to write. */
@@ -110,6 +111,45 @@ const tlsVersion = (text: string): Parsed<TlsVersion> => {
   return parsed.ok ? accepted<TlsVersion>(`TLSv${parsed.value}`) : parsed;
 };
 
+/** Read again together with CONSUL_HTTP_SSL, which says what an address without a scheme means. */
+const consulAddress = (text: string): Parsed<string> => {
+  if (parseConsulAddress(text) !== undefined) return accepted(text);
+  const allowed = 'host:port, http://host:port, https://host:port or unix:///path, without a user';
+  return { ok: false, allowed, write: '127.0.0.1:8500' };
+};
+
+/** As Go reads it, since Consul's own programs do. */
+const truth = (text: string): Parsed<boolean> => {
+  if (/^(1|t|true)$/i.test(text)) return accepted(true);
+  if (/^(0|f|false)$/i.test(text)) return accepted(false);
+  return { ok: false, allowed: 'true or false', write: 'true' };
+};
+
+const consulName = (text: string): Parsed<string> => {
+  if (/^[A-Za-z0-9]([A-Za-z0-9_-]{0,62}[A-Za-z0-9])?$/.test(text)) return accepted(text);
+  return { ok: false, allowed: 'letters, digits, dashes and underscores, at most 64 characters', write: 'default' };
+};
+
+/** Words that Consul takes as tags: commas separate them. */
+const tagList = (text: string): Parsed<readonly string[]> => {
+  const tags = text
+    .split(',')
+    .map((entry) => entry.trim())
+    .filter((entry) => entry !== '');
+  if (tags.length <= 32 && tags.every((tag) => /^[\x21-\x7e]{1,255}$/.test(tag))) return accepted(tags);
+  return { ok: false, allowed: 'at most 32 tags without blanks, separated by commas', write: 'blue,canary' };
+};
+
+const locality = (text: string): Parsed<string> => {
+  if (/^[A-Za-z0-9_.-]{0,63}(\/[A-Za-z0-9_.-]{0,63}){0,2}$/.test(text)) return accepted(text);
+  return { ok: false, allowed: 'region/zone/sub_zone; what is not known is left empty', write: 'eu-west/eu-west-1a' };
+};
+
+const checkTarget = (text: string): Parsed<string> => {
+  if (/^(tls:\/\/)?(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]+):\d{1,5}$/.test(text) || /^https?:\/\/[^\s]+$/.test(text)) return accepted(text);
+  return { ok: false, allowed: 'host:port, tls://host:port, or for http a URL', write: '10.0.0.4:8080' };
+};
+
 const anyText = (text: string): Parsed<string> => accepted(text);
 
 const setting = <T>(variable: string, fallback: string | undefined, parse: (text: string) => Parsed<T>, meaning: string): Setting<T> => ({
@@ -126,6 +166,15 @@ const later = (variable: string, meaning: string): Setting<string> => ({
   served: false,
   parse: anyText,
 });
+
+/** Consul's own limit; 0 would take the instance out of the balance. */
+const weight = (text: string): Parsed<number> => {
+  const value = /^\d{1,5}$/.test(text) ? Number(text) : 0;
+  return value >= 1 && value <= 65_535 ? accepted(value) : { ok: false, allowed: 'a number from 1 to 65535', write: '10' };
+};
+
+export const registrationCheckKinds = ['ttl', 'grpc', 'tcp', 'http', 'none'] as const;
+export type RegistrationCheckKind = (typeof registrationCheckKinds)[number];
 
 export const inboundTlsModes = ['strict', 'permissive', 'off'] as const;
 export type InboundTls = (typeof inboundTlsModes)[number];
@@ -146,6 +195,7 @@ export const settings = {
   outboundPort: setting('OUTBOUND_PORT', '15001', port(0, '15001'), 'where the service calls its peers'),
   adminPort: setting('ADMIN_PORT', '9901', port(0, '9901'), 'admin API'),
   adminAddress: setting('ADMIN_ADDRESS', '127.0.0.1', host('127.0.0.1'), 'interface of the admin API'),
+  adminGrpcPort: setting('ADMIN_GRPC_PORT', undefined, port(0, '9902'), 'health and reflection of the sidecar by gRPC; off where left out'),
   adminAllowedHosts: setting('ADMIN_ALLOWED_HOSTS', '', hostList, 'more Host names that the admin API answers to'),
   caCertPath: setting('CA_CERT_PATH', undefined, anyText, 'PEM file of the authorities that this mesh trusts'),
   clientCertPath: setting('CLIENT_CERT_PATH', undefined, anyText, 'PEM file of the certificate, for both roles'),
@@ -156,7 +206,12 @@ export const settings = {
   trustDomain: setting('TRUST_DOMAIN', 'mesh.local', trustDomain, 'SPIFFE trust domain'),
   policyPath: setting('POLICY_PATH', undefined, anyText, 'policy file or folder, reloaded when it changes'),
   drainTimeoutMs: setting('DRAIN_TIMEOUT', '30s', duration('30s'), 'how long accepted calls may take to finish'),
-  drainDelayMs: setting('DRAIN_DELAY', '0s', duration('1s'), 'how long a draining sidecar still accepts'),
+  drainDelayMs: setting(
+    'DRAIN_DELAY',
+    undefined,
+    duration('1s'),
+    'how long a draining sidecar still accepts (1s where registered, else 0s)',
+  ),
   startupWaitMs: setting('STARTUP_WAIT', '0s', duration('30s'), 'how long to wait for files that are not there yet'),
   maxConnections: setting('MAX_CONNECTIONS', undefined, count(1, '10000'), 'connections of both listeners (4/5 of what ulimit -n leaves)'),
   maxConnectionsPerListener: setting('MAX_CONNECTIONS_PER_LISTENER', undefined, count(1, '8000'), 'of one listener (4/5 of those)'),
@@ -168,13 +223,35 @@ export const settings = {
   ),
   maxMemoryBytes: setting('MAX_MEMORY', undefined, bytes('512Mi'), 'memory above which load is refused (that of the container)'),
   logLevel: setting<LogLevel>('LOG_LEVEL', 'info', oneOf(logLevels, 'info', { warn: 'warning' }), logLevels.join(', ')),
-  serviceAddress: { ...setting('SERVICE_ADDRESS', undefined, host('10.0.0.4'), 'the address to register'), served: false },
-  consulHttpAddress: later('CONSUL_HTTP_ADDR', 'Consul agent'),
-  consulTokenFile: later('CONSUL_HTTP_TOKEN_FILE', 'file with the token for Consul'),
-  consulSsl: later('CONSUL_HTTP_SSL', 'TLS towards Consul'),
-  consulCaCert: later('CONSUL_CACERT', 'authority of Consul'),
-  consulClientCert: later('CONSUL_CLIENT_CERT', 'certificate for Consul'),
-  consulClientKey: later('CONSUL_CLIENT_KEY', 'its key'),
+  consulHttpAddress: setting('CONSUL_HTTP_ADDR', undefined, consulAddress, 'agent of Consul, or "outrider registry"'),
+  consulTokenFile: setting('CONSUL_HTTP_TOKEN_FILE', undefined, anyText, 'file with the token for Consul, read again when it changes'),
+  consulSsl: setting('CONSUL_HTTP_SSL', 'false', truth, 'TLS towards Consul, where the address has no scheme'),
+  consulCaCert: setting('CONSUL_CACERT', undefined, anyText, 'PEM file of the authorities of Consul'),
+  consulClientCert: setting('CONSUL_CLIENT_CERT', undefined, anyText, 'PEM file of the certificate for Consul'),
+  consulClientKey: setting('CONSUL_CLIENT_KEY', undefined, anyText, 'PEM file of its key'),
+  consulTlsServerName: setting('CONSUL_TLS_SERVER_NAME', undefined, host('consul.internal'), 'name in the certificate of Consul'),
+  consulNamespace: setting('CONSUL_NAMESPACE', undefined, consulName, 'namespace of Consul Enterprise (that of the token)'),
+  consulPartition: setting('CONSUL_PARTITION', undefined, consulName, 'admin partition of Consul Enterprise (that of the agent)'),
+  consulMaxConnections: setting('CONSUL_MAX_CONNECTIONS', '160', count(1, '160'), 'connections on which questions wait at the agent'),
+  registration: setting(
+    'REGISTRATION',
+    'on',
+    oneOf(['on', 'off'], 'on', { true: 'on', false: 'off' }),
+    'register the service in Consul: on, off',
+  ),
+  serviceAddress: setting('SERVICE_ADDRESS', undefined, host('10.0.0.4'), 'the address to register (that of the default route)'),
+  serviceTags: setting('SERVICE_TAGS', '', tagList, 'more tags to register, separated by commas'),
+  serviceWeight: setting('SERVICE_WEIGHT', '1', weight, 'share of the calls in relation to the other instances'),
+  locality: setting('LOCALITY', undefined, locality, 'region/zone/sub_zone of this instance'),
+  registrationCheck: setting<RegistrationCheckKind>(
+    'REGISTRATION_CHECK',
+    'ttl',
+    oneOf(registrationCheckKinds, 'ttl'),
+    'who checks the service: the sidecar (ttl), or Consul (grpc, tcp, http), or nobody (none)',
+  ),
+  registrationCheckTarget: setting('REGISTRATION_CHECK_TARGET', undefined, checkTarget, 'what Consul checks (the service itself)'),
+  registrationTtlMs: setting('REGISTRATION_TTL', '12s', duration('12s'), 'how soon a sidecar that is gone counts as critical'),
+  deregisterAfterMs: setting('REGISTRATION_DEREGISTER_AFTER', '5m', duration('5m'), 'how long a critical instance stays; 0s: for ever'),
   jaegerHost: later('JAEGER_HOST', 'host of Jaeger'),
   metricsHost: later('METRICS_HOST', 'StatsD host'),
 } as const;

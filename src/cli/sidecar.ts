@@ -1,7 +1,16 @@
 import { hostname } from 'node:os';
-import { AdminServer, type AdminViews, type ReadinessView, type ReloadPart, type ServerState } from '../admin/index.ts';
+import {
+  AdminServer,
+  type AdminViews,
+  type GrpcAdminHandle,
+  type ReadinessView,
+  type ReloadPart,
+  type ServerState,
+  startGrpcAdmin,
+} from '../admin/index.ts';
 import { type Clock, constantWatch, JsonLogger, type Logger, SystemClock, TimerWheel, type Watch } from '../core/index.ts';
-import { createEndpointSource } from '../discovery/index.ts';
+import { ConsulDiscovery, createEndpointSource, type Registration } from '../discovery/index.ts';
+import type { ServingStatus } from '../grpc/index.ts';
 import { Engine } from '../http2/index.ts';
 import { type Identity, IdentityFiles } from '../identity/index.ts';
 import { emptyPolicyTable, formatProblem, PolicyFiles, type PolicyProblem, type PolicyTable } from '../policy/index.ts';
@@ -12,6 +21,7 @@ import { type Environment, readSidecarConfiguration, type SidecarConfiguration }
 import { machineLimits, type ProcessLimits, processLimits } from './limits.ts';
 import { packageVersion } from './package-version.ts';
 import { settingNames, settings } from './settings.ts';
+import { createRegistration } from './sidecar-registration.ts';
 import { awaitStartupFiles } from './startup-wait.ts';
 
 /** What a sidecar needs of the world around it, so that a test runs ten of them in one process. */
@@ -35,13 +45,16 @@ export class Sidecar {
   readonly #wheel: TimerWheel;
   readonly #identity: IdentityFiles | undefined;
   readonly #policyFiles: PolicyFiles | undefined;
+  readonly #consul: ConsulDiscovery | undefined;
   readonly #policies: Watch<PolicyTable>;
   readonly #stats = new StatRegistry();
   readonly #process: ProcessStats;
   readonly #admin: AdminServer;
+  #grpcAdmin: GrpcAdminHandle | undefined;
   readonly #startedMs: number;
   readonly #environment: Environment;
   readonly #limits: ProcessLimits;
+  #registration: Registration | undefined;
   #state: ServerState = 'PRE_INITIALIZING';
   #drained: Promise<void> | undefined;
   #resolveStopped: () => void = () => {};
@@ -69,6 +82,8 @@ export class Sidecar {
     for (const why of this.#limits.warnings) log.warning('configuration', { why });
     this.#process = new ProcessStats(clock, world.readMemory);
     this.#policies = this.#policyFiles ?? constantWatch(emptyPolicyTable());
+    const consul = configuration.consul === undefined ? undefined : new ConsulDiscovery({ ...configuration.consul, clock, log, random });
+    this.#consul = consul;
     this.proxy = new SidecarProxy({
       engine: new Engine(clock, this.#wheel),
       log,
@@ -76,7 +91,9 @@ export class Sidecar {
       policies: this.#policies,
       identity: this.#identity,
       callMetrics: this.callMetrics,
-      createSource: (policy) => createEndpointSource(policy, { clock, log, random }),
+      createSource: (policy, serviceName) =>
+        createEndpointSource(policy, { clock, log, random, ...(consul === undefined ? {} : { consul }) }, serviceName),
+      discoversNames: consul !== undefined,
       serviceName: configuration.serviceName,
       trustDomain: configuration.trustDomain,
       tlsMinimum: configuration.tlsMinimum,
@@ -107,20 +124,24 @@ export class Sidecar {
     try {
       const admin = await this.#admin.start();
       this.#adminPort = admin.port;
+      await this.#startGrpcAdmin();
       await this.#firstEndpoints();
       // A signal came meanwhile.
       if (this.#drained !== undefined) return;
       await this.proxy.start();
+      await this.#register();
     } catch (error) {
       await this.close();
       throw error;
     }
     this.#state = 'LIVE';
+    this.#grpcAdmin?.refresh();
     log.info('ready', {
       service: this.#configuration.serviceName,
       inbound: this.proxy.inbound.address.port,
       outbound: this.proxy.outbound.address.port,
       admin: this.#adminPort,
+      ...(this.#grpcAdmin !== undefined && { admin_grpc: this.#grpcAdmin.port }),
       policies: this.#policies.value.version.slice(0, 12),
     });
   }
@@ -138,8 +159,11 @@ export class Sidecar {
 
   /** Ends everything now. The timer wheel goes on by itself until the last socket is gone: a peer that never closes its side is cut off by it. */
   async close(): Promise<void> {
+    this.#registration?.close();
     await this.proxy.close();
     await this.#admin.close();
+    this.#grpcAdmin?.close();
+    this.#consul?.close();
     this.#policyFiles?.close();
     this.#identity?.close();
     this.#process.close();
@@ -169,12 +193,56 @@ export class Sidecar {
 
   #adminPort = 0;
 
+  async #startGrpcAdmin(): Promise<void> {
+    const { adminAddress, adminGrpcPort, serviceName } = this.#configuration;
+    if (adminGrpcPort === undefined) return;
+    this.#grpcAdmin = await startGrpcAdmin({
+      address: adminAddress,
+      port: adminGrpcPort,
+      clock: this.#world.clock,
+      statuses: () => {
+        const sidecar: ServingStatus = this.#readiness().ready ? 'SERVING' : 'NOT_SERVING';
+        return new Map([
+          ['', sidecar],
+          ['outrider.sidecar', sidecar],
+          [serviceName, this.#localStatus()],
+        ]);
+      },
+    });
+    this.proxy.localHealth.subscribe(() => this.#grpcAdmin?.refresh());
+  }
+
+  /** Of the service beside it: nobody is to come for it while the sidecar drains. */
+  #localStatus(): ServingStatus {
+    const { state } = this.proxy.localHealth.value;
+    if (this.#state !== 'LIVE' || state === 'not_serving') return 'NOT_SERVING';
+    return state === 'serving' ? 'SERVING' : 'UNKNOWN';
+  }
+
   /** The first calls must not find clusters whose names are still being resolved; a name server that is gone holds up nobody for long. */
   async #firstEndpoints(): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
     const timer = this.#world.clock.setTimer(resolve, longestFirstResolutionMs);
     await Promise.race([this.proxy.clusters.resolved(), promise]);
     timer.cancel();
+  }
+
+  /** What is registered has to be listening; nobody waits for Consul. */
+  async #register(): Promise<void> {
+    const { registration } = this.#configuration;
+    if (registration === undefined || this.#consul === undefined) return;
+    const created = await createRegistration(registration, this.#configuration, {
+      ...this.#world,
+      consul: this.#consul,
+      inboundPort: this.proxy.inbound.address.port,
+      adminPort: this.#adminPort,
+      health: this.proxy.localHealth,
+    });
+    // A signal came meanwhile.
+    if (this.#drained !== undefined) return;
+    this.#registration = created;
+    this.#stats.add(created);
+    created.start();
   }
 
   #lastProblems(): readonly PolicyProblem[] {
@@ -184,8 +252,11 @@ export class Sidecar {
 
   async #drain(): Promise<void> {
     this.#state = 'DRAINING';
+    this.#grpcAdmin?.refresh();
     const { drainDelayMs, drainTimeoutMs } = this.#configuration;
     this.#world.log.info('draining', { timeout_ms: drainTimeoutMs });
+    // Out of the catalogue first: who asks now is sent elsewhere, and who has asked before is still served.
+    await this.#registration?.deregister();
     await this.proxy.drain({ delayMs: drainDelayMs, timeoutMs: drainTimeoutMs });
     await this.close();
     this.#world.log.info('stopped');
@@ -200,6 +271,7 @@ export class Sidecar {
     this.#stats.add(this.proxy);
     this.#stats.add(this.callMetrics);
     this.#stats.add(this.#process);
+    if (this.#consul !== undefined) this.#stats.add(this.#consul);
     const files = this.#policyFiles;
     if (files !== undefined) {
       this.#stats.add({
@@ -243,6 +315,7 @@ export class Sidecar {
         ...(serviceVersion === undefined ? {} : { serviceVersion }),
         uptimeMs: clock.now() - this.#startedMs,
         overload: this.proxy.overload.activeActions,
+        ...(this.#registration === undefined ? {} : { registration: this.#registration.view }),
       }),
       clusters: () => clusterViews(this.#clusters(), clock),
       listeners: () => [
@@ -253,6 +326,9 @@ export class Sidecar {
           connections: { active: stats.connectionsActive, limit: this.#limits.connections.perListener },
         })),
         { name: 'admin', address: this.#configuration.adminAddress, port: this.#adminPort },
+        ...(this.#grpcAdmin === undefined
+          ? []
+          : [{ name: 'admin_grpc', address: this.#configuration.adminAddress, port: this.#grpcAdmin.port }]),
       ],
       policies: () => this.#policies.value,
       reloads: () => this.#policyFiles?.history ?? [],

@@ -2,6 +2,9 @@ export { type ConsulAddress, formatConsulAddress, parseConsulAddress } from './c
 export { type ConsulAnswer, ConsulClient, type ConsulClientOptions, type ConsulConnection } from './consul/consul-client.ts';
 export { ConsulDiscovery, type ConsulDiscoveryOptions } from './consul/consul-discovery.ts';
 export { ConsulError } from './consul/consul-error.ts';
+export { findOwnAddress } from './consul/own-address.ts';
+export { Registration, type RegistrationState, type RegistrationView } from './consul/registration.ts';
+export type { RegisteredService, RegistrationCheck, ServiceReport } from './consul/registration-definition.ts';
 export { createEndpointSource, type EndpointSourceContext } from './create-source.ts';
 export type { EndpointAddress, EndpointSet, EndpointSource, EndpointUpdateCounts } from './endpoints.ts';
 export { type EndpointResolver, type NameServerOptions, nameServerResolver, type ResolvedName, systemResolver } from './resolver.ts';

@@ -65,7 +65,8 @@ test('a name and an identity are enough, and everything else has its documented 
     maxConnectionsPerSource: 0,
     maxMemoryBytes: undefined,
     logLevel: 'info',
-    serviceAddress: undefined,
+    consul: undefined,
+    registration: undefined,
     warnings: [],
   });
 });
@@ -131,8 +132,8 @@ test('all problems are told at once, each with the value, what is allowed and wh
     'TLS_MINIMUM: "1.1" is not allowed: expected 1.3 | 1.2; write TLS_MINIMUM=1.3',
     'TRUST_DOMAIN: "spiffe://Mesh.Local/service" is not allowed: expected a SPIFFE trust domain (lower case, no scheme, no path); write TRUST_DOMAIN=mesh.local',
     'DRAIN_TIMEOUT: "30" is not allowed: expected a duration with its unit, 0s to 24h (units: ms, s, m, h); write DRAIN_TIMEOUT=30s',
-    'DRAIN_DELAY: "-1s" is not allowed: expected a duration with its unit, 0s to 24h (units: ms, s, m, h); write DRAIN_DELAY=1s',
     'LOG_LEVEL: "verbose" is not allowed: expected trace | debug | info | warning | error | off; write LOG_LEVEL=info',
+    'DRAIN_DELAY: "-1s" is not allowed: expected a duration with its unit, 0s to 24h (units: ms, s, m, h); write DRAIN_DELAY=1s',
     'CLIENT_CERT_PATH, CLIENT_KEY_PATH: not set, and the three files of an identity belong together; write the paths of the PEM files ("outrider certs issue" makes them), or INBOUND_TLS=off without any of them',
   ]);
 });
@@ -217,9 +218,8 @@ test('a file that is no map, no YAML, or not there is refused with its place', (
 });
 
 test('what this release reads and cannot serve yet is a warning, and so is a near miss of a name', () => {
-  const warnings = read({ ...smallest, CONSUL_HTTP_ADDR: 'consul:8500', JAEGER_HOST: 'jaeger', GRPC_PROT: '5', HOME: '/root' }).warnings;
+  const warnings = read({ ...smallest, JAEGER_HOST: 'jaeger', GRPC_PROT: '5', HOME: '/root' }).warnings;
   assert.deepEqual(warnings, [
-    'CONSUL_HTTP_ADDR is set and has no effect in this release',
     'JAEGER_HOST is set and has no effect in this release',
     'GRPC_PROT is no variable of Outrider; did you mean GRPC_PORT?',
   ]);
@@ -274,4 +274,60 @@ test('a start that may wait goes on as soon as the file is there, and gives up a
     await turn();
   }
   await disappointed;
+});
+
+test('where there is a Consul the service is registered, with a second for peers to hear of its end', () => {
+  const plain = read({ ...smallest, CONSUL_HTTP_ADDR: 'consul.internal' });
+  assert.deepEqual(plain.consul?.address, { secure: false, host: 'consul.internal', port: 8500, pathPrefix: '' });
+  assert.deepEqual(plain.registration, {
+    address: undefined,
+    tags: [],
+    weight: 1,
+    locality: undefined,
+    check: 'ttl',
+    target: undefined,
+    ttlMs: 12_000,
+    deregisterAfterMs: 300_000,
+  });
+  assert.equal(plain.drainDelayMs, 1_000);
+  assert.equal(read({ ...smallest, CONSUL_HTTP_ADDR: 'consul.internal', DRAIN_DELAY: '0s' }).drainDelayMs, 0);
+  const off = read({ ...smallest, CONSUL_HTTP_ADDR: 'consul.internal', REGISTRATION: 'off' });
+  assert.equal(off.registration, undefined);
+  assert.equal(off.drainDelayMs, 0);
+  assert.notEqual(off.consul, undefined);
+  const told = read({
+    ...smallest,
+    CONSUL_HTTP_ADDR: 'https://consul.internal:8501',
+    SERVICE_ADDRESS: '10.0.0.4',
+    SERVICE_TAGS: 'blue, canary',
+    SERVICE_WEIGHT: '7',
+    LOCALITY: 'eu/eu-1',
+    REGISTRATION_CHECK: 'grpc',
+    REGISTRATION_CHECK_TARGET: 'tls://10.0.0.4:50051',
+    REGISTRATION_DEREGISTER_AFTER: '0s',
+  }).registration;
+  assert.deepEqual(told, {
+    address: '10.0.0.4',
+    tags: ['blue', 'canary'],
+    weight: 7,
+    locality: 'eu/eu-1',
+    check: 'grpc',
+    target: 'tls://10.0.0.4:50051',
+    ttlMs: 12_000,
+    deregisterAfterMs: 0,
+  });
+});
+
+test('a registration that cannot mean anything is refused with what to write', () => {
+  const wrong = (variables: Record<string, string>, problem: RegExp): void =>
+    assert.throws(() => read({ ...smallest, CONSUL_HTTP_ADDR: 'consul', ...variables }), problem);
+  wrong({ REGISTRATION: 'maybe' }, /REGISTRATION: "maybe" is not allowed: expected on \| off/);
+  wrong({ REGISTRATION_CHECK: 'htp' }, /expected ttl \| grpc \| tcp \| http \| none; write REGISTRATION_CHECK=http/);
+  wrong({ REGISTRATION_CHECK_TARGET: '10.0.0.4:1' }, /REGISTRATION_CHECK=ttl asks nobody; write REGISTRATION_CHECK=grpc, tcp or http/);
+  wrong({ REGISTRATION_CHECK: 'http', REGISTRATION_CHECK_TARGET: '10.0.0.4:1' }, /is nothing for REGISTRATION_CHECK=http; write http:/);
+  wrong({ REGISTRATION_CHECK: 'tcp', REGISTRATION_CHECK_TARGET: 'http://a/' }, /is nothing for REGISTRATION_CHECK=tcp; write 127/);
+  wrong({ REGISTRATION_TTL: '100ms' }, /REGISTRATION_TTL: less than 1s .* write REGISTRATION_TTL=12s/);
+  wrong({ SERVICE_WEIGHT: '0' }, /expected a number from 1 to 65535; write SERVICE_WEIGHT=10/);
+  wrong({ SERVICE_TAGS: 'a b' }, /at most 32 tags without blanks, separated by commas; write SERVICE_TAGS=blue,canary/);
+  wrong({ CONSUL_HTTP_ADDR: 'ftp://x' }, /expected host:port, http:.*write CONSUL_HTTP_ADDR=127\.0\.0\.1:8500/);
 });
