@@ -1,4 +1,5 @@
 import { lbPolicies } from '../resilience/index.ts';
+import { adaptiveConcurrencyShape } from './adaptive-concurrency.ts';
 import {
   commonLbShape,
   leastRequestShape,
@@ -168,9 +169,13 @@ const thresholdShape = group(
   'threshold',
   'a group of limits such as "max_requests:"',
   {
-    priority: field(word(['DEFAULT']), 'Only DEFAULT: no call has another priority'),
+    priority: field(word(['DEFAULT', 'HIGH']), 'Of which calls: HIGH are those of routes with priority: HIGH; DEFAULT where left out'),
     max_connections: field(count(1), 'Connections at once; 1024 where left out. Above it calls wait'),
     max_pending_requests: field(count(), 'Calls that wait for a connection at once; 1024 where left out'),
+    max_pending_duration: field(
+      duration({ minMs: 1, example: '500ms' }),
+      'How long a call waits for that before it is answered RESOURCE_EXHAUSTED; as long as it likes where left out',
+    ),
     max_requests: field(count(), 'Calls in flight at once; 1024 where left out'),
     max_retries: field(count(), 'Retries at once; not looked at beside retry_budget'),
     retry_budget: field(
@@ -337,6 +342,10 @@ const clusterFields = {
   ),
   connect_timeout: field(duration({ minMs: 1, example: '2s' }), 'Time limit of a new connection, handshake included; 5s where left out'),
   circuit_breakers: field(circuitBreakersShape, 'Circuit breaker and limits'),
+  adaptive_concurrency: field(
+    adaptiveConcurrencyShape,
+    'As many calls at once as the service answers without slowing down, those of all routes together; for calls, not for long streams',
+  ),
   tls: field(tlsShape, 'How the service proves who it is'),
   keepalive: field(group('keepalive', 'a group with "interval:"', keepaliveFields, homeOf), 'PINGs on quiet connections'),
   http2_protocol_options: field(clusterHttp2Shape, 'Limits of HTTP/2'),

@@ -9,6 +9,7 @@ import {
   statusBits,
   type ThresholdOptions,
 } from '../resilience/index.ts';
+import { compileAdaptiveConcurrency } from './adaptive-concurrency.ts';
 import type { circuitBreakersShape, ListedCluster, MappedCluster } from './cluster-schema.ts';
 import { compileBalancer } from './compile-balancer.ts';
 import { compileEndpoints } from './compile-endpoints.ts';
@@ -27,11 +28,13 @@ type TlsGroup = NonNullable<ClusterGroup['values']['tls']>;
 export interface CompiledBreakers {
   readonly breaker: BreakerPolicy;
   readonly thresholds: ThresholdOptions;
+  readonly highThresholds: ThresholdOptions | undefined;
 }
 
 export const defaultBreakers: CompiledBreakers = Object.freeze({
   breaker: Object.freeze({ ...defaultBreaker, scope: 'cluster' }),
   thresholds: defaultThresholds,
+  highThresholds: undefined,
 });
 
 const defaultRateWindowMs = 10_000;
@@ -63,6 +66,7 @@ export const unwrittenCluster = (name: string, breakers: CompiledBreakers = defa
     healthCheck: undefined,
     connectTimeoutMs: defaultConnectTimeoutMs,
     ...breakers,
+    adaptiveConcurrency: undefined,
     tls: defaultTls,
     keepaliveIntervalMs: defaultKeepaliveIntervalMs,
     keepaliveTimeoutMs: defaultKeepaliveTimeoutMs,
@@ -108,6 +112,7 @@ export const compileCluster = (
     outlierDetection: values.outlier_detection === undefined ? undefined : compileOutlier(values.outlier_detection, endpoints, problems),
     healthCheck: compileHealthCheck(written, problems),
     connectTimeoutMs: values.connect_timeout ?? base.connectTimeoutMs,
+    adaptiveConcurrency: compileAdaptiveConcurrency(values.adaptive_concurrency, problems),
     tls: values.tls === undefined ? base.tls : compileTls(values.tls, problems),
     ...compileKeepalive(written, problems),
     maxConcurrentStreams: values.http2_protocol_options?.values.max_concurrent_streams ?? base.maxConcurrentStreams,
@@ -116,11 +121,14 @@ export const compileCluster = (
 };
 
 export const compileBreakers = ({ values }: BreakersGroup, problems: Problems): CompiledBreakers => {
-  const [thresholds, second] = values.thresholds ?? [];
-  if (second !== undefined) problems.error(second.place, 'a second group of limits of the same priority', 'keep one of them');
+  const [thresholds, second] = thresholdsOf('DEFAULT', values.thresholds);
+  const [high, secondHigh] = thresholdsOf('HIGH', values.thresholds);
+  for (const { place } of [second, secondHigh].filter((each) => each !== undefined))
+    problems.error(place, 'a second group of limits of the same priority', 'keep one of them, or write priority: HIGH in one');
   return Object.freeze({
     breaker: Object.freeze({ ...compileBreaker(values), scope: values.scope ?? 'cluster' }),
     thresholds: Object.freeze(compileThresholds(thresholds?.value)),
+    highThresholds: high === undefined ? undefined : Object.freeze(compileThresholds(high.value)),
   });
 };
 
@@ -149,6 +157,9 @@ const compileBreaker = (values: BreakersGroup['values']): BreakerOptions => {
 
 type ThresholdGroup = NonNullable<BreakersGroup['values']['thresholds']>[number]['value'];
 
+const thresholdsOf = (priority: 'DEFAULT' | 'HIGH', written: BreakersGroup['values']['thresholds'] = []) =>
+  written.filter(({ value }) => (value.values.priority ?? 'DEFAULT') === priority);
+
 const compileThresholds = (written: ThresholdGroup | undefined): ThresholdOptions => {
   if (written === undefined) return defaultThresholds;
   const { values } = written;
@@ -156,6 +167,7 @@ const compileThresholds = (written: ThresholdGroup | undefined): ThresholdOption
   return {
     maxConnections: values.max_connections ?? defaultThresholds.maxConnections,
     maxPendingRequests: values.max_pending_requests ?? defaultThresholds.maxPendingRequests,
+    ...(values.max_pending_duration === undefined ? {} : { maxPendingDurationMs: values.max_pending_duration }),
     maxRequests: values.max_requests ?? defaultThresholds.maxRequests,
     maxRetries: values.max_retries ?? defaultThresholds.maxRetries,
     ...(budget === undefined ? {} : { retryBudget: budget }),

@@ -5,7 +5,7 @@ import { type CompiledRoute, compileRoute, fallbackRoute, type RouteDefaults } f
 import { anyAge, compileAge, compileListenerAge, type WrittenAge, warnOfIdleGrace } from './connection-age.ts';
 import { idempotentMethods } from './descriptor-sets.ts';
 import { type PolicyText, parseDocument } from './document.ts';
-import { lintRoutes, warnOfEmptyBudgets, warnOfMissingTimeouts, warnOfUnknownClusters } from './lint.ts';
+import { lintRoutes, warnOfEmptyBudgets, warnOfMissingTimeouts, warnOfUnknownClusters, warnOfUnlimitedPriority } from './lint.ts';
 import { warnOfBalancing } from './lint-balancing.ts';
 import { PathIndex } from './path-index.ts';
 import { policyShape } from './policy-schema.ts';
@@ -112,6 +112,7 @@ const compileGroups = ({ groups, serviceConfigs, descriptorSets }: WrittenPolici
   }
   warnOfUnknownClusters(references, clusters, problems);
   warnOfEmptyBudgets(outbound.compiled, (name) => clusters.get(name), problems);
+  warnOfUnlimitedPriority(outbound.compiled, clusters, problems);
   warnOfBalancing(outbound.compiled, clusters, problems);
 
   const http2 = single(({ values }) => values.http2_protocol_options);

@@ -26,6 +26,7 @@ export const homes: Readonly<Record<string, string>> = {
   scope: 'circuit_breakers',
   max_connections: 'circuit_breakers.thresholds[]',
   max_pending_requests: 'circuit_breakers.thresholds[]',
+  max_pending_duration: 'circuit_breakers.thresholds[]',
   max_requests: 'circuit_breakers.thresholds[]',
   max_retries: 'circuit_breakers.thresholds[]',
   retry_budget: 'circuit_breakers.thresholds[]',

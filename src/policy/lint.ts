@@ -1,4 +1,4 @@
-import { conditionsAfterSending, conditionsOnlyAfterSending, RetryOn, retryOnWords } from '../resilience/index.ts';
+import { conditionsAfterSending, conditionsOnlyAfterSending, defaultThresholds, RetryOn, retryOnWords } from '../resilience/index.ts';
 import type { CompiledRetry } from './compile-retry.ts';
 import type { CompiledRoute } from './compile-routes.ts';
 import type { PathIndex } from './path-index.ts';
@@ -67,6 +67,29 @@ export const warnOfUnknownClusters = (
   }
 };
 
+const clustersOf = ({ cluster, traffic }: Route): readonly string[] =>
+  traffic?.weightedClusters?.clusters.map(({ name }) => name) ?? [cluster];
+
+/** As in Envoy, limits of one priority say nothing about the other. */
+export const warnOfUnlimitedPriority = (
+  routes: readonly CompiledRoute[],
+  clusters: ReadonlyMap<string, ClusterPolicy>,
+  problems: Problems,
+): void => {
+  for (const { actionPlace, route } of routes) {
+    if (route.traffic?.highPriority !== true) continue;
+    for (const name of clustersOf(route)) {
+      const cluster = clusters.get(name);
+      if (cluster === undefined || cluster.highThresholds !== undefined || cluster.thresholds === defaultThresholds) continue;
+      problems.warning(
+        actionPlace,
+        `has priority: HIGH, and the thresholds of cluster "${name}" are those of priority DEFAULT: its calls have Envoy's own (max_requests: 1024 and so on)`,
+        'write a second group of thresholds with priority: HIGH on the cluster',
+      );
+    }
+  }
+};
+
 /** Retries that no budget ever lets through. */
 export const warnOfEmptyBudgets = (
   routes: readonly CompiledRoute[],
@@ -74,16 +97,22 @@ export const warnOfEmptyBudgets = (
   problems: Problems,
 ): void => {
   for (const { ownRetry, place, route } of routes) {
-    const policy = clusterOf(route.cluster);
-    if (route.retry === undefined || route.retry.numRetries === 0 || policy === undefined) continue;
-    const { maxRetries, retryBudget } = policy.thresholds;
-    const empty = retryBudget !== undefined && retryBudget.percent === 0 && retryBudget.minConcurrency === 0;
-    if (!empty && maxRetries > 0) continue;
-    problems.warning(
-      ownRetry?.place ?? place,
-      `retries nothing: ${empty ? 'the retry budget' : 'max_retries'} of cluster "${route.cluster}" lets none through`,
-      `write ${empty ? 'a budget_percent or min_retry_concurrency above 0' : 'a larger max_retries'}, or remove retry_policy`,
-    );
+    if (route.retry === undefined || route.retry.numRetries === 0) continue;
+    for (const name of clustersOf(route)) {
+      const policy = clusterOf(name);
+      const thresholds = route.traffic?.highPriority === true ? policy?.highThresholds : policy?.thresholds;
+      if (thresholds === undefined) continue;
+      const { maxRetries, retryBudget } = thresholds;
+      // max_retries is not looked at beside a budget.
+      const empty = retryBudget === undefined ? maxRetries === 0 : retryBudget.percent === 0 && retryBudget.minConcurrency === 0;
+      if (!empty) continue;
+      const budget = retryBudget !== undefined;
+      problems.warning(
+        ownRetry?.place ?? place,
+        `retries nothing: ${budget ? 'the retry budget' : 'max_retries'} of cluster "${name}" lets none through`,
+        `write ${budget ? 'a budget_percent or min_retry_concurrency above 0' : 'a larger max_retries'}, or remove retry_policy`,
+      );
+    }
   }
 };
 

@@ -1,5 +1,6 @@
 import type {
   BreakerOptions,
+  GradientOptions,
   HealthCheckOptions,
   HedgePolicyOptions,
   LoadBalancerOptions,
@@ -260,6 +261,10 @@ export interface ClusterPolicy {
   readonly breaker: BreakerPolicy;
   /** `retryBudget` is missing only where `max_retries` was written alone; the default budget exists beside it all the same. */
   readonly thresholds: ThresholdOptions;
+  /** Of calls on routes with `priority: HIGH`; `undefined`: Envoy's defaults. */
+  readonly highThresholds: ThresholdOptions | undefined;
+  /** `undefined`: any number of calls may be under way. */
+  readonly adaptiveConcurrency: GradientOptions | undefined;
   readonly tls: UpstreamTlsPolicy;
   /** PING after this long without a frame; at least 10 s. 0 = none. */
   readonly keepaliveIntervalMs: number;

@@ -41,6 +41,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
   waiterQueue: WaiterQueue | undefined = undefined;
   waiterPrevious: StreamWaiter | undefined = undefined;
   waiterNext: StreamWaiter | undefined = undefined;
+  waiterSinceMs = 0;
   endpoint: Endpoint | undefined = undefined;
   stream: Stream | undefined = undefined;
   /** Request bytes that have left, from the beginning of the request. */
@@ -109,7 +110,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
     const { retry } = call;
     if (retry !== undefined && retry.perTryTimeoutMs > 0)
       engine.wheel.arm(this, nowMs + retry.perTryTimeoutMs - (this.#fault?.delayMs ?? 0));
-    const connection = endpoint.acquire(this);
+    const connection = endpoint.acquire(this, call.admission?.limits);
     if (connection !== undefined) this.onConnection(connection);
   }
 

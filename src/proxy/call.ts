@@ -14,7 +14,7 @@ import {
   RetryMachine,
   type RetryThrottle,
 } from '../resilience/index.ts';
-import type { Admission, Cluster, Endpoint } from '../upstream/index.ts';
+import type { AdaptiveLimit, Admission, Cluster, Endpoint } from '../upstream/index.ts';
 import { Attempt } from './attempt.ts';
 import type { BoundRoute } from './bound-table.ts';
 import type { CallSizes } from './call-sizes.ts';
@@ -28,7 +28,6 @@ import type { Downstream } from './tls-acceptor.ts';
 import { traceIdIn } from './trace-id.ts';
 import type { FaultHeaders } from './traffic/fault-headers.ts';
 import type { MirroredCall } from './traffic/mirrored-call.ts';
-import type { RouteConcurrency } from './traffic/route-concurrency.ts';
 import { UnreadAnswer } from './unread-answer.ts';
 
 /** The answer at hand when an attempt fails and nothing more is tried: what the upstream said, or what we say. */
@@ -88,7 +87,9 @@ export class Call extends Deadline implements StreamHandler {
   /** Room in the cluster, given back when the call ends. */
   admission: Admission | undefined;
   /** Where it counts among the calls under way; `undefined`: nowhere. */
-  concurrency: RouteConcurrency | undefined = undefined;
+  concurrency: AdaptiveLimit | undefined = undefined;
+  /** The same of its cluster. */
+  clusterConcurrency: AdaptiveLimit | undefined = undefined;
   /** Its copies for other clusters; `undefined`: none. */
   mirrors: readonly MirroredCall[] | undefined = undefined;
   /** What its route allows of bytes; `undefined`: any number. */
@@ -426,6 +427,7 @@ export class Call extends Deadline implements StreamHandler {
     this.admission?.release();
     if (this.mirrors !== undefined) for (const mirror of this.mirrors) mirror.onCallEnded();
     this.concurrency?.leave(fate, this.startMs, proxy.engine.nowMs);
+    this.clusterConcurrency?.leave(fate, this.startMs, proxy.engine.nowMs);
     this.dropReplay();
     proxy.engine.returnBlock(this.request);
     const durationMs = proxy.engine.nowMs - this.startMs;

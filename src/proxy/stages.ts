@@ -117,12 +117,21 @@ const limitSize = (call: Call): boolean => {
 /** Room in the cluster. */
 const admit = (call: Call): boolean => {
   const cluster = call.cluster as Cluster;
-  const admission = cluster.admit();
+  const high = (call.route as BoundRoute).traffic?.policy.highPriority === true;
+  const admission = cluster.admit(high);
   if (admission === undefined) {
-    call.refuse(cluster.tooManyRequests());
+    call.refuse(cluster.tooManyRequests(high));
     return false;
   }
   call.admission = admission;
+  const { adaptiveLimit } = cluster;
+  if (adaptiveLimit !== undefined) {
+    if (!adaptiveLimit.tryEnter(call.proxy.engine.nowMs)) {
+      call.refuse(cluster.tooMuchAtOnce());
+      return false;
+    }
+    call.clusterConcurrency = adaptiveLimit;
+  }
   return true;
 };
 

@@ -5,6 +5,8 @@ export interface ThresholdOptions {
   readonly maxConnections: number;
   /** Calls that wait for a connection or for a free stream. */
   readonly maxPendingRequests: number;
+  /** How long a call waits for that, in milliseconds; left out: as long as it likes. */
+  readonly maxPendingDurationMs?: number;
   /** Calls in flight. */
   readonly maxRequests: number;
   /** Retries under way; not looked at where `retryBudget` is given, as in Envoy. */
@@ -93,6 +95,8 @@ export class ConcurrencyLimits {
   readonly requests: ConcurrencyLimit;
   /** Retries under way; without bound where a retry budget was written. */
   readonly retries: ConcurrencyLimit;
+  /** How long one of `pending` may wait, in milliseconds; infinite where nobody set it. */
+  pendingMs: number;
   #trackRemaining: boolean;
 
   constructor(options: ThresholdOptions = defaultThresholds) {
@@ -100,6 +104,7 @@ export class ConcurrencyLimits {
     this.pending = new ConcurrencyLimit(options.maxPendingRequests);
     this.requests = new ConcurrencyLimit(options.maxRequests);
     this.retries = new ConcurrencyLimit(retryLimit(options));
+    this.pendingMs = options.maxPendingDurationMs ?? Number.POSITIVE_INFINITY;
     this.#trackRemaining = options.trackRemaining ?? false;
   }
 
@@ -108,6 +113,7 @@ export class ConcurrencyLimits {
     this.pending.max = options.maxPendingRequests;
     this.requests.max = options.maxRequests;
     this.retries.max = retryLimit(options);
+    this.pendingMs = options.maxPendingDurationMs ?? Number.POSITIVE_INFINITY;
     this.#trackRemaining = options.trackRemaining ?? false;
   }
 

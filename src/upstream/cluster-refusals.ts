@@ -1,19 +1,27 @@
 import { MeshError } from '../core/index.ts';
+import type { ConcurrencyLimits } from '../resilience/index.ts';
 import type { Cluster } from './cluster.ts';
 import { type Endpoint, Unhealthy } from './endpoint.ts';
 
 /** What a call hears that the cluster does not let go anywhere. None of them was processed, and none is to be tried again. */
 const refusal = (
-  reason: 'all_instances_busy' | 'too_many_requests' | 'no_endpoint' | 'circuit_open',
+  reason: 'all_instances_busy' | 'overloaded' | 'too_many_requests' | 'no_endpoint' | 'circuit_open',
   message: string,
   remedy: string,
 ): MeshError => new MeshError(reason, message, { source: 'local', unprocessed: true, remedy });
 
-export const tooManyRequests = ({ limits, name }: Cluster): MeshError =>
+export const tooManyRequests = ({ limits: ofDefault, name }: Cluster, limits: ConcurrencyLimits): MeshError =>
   refusal(
     'too_many_requests',
-    `cluster "${name}": ${limits.requests.max} calls are in flight already (max_requests)`,
+    `cluster "${name}": ${limits.requests.max} calls are in flight already (max_requests${limits === ofDefault ? '' : ' of priority HIGH'})`,
     'raise max_requests of the cluster, or find out why its calls take so long',
+  );
+
+export const tooMuchAtOnce = ({ adaptiveLimit, name }: Cluster): MeshError =>
+  refusal(
+    'overloaded',
+    `cluster "${name}": ${adaptiveLimit?.active} calls are under way, and adaptive_concurrency allows ${adaptiveLimit?.limit} now, so that the service does not slow down`,
+    'call again later, or give the service more instances',
   );
 
 export const noEndpoint = ({ endpointSet, name }: Cluster): MeshError =>

@@ -1,5 +1,6 @@
-import { outlierKinds } from '../resilience/index.ts';
+import { type ConcurrencyLimits, outlierKinds } from '../resilience/index.ts';
 import type { StatSink } from '../telemetry/index.ts';
+import type { Admission } from './admission.ts';
 import type { Cluster } from './cluster.ts';
 
 /** Value of `circuit_breaker.state`. */
@@ -8,14 +9,34 @@ export const breakerStateCodes = { CLOSED: 0, OPEN: 1, HALF_OPEN: 2 } as const;
 /** Everything that a cluster counts, under Envoy's names where Envoy has one. */
 export const collectClusterStats = (cluster: Cluster, sink: StatSink): void => {
   const prefix = `cluster.${cluster.name}.`;
-  const { connections, pending, requests, retries } = cluster.limits;
+  const { limits } = cluster;
+  const high = cluster.highPriority?.limits;
+  const both = (of: (limits: ConcurrencyLimits) => number): number => of(limits) + (high === undefined ? 0 : of(high));
   cluster.stats.collect(prefix, sink);
-  sink.gauge(`${prefix}upstream_cx_active`, connections.active);
-  sink.gauge(`${prefix}upstream_rq_pending_active`, pending.active);
-  sink.counter(`${prefix}upstream_cx_overflow`, connections.overflowTotal);
-  sink.counter(`${prefix}upstream_rq_pending_overflow`, pending.overflowTotal);
-  sink.counter(`${prefix}upstream_rq_active_overflow`, requests.overflowTotal);
-  sink.counter(`${prefix}upstream_rq_retry_overflow`, retries.overflowTotal);
+  sink.gauge(
+    `${prefix}upstream_cx_active`,
+    both(({ connections }) => connections.active),
+  );
+  sink.gauge(
+    `${prefix}upstream_rq_pending_active`,
+    both(({ pending }) => pending.active),
+  );
+  sink.counter(
+    `${prefix}upstream_cx_overflow`,
+    both(({ connections }) => connections.overflowTotal),
+  );
+  sink.counter(
+    `${prefix}upstream_rq_pending_overflow`,
+    both(({ pending }) => pending.overflowTotal),
+  );
+  sink.counter(
+    `${prefix}upstream_rq_active_overflow`,
+    both(({ requests }) => requests.overflowTotal),
+  );
+  sink.counter(
+    `${prefix}upstream_rq_retry_overflow`,
+    both(({ retries }) => retries.overflowTotal),
+  );
   sink.gauge(`${prefix}membership_total`, cluster.endpoints.length);
   sink.gauge(`${prefix}membership_healthy`, cluster.endpoints.filter((endpoint) => cluster.isHealthy(endpoint)).length);
   sink.counter(`${prefix}lb_healthy_panic`, cluster.balancer.counts.healthyPanic);
@@ -24,6 +45,8 @@ export const collectClusterStats = (cluster: Cluster, sink: StatSink): void => {
   collectOutliers(cluster, `${prefix}outlier_detection.`, sink);
   for (const [name, value] of Object.entries(cluster.endpointUpdates ?? {})) sink.counter(prefix + name, value);
   collectThresholds(cluster, `${prefix}circuit_breakers.default.`, sink);
+  if (cluster.highPriority !== undefined) collectThresholds(cluster.highPriority, `${prefix}circuit_breakers.high.`, sink);
+  cluster.adaptiveLimit?.collectStats(sink);
   collectBreakers(cluster, `${prefix}circuit_breaker.`, sink);
   cluster.http2Counters.forEach((name, value, gauge) => {
     if (gauge) sink.gauge(`${prefix}http2.${name}`, value);
@@ -31,7 +54,7 @@ export const collectClusterStats = (cluster: Cluster, sink: StatSink): void => {
   });
 };
 
-const collectThresholds = ({ budget, limits }: Cluster, prefix: string, sink: StatSink): void => {
+const collectThresholds = ({ budget, limits }: Pick<Admission, 'budget' | 'limits'>, prefix: string, sink: StatSink): void => {
   const { connections, pending, requests, retries, trackRemaining } = limits;
   const budgetLeft = Math.max(budget.limit - budget.retrying, 0);
   sink.gauge(`${prefix}cx_open`, connections.open ? 1 : 0);

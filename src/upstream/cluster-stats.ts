@@ -13,6 +13,8 @@ export class ClusterStats {
   upstreamRqActive = 0;
   upstreamRqPendingTotal = 0;
   upstreamRqPendingFailureEject = 0;
+  /** Attempts that waited for a connection as long as they may. */
+  upstreamRqPendingTimeout = 0;
   upstreamRqRetry = 0;
   upstreamRqRetrySuccess = 0;
   upstreamRqRetryLimitExceeded = 0;
@@ -64,6 +66,7 @@ const counterNames = [
   ['upstreamRqTotal', 'upstream_rq_total'],
   ['upstreamRqPendingTotal', 'upstream_rq_pending_total'],
   ['upstreamRqPendingFailureEject', 'upstream_rq_pending_failure_eject'],
+  ['upstreamRqPendingTimeout', 'upstream_rq_pending_timeout'],
   ['upstreamRqRetry', 'upstream_rq_retry'],
   ['upstreamRqRetrySuccess', 'upstream_rq_retry_success'],
   ['upstreamRqRetryLimitExceeded', 'upstream_rq_retry_limit_exceeded'],

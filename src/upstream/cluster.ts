@@ -7,18 +7,21 @@ import type { ClusterPolicy } from '../policy/index.ts';
 import {
   type Breaker,
   ConcurrencyLimits,
+  defaultThresholds,
   LoadBalancer,
   type OutlierResult,
   type PickWish,
   RetryBudget,
   type RetryContext,
   type RollingWindow,
+  type ThresholdOptions,
 } from '../resilience/index.ts';
 import type { StatSink, StatSource } from '../telemetry/index.ts';
+import { AdaptiveLimit } from './adaptive-limit.ts';
 import { Admission } from './admission.ts';
 import { ClusterBreakers } from './cluster-breakers.ts';
 import { ClusterOutliers } from './cluster-outliers.ts';
-import { allBusy, allUnhealthy, circuitOpen, noEndpoint, noSubset, tooManyRequests } from './cluster-refusals.ts';
+import { allBusy, allUnhealthy, circuitOpen, noEndpoint, noSubset, tooManyRequests, tooMuchAtOnce } from './cluster-refusals.ts';
 import { collectClusterStats } from './cluster-stat-source.ts';
 import { ClusterStats } from './cluster-stats.ts';
 import { Endpoint, type EndpointOwner, endpointKey, Unhealthy } from './endpoint.ts';
@@ -34,6 +37,8 @@ import type { UpstreamContext } from './upstream-context.ts';
  */
 export class Cluster implements EndpointOwner, StatSource {
   readonly name: string;
+  /** No policy has it: a call has named it. */
+  onDemand = false;
   readonly stats = new ClusterStats();
   readonly limits: ConcurrencyLimits;
   readonly http2Counters = new Http2Counters();
@@ -43,7 +48,11 @@ export class Cluster implements EndpointOwner, StatSource {
   readonly health: ClusterHealth;
   readonly #log: Logger;
   #policy: ClusterPolicy;
+  /** `undefined`: any number of calls may be under way. */
+  adaptiveLimit: AdaptiveLimit | undefined = undefined;
   #admission: Admission;
+  /** Of calls with priority HIGH; there is none before the first of them. */
+  #highAdmission: Admission | undefined = undefined;
   #balancer: LoadBalancer<Endpoint>;
   #endpoints: readonly Endpoint[] = [];
   readonly #leaving = new Set<Endpoint>();
@@ -70,6 +79,7 @@ export class Cluster implements EndpointOwner, StatSource {
       onHealthChanged: () => this.#balancer.healthChanged(),
     });
     this.outliers.update(policy.outlierDetection, []);
+    this.#adapt(policy);
     this.health = new ClusterHealth({
       cluster: policy.name,
       engine: context.engine,
@@ -86,7 +96,7 @@ export class Cluster implements EndpointOwner, StatSource {
     this.#resolved = new Promise((resolve) => {
       this.#onResolved = resolve;
     });
-    this.#source = context.createSource(policy.endpoints, policy.name);
+    this.#source = context.createSource(policy.endpoints, policy.serviceName);
     this.#unsubscribe = this.#source.subscribe((set) => this.#onEndpoints(set));
     this.#onEndpoints(this.#source.value);
   }
@@ -94,9 +104,9 @@ export class Cluster implements EndpointOwner, StatSource {
   // ---- for a call ----
 
   /** Lets one call in, which owes one `release()` to what it gets. `undefined`: `max_requests` is reached, see `tooManyRequests`. */
-  admit(): Admission | undefined {
-    if (!this.limits.requests.tryEnter()) return undefined;
-    const admission = this.#admission;
+  admit(high = false): Admission | undefined {
+    const admission = high ? this.#high : this.#admission;
+    if (!admission.limits.requests.tryEnter()) return undefined;
     admission.budget.begin();
     return admission;
   }
@@ -169,8 +179,8 @@ export class Cluster implements EndpointOwner, StatSource {
   // ---- what to say when it does not work ----
 
   /** `admit` gave nothing. */
-  tooManyRequests(): MeshError {
-    return tooManyRequests(this);
+  tooManyRequests(high = false): MeshError {
+    return tooManyRequests(this, high ? this.#high.limits : this.limits);
   }
 
   /** `pickEndpoint` gave nothing: there is no endpoint, none that the route asks for, all are ejected, or the breakers of all are open. */
@@ -186,6 +196,11 @@ export class Cluster implements EndpointOwner, StatSource {
     return circuitOpen(this, endpoint, method);
   }
 
+  /** `adaptiveLimit` let the call in no more. */
+  tooMuchAtOnce(): MeshError {
+    return tooMuchAtOnce(this);
+  }
+
   // ---- for people ----
 
   get policy(): ClusterPolicy {
@@ -199,6 +214,21 @@ export class Cluster implements EndpointOwner, StatSource {
   /** What the source of endpoints said last. */
   get endpointSet(): EndpointSet {
     return this.#source.value;
+  }
+
+  /** Whether the source of endpoints has answered, well or not. */
+  get answered(): boolean {
+    return this.#sourceAnswered;
+  }
+
+  /** It was made by its name alone, and nobody has known that name so far. */
+  get isUnknown(): boolean {
+    return this.onDemand && this.stats.membershipChange === 0 && this.#endpoints.length === 0;
+  }
+
+  /** Limits and budget of calls with priority HIGH; `undefined`: nobody wrote any, and there were none of them. */
+  get highPriority(): Admission | undefined {
+    return this.#policy.highThresholds === undefined ? this.#highAdmission : this.#high;
   }
 
   get budget(): RetryBudget {
@@ -239,6 +269,8 @@ export class Cluster implements EndpointOwner, StatSource {
     if (!isDeepStrictEqual(former.thresholds.retryBudget, policy.thresholds.retryBudget)) {
       this.#admission = new Admission(this.limits, new RetryBudget(policy.thresholds.retryBudget), this.context.random);
     }
+    this.#updateHigh(former.highThresholds ?? defaultThresholds, policy.highThresholds ?? defaultThresholds);
+    this.#adapt(policy);
     this.breakers.update(policy.breaker, this.#endpoints);
     if (!isDeepStrictEqual(former.loadBalancer, policy.loadBalancer)) {
       this.#balancer = new LoadBalancer<Endpoint>(policy.loadBalancer, this.context.random, this.#balancer.counts);
@@ -256,11 +288,13 @@ export class Cluster implements EndpointOwner, StatSource {
     }
     for (const endpoint of this.#endpoints) {
       endpoint.changeKeepalive();
+      endpoint.changePending();
       if (former.maxConnectionAgeMs !== policy.maxConnectionAgeMs) endpoint.limitAge(policy.maxConnectionAgeMs);
       // More connections may be allowed than before.
       endpoint.connectIfNeeded();
     }
-    if (!isDeepStrictEqual(former.endpoints, policy.endpoints)) this.#replaceSource(policy);
+    const renamed = policy.endpoints.kind === 'unwritten' && former.serviceName !== policy.serviceName;
+    if (renamed || !isDeepStrictEqual(former.endpoints, policy.endpoints)) this.#replaceSource(policy);
   }
 
   /** It is in the table no more: calls under way finish, then the connections close. Resolves when the last one is gone. */
@@ -293,7 +327,8 @@ export class Cluster implements EndpointOwner, StatSource {
   // ---- for its endpoints ----
 
   onConnectionGone(): void {
-    if (this.limits.pending.active === 0 || this.#draining) return;
+    const waiting = this.limits.pending.active + (this.#highAdmission?.limits.pending.active ?? 0);
+    if (waiting === 0 || this.#draining) return;
     for (const endpoint of this.#endpoints) endpoint.connectIfNeeded();
   }
 
@@ -318,6 +353,28 @@ export class Cluster implements EndpointOwner, StatSource {
   readonly #isClosed = (endpoint: Endpoint): boolean => endpoint.breaker === undefined || !endpoint.breaker.refuses(this.#nowMs);
   readonly #isUntried = (endpoint: Endpoint): boolean => !this.#tried.includes(endpoint) && this.#isClosed(endpoint);
 
+  /** As in Envoy each priority has limits of its own, also where nobody wrote any. */
+  get #high(): Admission {
+    const thresholds = this.#policy.highThresholds ?? defaultThresholds;
+    this.#highAdmission ??= new Admission(new ConcurrencyLimits(thresholds), new RetryBudget(thresholds.retryBudget), this.context.random);
+    return this.#highAdmission;
+  }
+
+  #adapt({ adaptiveConcurrency: options }: ClusterPolicy): void {
+    const nowMs = this.context.engine.clock.now();
+    if (options === undefined) this.adaptiveLimit = undefined;
+    else if (this.adaptiveLimit !== undefined) this.adaptiveLimit.update(options, nowMs);
+    else this.adaptiveLimit = new AdaptiveLimit(`cluster.${this.name}`, options, this.context.random, nowMs);
+  }
+
+  #updateHigh(former: ThresholdOptions, thresholds: ThresholdOptions): void {
+    const admission = this.#highAdmission;
+    if (admission === undefined) return;
+    admission.limits.update(thresholds);
+    if (!isDeepStrictEqual(former.retryBudget, thresholds.retryBudget))
+      this.#highAdmission = new Admission(admission.limits, new RetryBudget(thresholds.retryBudget), this.context.random);
+  }
+
   #finish(): void {
     this.breakers.dispose();
     this.outliers.close();
@@ -329,7 +386,7 @@ export class Cluster implements EndpointOwner, StatSource {
     this.#source.close();
     this.#unsubscribe();
     this.#sourceAnswered = false;
-    this.#source = this.context.createSource(policy.endpoints, policy.name);
+    this.#source = this.context.createSource(policy.endpoints, policy.serviceName);
     this.#unsubscribe = this.#source.subscribe((set) => this.#onEndpoints(set));
     this.#onEndpoints(this.#source.value);
   }

@@ -133,6 +133,18 @@ export const endpointRemoved = (target: ConnectTarget): MeshError =>
 export const endpointClosed = (target: ConnectTarget): MeshError =>
   new MeshError('draining', `${where(target)}: the sidecar closes its connections`, { source: 'local', unprocessed: true });
 
+/** It has waited as long as calls may. */
+export const pendingTooLong = (target: ConnectTarget, limitMs: number): MeshError =>
+  new MeshError(
+    'too_many_pending',
+    `${where(target)}: no connection had room for the call within ${formatDurationMs(limitMs)} (max_pending_duration)`,
+    {
+      source: 'local',
+      unprocessed: true,
+      remedy: 'raise max_connections of the cluster or max_concurrent_streams of its servers, or find out why its endpoints are slow',
+    },
+  );
+
 /** The queue is full. */
 export const tooManyPending = (target: ConnectTarget, limit: number): MeshError =>
   new MeshError('too_many_pending', `${where(target)}: ${limit} calls wait for a connection already (max_pending_requests)`, {

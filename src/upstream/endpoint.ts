@@ -3,12 +3,21 @@ import type { EndpointAddress } from '../discovery/index.ts';
 import { type Connection, type Engine, ErrorCode, type Http2Counters, type Stream, TokenBucket } from '../http2/index.ts';
 import type { PeerIdentity } from '../identity/index.ts';
 import type { ClusterPolicy } from '../policy/index.ts';
-import type { Breaker, ConcurrencyLimits, OutlierHost, PeakLatency, PooledEndpoint, ReportedLoad } from '../resilience/index.ts';
+import type {
+  Breaker,
+  ConcurrencyLimit,
+  ConcurrencyLimits,
+  OutlierHost,
+  PeakLatency,
+  PooledEndpoint,
+  ReportedLoad,
+} from '../resilience/index.ts';
 import { type ClusterStats, EndpointStats } from './cluster-stats.ts';
-import { type ConnectTarget, endpointClosed, endpointRemoved, settingsFailure, tooManyPending } from './connect-failure.ts';
+import { type ConnectTarget, endpointClosed, endpointRemoved, pendingTooLong, settingsFailure, tooManyPending } from './connect-failure.ts';
 import type { EndpointChecker } from './health/endpoint-checker.ts';
 import type { KeepaliveOptions } from './keepalive.ts';
-import { type StreamWaiter, WaiterQueue } from './stream-waiter.ts';
+import { PendingCalls } from './pending-calls.ts';
+import type { StreamWaiter } from './stream-waiter.ts';
 import { UpstreamConnection, type UpstreamConnectionOwner } from './upstream-connection.ts';
 import type { UpstreamContext } from './upstream-context.ts';
 
@@ -86,7 +95,7 @@ export class Endpoint implements PooledEndpoint, UpstreamConnectionOwner {
 
   readonly #owner: EndpointOwner;
   readonly #target: ConnectTarget;
-  readonly #waiters = new WaiterQueue();
+  readonly #waiters: PendingCalls;
   /** A health check that waits for a connection: it stands before the calls, and takes none of their room. */
   #waitingCheck: StreamWaiter | undefined = undefined;
   #unhealthyFor = 0;
@@ -117,6 +126,10 @@ export class Endpoint implements PooledEndpoint, UpstreamConnectionOwner {
     this.metadata = address.metadata;
     this.sinceMs = owner.context.engine.clock.now();
     this.#target = { cluster: owner.name, endpoint: this.key };
+    this.#waiters = new PendingCalls(owner.limits, owner.context.engine, (waiter, { pendingMs }) => {
+      owner.stats.upstreamRqPendingTimeout++;
+      waiter.onUnavailable(pendingTooLong(this.#target, pendingMs));
+    });
   }
 
   // ---- for an attempt ----
@@ -124,20 +137,23 @@ export class Endpoint implements PooledEndpoint, UpstreamConnectionOwner {
   /**
    * Returns a connection on which a stream can be opened now, or puts the waiter into the queue and returns `undefined`. A
    * refusal (queue full, no certificate) calls `waiter.onUnavailable` before this returns.
+   *
+   * @param limits of the call's priority; those of the cluster by default.
    */
-  acquire(waiter: StreamWaiter): Connection | undefined {
+  acquire(waiter: StreamWaiter, limits?: ConcurrencyLimits): Connection | undefined {
     const ready = this.#ready;
     for (let i = 0; i < ready.length; i++) {
       const connection = (ready[i] as UpstreamConnection).connection as Connection;
       if (this.#hasRoom(connection)) return connection;
     }
-    this.#enqueue(waiter);
+    this.#enqueue(waiter, limits ?? this.#owner.limits);
     return undefined;
   }
 
   /** The waiter wants nothing any more. Harmless where it does not wait. */
   cancel(waiter: StreamWaiter): void {
-    if (waiter.waiterQueue?.remove(waiter)) this.#owner.limits.pending.leave();
+    const queue = waiter.waiterQueue;
+    if (queue?.remove(waiter)) queue.limits?.pending.leave();
   }
 
   /** As `acquire`, for a health check: it takes no place in the queue of calls, and is served first. One at a time. */
@@ -243,12 +259,12 @@ export class Endpoint implements PooledEndpoint, UpstreamConnectionOwner {
     while (this.#removed === 'no' && this.#wantedStreams > this.#expectedStreams) {
       // A peer that admits nothing on a fresh connection would not on the next one either.
       if (this.#ready.length > 0 && (this.#capacityPerConnection === 0 || this.#connectingIsFutile)) return;
-      const { connections } = this.#owner.limits;
+      const { connections } = this.#connectionLimits;
       // As in Envoy an endpoint without any connection gets one beyond the limit: its calls would wait for ever.
       const alone = this.#ready.length === 0 && this.#connecting.size === 0;
       if (alone) connections.enter();
       else if (!connections.tryEnter()) return;
-      this.#connect();
+      this.#connect(connections);
     }
   }
 
@@ -262,6 +278,11 @@ export class Endpoint implements PooledEndpoint, UpstreamConnectionOwner {
   /** The intervals of the policy have changed. */
   changeKeepalive(): void {
     for (const connection of this.#ready) connection.changeKeepalive(this.#keepalive);
+  }
+
+  /** How long calls may wait has changed. */
+  changePending(): void {
+    this.#waiters.limitsChanged();
   }
 
   /** How old its connections may become from here on, 10 % more or less; 0: any age. */
@@ -284,7 +305,7 @@ export class Endpoint implements PooledEndpoint, UpstreamConnectionOwner {
     this.#failWaiters(endpointClosed(this.#target));
     for (const connection of this.#everyConnection()) {
       const wasConnecting = this.#connecting.delete(connection);
-      if (wasConnecting) this.#countGone();
+      if (wasConnecting) this.#countGone(connection);
       connection.close(ErrorCode.noError, debugData);
     }
     this.#reportWhenGone();
@@ -324,7 +345,7 @@ export class Endpoint implements PooledEndpoint, UpstreamConnectionOwner {
     this.stats.cxConnectFail++;
     this.#connectingIsFutile = true;
     this.#keepAged();
-    this.#countGone();
+    this.#countGone(connection);
     this.#logFailure(error);
     if (error.reason === 'connect_failure') this.#owner.onConnectResult(this, false);
     // Whoever waits for a connection that works, or is being made, goes on waiting.
@@ -363,14 +384,15 @@ export class Endpoint implements PooledEndpoint, UpstreamConnectionOwner {
   onAged(connection: UpstreamConnection): void {
     this.#aged.push(connection);
     if (this.#aged.length <= this.#connecting.size) return;
-    this.#owner.limits.connections.enter();
-    this.#connect();
+    const { connections } = this.#owner.limits;
+    connections.enter();
+    this.#connect(connections);
   }
 
   onClosed(connection: UpstreamConnection): void {
     const wasLost = this.#removeReady(connection) && this.#ready.length === 0;
     this.#retired.delete(connection);
-    this.#countGone();
+    this.#countGone(connection);
     // A peer that opens and closes without ever admitting a stream would be connected to again and again.
     if (this.#capacityPerConnection === 0 && this.#ready.length + this.#connecting.size === 0) {
       this.#failWaiters(settingsFailure(this.#target, 'the peer closed it before it admitted any stream'));
@@ -404,8 +426,14 @@ export class Endpoint implements PooledEndpoint, UpstreamConnectionOwner {
     return connection.canOpen && connection.activeStreams < this.#owner.policy.maxConcurrentStreams;
   }
 
-  #enqueue(waiter: StreamWaiter): void {
-    const { limits, stats } = this.#owner;
+  /** As in Envoy, calls of high priority have connections of their own beside those of the others; here both use them. */
+  get #connectionLimits(): ConcurrencyLimits {
+    const high = this.#waiters.highLimits;
+    return high?.connections.open === false ? high : this.#owner.limits;
+  }
+
+  #enqueue(waiter: StreamWaiter, limits: ConcurrencyLimits): void {
+    const { stats } = this.#owner;
     if (this.#removed !== 'no') {
       waiter.onUnavailable(this.#removed === 'removed' ? endpointRemoved(this.#target) : endpointClosed(this.#target));
       return;
@@ -415,35 +443,35 @@ export class Endpoint implements PooledEndpoint, UpstreamConnectionOwner {
       return;
     }
     stats.upstreamRqPendingTotal++;
-    this.#waiters.push(waiter);
+    this.#waiters.push(waiter, limits);
     this.#retireExhausted();
     this.#connectingIsFutile = false;
     this.connectIfNeeded();
   }
 
   #serve(connection: UpstreamConnection): void {
-    const { pending } = this.#owner.limits;
     const check = this.#waitingCheck;
     if (check !== undefined && connection.state === 'ready' && this.#hasRoom(connection.connection as Connection)) {
       this.#waitingCheck = undefined;
       check.onConnection(connection.connection as Connection);
     }
     while (connection.state === 'ready' && this.#hasRoom(connection.connection as Connection)) {
-      const waiter = this.#waiters.shift();
+      const waiter = this.#waiters.next();
       if (waiter === undefined) return;
-      pending.leave();
       waiter.onConnection(connection.connection as Connection);
     }
     this.connectIfNeeded();
   }
 
-  #connect(): void {
+  /** @param limit where the connection has taken its place. */
+  #connect(limit: ConcurrencyLimit): void {
     const { context, http2Counters, policy, stats } = this.#owner;
     const { host, port } = this.#address;
     const connection = new UpstreamConnection(
       { target: this.#target, host, port, policy, keepalive: this.#keepalive, context, stats, http2Counters },
       this,
     );
+    connection.countedIn = limit;
     this.#connecting.add(connection);
     this.stats.cxActive++;
     this.stats.cxTotal++;
@@ -460,16 +488,17 @@ export class Endpoint implements PooledEndpoint, UpstreamConnectionOwner {
   }
 
   #failWaiters(error: MeshError): void {
-    const { limits, stats } = this.#owner;
+    const { stats } = this.#owner;
     const check = this.#waitingCheck;
     this.#waitingCheck = undefined;
     check?.onUnavailable(error);
     // Taken away first: whoever hears it may come back to the same endpoint at once, for another attempt.
-    const failing = this.#waiters.takeAll();
-    for (let waiter = failing.shift(); waiter !== undefined; waiter = failing.shift()) {
-      limits.pending.leave();
-      stats.upstreamRqPendingFailureEject++;
-      waiter.onUnavailable(error);
+    for (const failing of this.#waiters.takeAll()) {
+      for (let waiter = failing.shift(); waiter !== undefined; waiter = failing.shift()) {
+        failing.limits?.pending.leave();
+        stats.upstreamRqPendingFailureEject++;
+        waiter.onUnavailable(error);
+      }
     }
   }
 
@@ -497,7 +526,7 @@ export class Endpoint implements PooledEndpoint, UpstreamConnectionOwner {
   #retireAll(debugData: string): void {
     for (const connection of this.#connecting) {
       this.#connecting.delete(connection);
-      this.#countGone();
+      this.#countGone(connection);
       connection.retire(debugData);
     }
     const ready = this.#ready.splice(0);
@@ -535,9 +564,9 @@ export class Endpoint implements PooledEndpoint, UpstreamConnectionOwner {
     return [...this.#connecting, ...this.#ready, ...this.#retired];
   }
 
-  #countGone(): void {
+  #countGone(connection: UpstreamConnection): void {
     this.stats.cxActive--;
-    this.#owner.limits.connections.leave();
+    connection.countedIn?.leave();
   }
 
   #reportWhenGone(): void {

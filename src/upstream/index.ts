@@ -1,3 +1,4 @@
+export { AdaptiveLimit } from './adaptive-limit.ts';
 export { Admission } from './admission.ts';
 export { Cluster } from './cluster.ts';
 export { type BreakerSelection, type BreakerView, ClusterBreakers } from './cluster-breakers.ts';

@@ -1,5 +1,6 @@
 import type { MeshError } from '../core/index.ts';
 import type { Connection } from '../http2/index.ts';
+import type { ConcurrencyLimits } from '../resilience/index.ts';
 
 /**
  * An attempt that wants a stream. It may stand in one queue at a time and is a node of that queue itself, so that waiting
@@ -10,6 +11,8 @@ export abstract class StreamWaiter {
   waiterQueue: WaiterQueue | undefined = undefined;
   waiterPrevious: StreamWaiter | undefined = undefined;
   waiterNext: StreamWaiter | undefined = undefined;
+  /** Monotonic, in whole milliseconds: since when it waits. */
+  waiterSinceMs?: number;
 
   /**
    * `connection.canOpen` is true now and for as long as this call lasts: open the stream before returning, or leave the room to
@@ -29,6 +32,16 @@ export class WaiterQueue {
   #first: StreamWaiter | undefined = undefined;
   #last: StreamWaiter | undefined = undefined;
   length = 0;
+  /** Where those who wait take a place, which whoever takes one of them out gives back; `undefined`: nowhere. */
+  readonly limits: ConcurrencyLimits | undefined;
+
+  constructor(limits?: ConcurrencyLimits) {
+    this.limits = limits;
+  }
+
+  get first(): StreamWaiter | undefined {
+    return this.#first;
+  }
 
   push(waiter: StreamWaiter): void {
     waiter.waiterQueue = this;
@@ -41,6 +54,13 @@ export class WaiterQueue {
 
   shift(): StreamWaiter | undefined {
     const waiter = this.#first;
+    if (waiter !== undefined) this.remove(waiter);
+    return waiter;
+  }
+
+  /** The last one that came. */
+  pop(): StreamWaiter | undefined {
+    const waiter = this.#last;
     if (waiter !== undefined) this.remove(waiter);
     return waiter;
   }
@@ -62,7 +82,7 @@ export class WaiterQueue {
 
   /** Empties this queue into a new one, for whoever tells all of them something that makes them queue again. */
   takeAll(): WaiterQueue {
-    const taken = new WaiterQueue();
+    const taken = new WaiterQueue(this.limits);
     for (let waiter = this.shift(); waiter !== undefined; waiter = this.shift()) taken.push(waiter);
     return taken;
   }

@@ -13,6 +13,7 @@ import {
 } from '../http2/index.ts';
 import { clientConnectOptions, type Identity, type PeerIdentity, verifyServer } from '../identity/index.ts';
 import type { ClusterPolicy } from '../policy/index.ts';
+import type { ConcurrencyLimit } from '../resilience/index.ts';
 import type { ClusterStats } from './cluster-stats.ts';
 import {
   type ConnectPhase,
@@ -89,6 +90,8 @@ const isTlsError = (error: Error | undefined): error is Error =>
 export class UpstreamConnection implements ConnectionHandler {
   /** Verified; `undefined` in plain text and before the handshake. */
   peer: PeerIdentity | undefined = undefined;
+  /** For the owner: the limit in which it has a place. */
+  countedIn: ConcurrencyLimit | undefined = undefined;
   readonly #options: UpstreamConnectionOptions;
   readonly #owner: UpstreamConnectionOwner;
   readonly #deadline = new ConnectDeadline(this);

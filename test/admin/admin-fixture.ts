@@ -34,6 +34,8 @@ export const clusterPolicy = (name: string, scope: BreakerPolicy['scope'] = 'clu
     retryBudget: { percent: 25, minConcurrency: 3 },
     trackRemaining: true,
   },
+  highThresholds: undefined,
+  adaptiveConcurrency: undefined,
   tls: { mode: 'mutual', sni: '', matchSubjectAltNames: [], verifyCertificateSpki: [], verifyCertificateHash: [] },
   keepaliveIntervalMs: 10_000,
   keepaliveTimeoutMs: 5_000,

@@ -72,3 +72,25 @@ test('failures that come fast are not taken for the service at its best', async 
   assert.equal(outrider.stat(`${stats}.min_rtt_calculation_active`), 1);
   assert.equal(outrider.stat(`${stats}.rq_blocked`), 0, 'each made room again');
 });
+
+test('a limit of the cluster holds for all its routes together', async (t) => {
+  const clock = virtualClock();
+  const { client, outrider, service } = await throughOne(t, hold, {
+    clock,
+    cluster: route('{ interval: 60s, min_concurrency: 2, request_count: 3 }'),
+  });
+  const stat = (name: string) => outrider.stat(`cluster.echo.adaptive_concurrency.gradient_controller.${name}`);
+  const [first, second] = [client.start(), client.start({ path: '/other.Echo/Call' })];
+  await service.call(1);
+  const refused = await client.call();
+  assert.deepEqual([refused.status, refused.reason], [GrpcStatus.RESOURCE_EXHAUSTED, 'overloaded']);
+  assert.match(refused.message, /cluster "echo": 2 calls are under way, and adaptive_concurrency allows 2 now/);
+  assert.deepEqual([stat('rq_blocked'), stat('concurrency_limit')], [1, 2]);
+  for (const call of service.received) answerOk(call);
+  for (const call of [first, second]) assert.equal((await call.answer).status, GrpcStatus.OK);
+  const third = client.start();
+  answerOk(await service.call(2));
+  assert.equal((await third.answer).status, GrpcStatus.OK);
+  assert.equal(stat('min_rtt_calculation_active'), 0, 'three answers have been measured');
+  assert.deepEqual(outrider.fates(), { overloaded: 1, ok: 3 });
+});

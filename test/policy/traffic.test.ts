@@ -301,3 +301,36 @@ test('a priority is DEFAULT or HIGH, and all of them HIGH is none', () => {
     'p.yaml:2:39: warning: routes[0].route: all routes have priority: HIGH: none is shed before another; leave it out where calls can wait',
   ]);
 });
+
+test('limits of either priority stand side by side, each once', () => {
+  const cluster = (keys: string): string => `clusters: { c: { endpoints: ["10.0.0.1:1"], circuit_breakers: { thresholds: [${keys}] } } }\n`;
+  const policy = tableOf(cluster('{ priority: HIGH, max_requests: 7 }, { max_requests: 3, max_pending_duration: 250ms }')).clusters.get(
+    'c',
+  );
+  assert.deepEqual(
+    [policy?.thresholds.maxRequests, policy?.thresholds.maxPendingDurationMs, policy?.highThresholds?.maxRequests],
+    [3, 250, 7],
+  );
+  assert.equal(tableOf(cluster('{ max_requests: 3 }')).clusters.get('c')?.highThresholds, undefined);
+  assert.deepEqual(problemsOf(cluster('{ priority: HIGH }, { priority: HIGH }')), [
+    'p.yaml:1:98: clusters.c.circuit_breakers.thresholds[1]: a second group of limits of the same priority; keep one of them, or write priority: HIGH in one',
+  ]);
+  assert.deepEqual(problemsOf(cluster('{ max_pending_duration: 0s }')), [
+    'p.yaml:1:102: clusters.c.circuit_breakers.thresholds[0].max_pending_duration: is "0s"; write a duration such as 500ms, at least 1ms',
+  ]);
+});
+
+test('a route of high priority whose cluster has limits for the others only', () => {
+  const text = (thresholds: string): string => `routes:
+  - match: { path: /a.B/C }
+    route: { cluster: c, timeout: 1s, priority: HIGH }
+  - match: { prefix: / }
+    route: { cluster: c, timeout: 1s }
+clusters: { c: { endpoints: ["10.0.0.1:1"]${thresholds} } }
+`;
+  assert.deepEqual(problemsOf(text('')), []);
+  assert.deepEqual(problemsOf(text(', circuit_breakers: { thresholds: [{ max_requests: 3 }, { priority: HIGH }] }')), []);
+  assert.deepEqual(problemsOf(text(', circuit_breakers: { thresholds: [{ max_requests: 3 }] }')), [
+    `p.yaml:3:12: warning: routes[0].route: has priority: HIGH, and the thresholds of cluster "c" are those of priority DEFAULT: its calls have Envoy's own (max_requests: 1024 and so on); write a second group of thresholds with priority: HIGH on the cluster`,
+  ]);
+});

@@ -27,6 +27,8 @@ export const policyOf = (overrides: Partial<ClusterPolicy> = {}): ClusterPolicy 
     retryBudget: { percent: 20, minConcurrency: 3 },
     trackRemaining: true,
   },
+  highThresholds: undefined,
+  adaptiveConcurrency: undefined,
   tls: { mode: 'disable', sni: '', matchSubjectAltNames: [], verifyCertificateSpki: [], verifyCertificateHash: [] },
   keepaliveIntervalMs: 0,
   keepaliveTimeoutMs: 5_000,

@@ -23,6 +23,7 @@ export class MirroredCall extends Deadline implements StreamHandler, StreamWaite
   waiterQueue: WaiterQueue | undefined = undefined;
   waiterPrevious: StreamWaiter | undefined = undefined;
   waiterNext: StreamWaiter | undefined = undefined;
+  waiterSinceMs = 0;
   readonly #proxy: DirectionProxy;
   readonly #admission: Admission;
   readonly #endpoint: Endpoint;
