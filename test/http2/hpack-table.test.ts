@@ -237,3 +237,57 @@ test('pseudo-header fields that were added late are written first', () => {
     [':method', ':scheme', 'te'],
   );
 });
+
+const repeated = (decoder: HpackDecoder, value: string, times: number, ...more: Buffer[]) => {
+  const inserted = Buffer.concat([
+    Buffer.from([0x40, 3]),
+    Buffer.from('x-a'),
+    Buffer.from([0x7f, ((value.length - 127) & 127) | 128, (value.length - 127) >> 7]),
+    Buffer.from(value),
+  ]);
+  return decode(decoder, Buffer.concat([inserted, Buffer.alloc(times, 0xbe), ...more]));
+};
+
+test('an entry that a block names again and again is copied once', () => {
+  const value = 'v'.repeat(500);
+  const block = repeated(new HpackDecoder(), value, 90);
+  assert.deepEqual(
+    block.toPairs(),
+    Array.from({ length: 91 }, () => ['x-a', value]),
+  );
+  assert.equal(block.listSizeBytes, 91 * (3 + 500 + 32));
+  // The literal itself, and the first that names it.
+  assert.ok(block.usedBytes <= 2 * 503, `${block.usedBytes} bytes`);
+});
+
+test('fields that share their bytes are edited by themselves', () => {
+  const block = repeated(new HpackDecoder(), 'v'.repeat(200), 3, literal(0x40, 'te', 'trailers'), Buffer.from([0xbe, 0xbf]));
+  block.remove(2);
+  block.set(Token.te, 'other');
+  assert.deepEqual(
+    block.toPairs().map(([name, text]) => `${name} ${text.slice(0, 8)}`),
+    ['x-a vvvvvvvv', 'x-a vvvvvvvv', 'x-a vvvvvvvv', 'te other', 'x-a vvvvvvvv'],
+  );
+});
+
+test('what an entry was in a block before says nothing about this one, however many there were', () => {
+  const decoder = new HpackDecoder();
+  repeated(decoder, 'v'.repeat(200), 1);
+  const block = new HeaderBlock();
+  const indexed = Buffer.from([0xbe]);
+  for (let i = 0; i < 2 ** 17 + 3; i++) {
+    block.reset();
+    // Another field first, so that a place that is out of date holds something else.
+    block.add(Token.te, 'trailers');
+    decoder.decode(indexed, 0, 1, block, 100, 60_000);
+    if (block.valueEnd[1]! - block.valueStart[1]! !== 200) assert.fail(`wrong in block ${i}`);
+  }
+  // Numbers begin anew: entries that nobody has named since would else be taken for ones of this block.
+  const quiet = new HpackDecoder();
+  repeated(quiet, 'v'.repeat(200), 1);
+  for (let i = 0; i < 2 ** 17 - 2; i++) quiet.decode(indexed, 0, 0, block, 100, 60_000);
+  assert.deepEqual(decode(quiet, Buffer.concat([literal(0x00, 'b', 'c'), indexed])).toPairs(), [
+    ['b', 'c'],
+    ['x-a', 'v'.repeat(200)],
+  ]);
+});

@@ -51,6 +51,7 @@ class Reader implements InputReader, FrameSink {
 
   onDataFrame(): void {}
   onDataPiece(): void {}
+  onUnfinishedFrame(): void {}
   onFramingError(): void {
     assert.fail();
   }

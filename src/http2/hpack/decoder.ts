@@ -23,6 +23,10 @@ export const HpackProblem = {
 } as const;
 export type HpackProblem = (typeof HpackProblem)[keyof typeof HpackProblem];
 
+// Numbers of blocks and of fields within them share a word.
+const fieldBits = 14;
+const mostBlocks = 1 << (31 - fieldBits);
+
 // An integer's continuation: at most four bytes, so that nothing comes near the sign bit. That is 2^28, far above any frame.
 const longestShift = 21;
 const integerTruncated = -1;
@@ -39,6 +43,7 @@ export class HpackDecoder {
   #maxTableBytes: number;
   // where the last integer or string ended
   #at = 0;
+  #blockNumber = 0;
 
   /** `maxTableBytes` is our SETTINGS_HEADER_TABLE_SIZE; 4096 unless we announced another one. */
   constructor(maxTableBytes = 4096) {
@@ -64,6 +69,10 @@ export class HpackDecoder {
    */
   decode(input: Uint8Array, start: number, end: number, block: HeaderBlock, maxFields: number, maxListBytes: number): HpackProblem {
     const fields = Math.min(maxFields, maxBlockFields);
+    if (++this.#blockNumber === mostBlocks) {
+      this.#blockNumber = 1;
+      this.#table.clearLinks();
+    }
     let at = start;
     let sawField = false;
     while (at < end) {
@@ -141,11 +150,19 @@ export class HpackDecoder {
       block.see(token, sizeBytes, flags, token === 0 && table.bytes[from] === 58);
       return true;
     }
+    // What was named in this block before stands there already: a hundred times 600 bytes for a byte each are not copied.
+    const link = entries[entry + EntryWord.link]!;
+    if (link >>> fieldBits === this.#blockNumber) {
+      const i = link & ((1 << fieldBits) - 1);
+      block.push(token, block.nameStart[i]!, block.nameEnd[i]!, block.valueStart[i]!, block.valueEnd[i]!, block.hashes[i]!, flags);
+      return true;
+    }
     block.reserve(to - from);
     const at = block.usedBytes;
     copyBytes(table.bytes, from, to, block.bytes, at);
     const valueStart = at + entries[entry + EntryWord.valueStart]! - from;
     block.usedBytes = at + to - from;
+    entries[entry + EntryWord.link] = (this.#blockNumber << fieldBits) | block.count;
     block.push(token, at, valueStart, valueStart, block.usedBytes, entries[entry + EntryWord.hash]!, flags);
     return true;
   }

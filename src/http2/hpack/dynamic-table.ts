@@ -14,7 +14,7 @@ export const EntryWord = {
   valueStart: 4,
   valueEnd: 5,
   sizeBytes: 6,
-  /** Free for the owner: the encoder chains entries of one hash bucket. */
+  /** Free for the owner: the encoder chains entries of one hash bucket, the decoder notes where in a block the entry stands. 0 at first. */
   link: 7,
 } as const;
 
@@ -45,6 +45,10 @@ export class DynamicTable {
   /** First word of the entry that is `age` insertions old; 0 is the newest. The caller makes sure that `age < count`. */
   entryAt(age: number): number {
     return ((this.newest - age) & this.#mask) * entryWidth;
+  }
+
+  clearLinks(): void {
+    for (let age = 0; age < this.count; age++) this.entries[this.entryAt(age) + EntryWord.link] = 0;
   }
 
   /** Evicts what no longer fits, RFC 7541 section 4.3. */

@@ -135,8 +135,9 @@ export const copyBytes = (from: Uint8Array, start: number, end: number, target: 
 };
 
 /** Are the ranges of equal length and content? */
-export const sameBytes = (a: Uint8Array, aStart: number, aEnd: number, b: Uint8Array, bStart: number, bEnd: number): boolean => {
+export const sameBytes = (a: Buffer, aStart: number, aEnd: number, b: Buffer, bStart: number, bEnd: number): boolean => {
   if (aEnd - aStart !== bEnd - bStart) return false;
+  if (aEnd - aStart > loopBelow) return a.compare(b, bStart, bEnd, aStart, aEnd) === 0;
   for (let at = aStart, other = bStart; at < aEnd; at++, other++) if (a[at] !== b[other]) return false;
   return true;
 };
