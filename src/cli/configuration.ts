@@ -23,6 +23,8 @@ export interface SidecarConfiguration {
   readonly adminAllowedHosts: readonly string[];
   /** `undefined`: there is no gRPC server for the sidecar itself. */
   readonly adminGrpcPort: number | undefined;
+  /** `undefined`: there is no gRPC server for the sidecar itself. */
+  readonly adminGrpcPort: number | undefined;
   /** Absent only with `INBOUND_TLS=off` and without any variable of a certificate. */
   readonly identity: IdentityPaths | undefined;
   readonly inboundTls: InboundTls;
@@ -249,6 +251,7 @@ export const readSidecarConfiguration = ({ environment, configPath }: Configurat
   const serviceVersion = reader.get('serviceVersion');
   const policyPath = reader.get('policyPath');
   const adminGrpcPort = reader.get('adminGrpcPort');
+  const adminGrpcPort = reader.get('adminGrpcPort');
   const consul = consulOf(reader);
   const registration = readRegistration(reader, consul !== undefined);
   const drainDelayMs = reader.get('drainDelayMs') ?? (registration === undefined ? 0 : registeredDrainDelayMs);
@@ -271,6 +274,7 @@ export const readSidecarConfiguration = ({ environment, configPath }: Configurat
     ...optionalLimits,
     serviceVersion,
     policyPath,
+    adminGrpcPort,
     adminGrpcPort,
     consul,
     registration,

@@ -196,6 +196,7 @@ export const settings = {
   adminPort: setting('ADMIN_PORT', '9901', port(0, '9901'), 'admin API'),
   adminAddress: setting('ADMIN_ADDRESS', '127.0.0.1', host('127.0.0.1'), 'interface of the admin API'),
   adminGrpcPort: setting('ADMIN_GRPC_PORT', undefined, port(0, '9902'), 'health and reflection of the sidecar by gRPC; off where left out'),
+  adminGrpcPort: setting('ADMIN_GRPC_PORT', undefined, port(0, '9902'), 'health and reflection of the sidecar by gRPC; off where left out'),
   adminAllowedHosts: setting('ADMIN_ALLOWED_HOSTS', '', hostList, 'more Host names that the admin API answers to'),
   caCertPath: setting('CA_CERT_PATH', undefined, anyText, 'PEM file of the authorities that this mesh trusts'),
   clientCertPath: setting('CLIENT_CERT_PATH', undefined, anyText, 'PEM file of the certificate, for both roles'),

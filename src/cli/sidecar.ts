@@ -10,7 +10,7 @@ import {
 } from '../admin/index.ts';
 import { type Clock, constantWatch, JsonLogger, type Logger, SystemClock, TimerWheel, type Watch } from '../core/index.ts';
 import { ConsulDiscovery, createEndpointSource, type Registration } from '../discovery/index.ts';
-import type { ServingStatus } from '../grpc/index.ts';
+import type { ServingStatus, ServingStatus } from '../grpc/index.ts';
 import { Engine } from '../http2/index.ts';
 import { type Identity, IdentityFiles } from '../identity/index.ts';
 import { emptyPolicyTable, formatProblem, PolicyFiles, type PolicyProblem, type PolicyTable } from '../policy/index.ts';
@@ -50,6 +50,7 @@ export class Sidecar {
   readonly #stats = new StatRegistry();
   readonly #process: ProcessStats;
   readonly #admin: AdminServer;
+  #grpcAdmin: GrpcAdminHandle | undefined;
   #grpcAdmin: GrpcAdminHandle | undefined;
   readonly #startedMs: number;
   readonly #environment: Environment;
@@ -125,6 +126,7 @@ export class Sidecar {
       const admin = await this.#admin.start();
       this.#adminPort = admin.port;
       await this.#startGrpcAdmin();
+      await this.#startGrpcAdmin();
       await this.#firstEndpoints();
       // A signal came meanwhile.
       if (this.#drained !== undefined) return;
@@ -163,6 +165,7 @@ export class Sidecar {
     await this.proxy.close();
     await this.#admin.close();
     this.#grpcAdmin?.close();
+    this.#grpcAdmin?.close();
     this.#consul?.close();
     this.#policyFiles?.close();
     this.#identity?.close();
@@ -192,6 +195,32 @@ export class Sidecar {
   }
 
   #adminPort = 0;
+
+  async #startGrpcAdmin(): Promise<void> {
+    const { adminAddress, adminGrpcPort, serviceName } = this.#configuration;
+    if (adminGrpcPort === undefined) return;
+    this.#grpcAdmin = await startGrpcAdmin({
+      address: adminAddress,
+      port: adminGrpcPort,
+      clock: this.#world.clock,
+      statuses: () => {
+        const sidecar: ServingStatus = this.#readiness().ready ? 'SERVING' : 'NOT_SERVING';
+        return new Map([
+          ['', sidecar],
+          ['outrider.sidecar', sidecar],
+          [serviceName, this.#localStatus()],
+        ]);
+      },
+    });
+    this.proxy.localHealth.subscribe(() => this.#grpcAdmin?.refresh());
+  }
+
+  /** Of the service beside it: nobody is to come for it while the sidecar drains. */
+  #localStatus(): ServingStatus {
+    const { state } = this.proxy.localHealth.value;
+    if (this.#state !== 'LIVE' || state === 'not_serving') return 'NOT_SERVING';
+    return state === 'serving' ? 'SERVING' : 'UNKNOWN';
+  }
 
   async #startGrpcAdmin(): Promise<void> {
     const { adminAddress, adminGrpcPort, serviceName } = this.#configuration;
@@ -252,6 +281,7 @@ export class Sidecar {
 
   async #drain(): Promise<void> {
     this.#state = 'DRAINING';
+    this.#grpcAdmin?.refresh();
     this.#grpcAdmin?.refresh();
     const { drainDelayMs, drainTimeoutMs } = this.#configuration;
     this.#world.log.info('draining', { timeout_ms: drainTimeoutMs });
@@ -326,6 +356,9 @@ export class Sidecar {
           connections: { active: stats.connectionsActive, limit: this.#limits.connections.perListener },
         })),
         { name: 'admin', address: this.#configuration.adminAddress, port: this.#adminPort },
+        ...(this.#grpcAdmin === undefined
+          ? []
+          : [{ name: 'admin_grpc', address: this.#configuration.adminAddress, port: this.#grpcAdmin.port }]),
         ...(this.#grpcAdmin === undefined
           ? []
           : [{ name: 'admin_grpc', address: this.#configuration.adminAddress, port: this.#grpcAdmin.port }]),
