@@ -3,6 +3,7 @@ import { HeaderBlock } from './header-block.ts';
 import { InputTurns } from './input-turns.ts';
 import type { Output } from './output.ts';
 import type { ReceiveWindow } from './receive-window.ts';
+import { Slabs } from './slabs.ts';
 import { SlowReaders } from './slow-readers.ts';
 
 /** Most turns write little to each of many sockets; what writes more gets large slabs, so that a body is few writes. */
@@ -29,8 +30,6 @@ export class Engine {
   bufferedBytes = 0;
   /** Header blocks that have an owner now: one for each connection, and those of calls. */
   blocksOut = 0;
-  /** Slabs of the pooled sizes that hold output, or DATA that waits for its window. */
-  slabsOut = 0;
   /** When something was first read or written in this turn of the event loop (monotonic ms); infinite where nothing was yet. */
   turnStartedMs = Number.POSITIVE_INFINITY;
   /** Milliseconds of the longest turn that read or wrote something; whoever samples it sets it to 0. */
@@ -52,8 +51,8 @@ export class Engine {
   readonly turns: InputTurns;
   /** Connections that hold more than three quarters of what they may. */
   readonly shortWindows = new Set<ReceiveWindow>();
-  readonly #smallSlabs: Buffer[] = [];
-  readonly #largeSlabs: Buffer[] = [];
+  readonly #smallSlabs = new Slabs(smallSlabBytes, pooledSmallSlabs);
+  readonly #largeSlabs = new Slabs(largeSlabBytes, pooledLargeSlabs);
   readonly #blocks: HeaderBlock[] = [];
   /** Connections whose peers get no credit because too much is buffered elsewhere. */
   readonly #starved = new Set<ReceiveWindow>();
@@ -92,6 +91,11 @@ export class Engine {
     return Math.max(smallSlabBytes, this.maxOutputBytes - this.outputBytes);
   }
 
+  /** Slabs of the pooled sizes that hold output, or DATA that waits for its window. */
+  get slabsOut(): number {
+    return this.#smallSlabs.out + this.#largeSlabs.out;
+  }
+
   /** A new event begins: reads the clock. */
   tick(): number {
     this.nowMs = this.clock.now();
@@ -100,26 +104,21 @@ export class Engine {
 
   /** A buffer for output, at least `bytes` long; `large` where more than one was needed in this turn already. */
   takeSlab(bytes: number, large: boolean): Buffer {
-    if (bytes <= largeSlabBytes) this.slabsOut++;
-    if (!large && bytes <= smallSlabBytes) return this.#smallSlabs.pop() ?? Buffer.allocUnsafeSlow(smallSlabBytes);
-    if (bytes <= largeSlabBytes) return this.#largeSlabs.pop() ?? Buffer.allocUnsafeSlow(largeSlabBytes);
+    if (!large && bytes <= smallSlabBytes) return this.#smallSlabs.take();
+    if (bytes <= largeSlabBytes) return this.#largeSlabs.take();
     return Buffer.allocUnsafeSlow(bytes);
   }
 
   /** Takes back what the kernel has accepted. Whoever returns a slab must not touch it again. */
   returnSlab(slab: Buffer): void {
-    if (slab.length === smallSlabBytes) {
-      this.slabsOut--;
-      if (this.#smallSlabs.length < pooledSmallSlabs) this.#smallSlabs.push(slab);
-    } else if (slab.length === largeSlabBytes) {
-      this.slabsOut--;
-      if (this.#largeSlabs.length < pooledLargeSlabs) this.#largeSlabs.push(slab);
-    }
+    if (slab.length === smallSlabBytes) this.#smallSlabs.give(slab);
+    else if (slab.length === largeSlabBytes) this.#largeSlabs.give(slab);
   }
 
   /** A slab that its owner leaves to the collector, since a socket may still look at it. */
   forgetSlab(slab: Buffer): void {
-    if (slab.length === smallSlabBytes || slab.length === largeSlabBytes) this.slabsOut--;
+    if (slab.length === smallSlabBytes) this.#smallSlabs.forget(slab);
+    else if (slab.length === largeSlabBytes) this.#largeSlabs.forget(slab);
   }
 
   /** An empty header block. Its owner returns it once, or leaves it to the collector with `forgetBlock`. */

@@ -20,6 +20,10 @@ export const fieldOverheadBytes = 32;
 
 const initialFields = 32;
 const initialBytes = 1024;
+/** Of a new block's memory: six arrays of integers, then flags, first fields and bytes. */
+const firstOffset = 25 * initialFields;
+const bytesOffset = firstOffset + 2 * tokenCount;
+const memoryBytes = bytesOffset + initialBytes;
 const keptFields = 128;
 const keptBytes = 8 * 1024;
 /** More fields than this are never stored, whatever the caller allows. */
@@ -34,18 +38,20 @@ export const maxBlockFields = 16_000;
  * `bytes` and the arrays are replaced when the block grows: do not keep them.
  */
 export class HeaderBlock {
+  // One piece of memory for everything: nine would cost more in the C library's and V8's own accounts than they hold.
+  readonly #memory = new ArrayBuffer(memoryBytes);
   /** Stored fields, the dropped ones included. */
   count = 0;
-  bytes: Buffer = Buffer.alloc(initialBytes);
-  tokens = new Int32Array(initialFields);
-  nameStart = new Int32Array(initialFields);
-  nameEnd = new Int32Array(initialFields);
-  valueStart = new Int32Array(initialFields);
-  valueEnd = new Int32Array(initialFields);
+  bytes: Buffer = Buffer.from(this.#memory, bytesOffset, initialBytes);
+  tokens = new Int32Array(this.#memory, 0, initialFields);
+  nameStart = new Int32Array(this.#memory, 4 * initialFields, initialFields);
+  nameEnd = new Int32Array(this.#memory, 8 * initialFields, initialFields);
+  valueStart = new Int32Array(this.#memory, 12 * initialFields, initialFields);
+  valueEnd = new Int32Array(this.#memory, 16 * initialFields, initialFields);
   /** `fieldHash` of name and value (hpack/field-scan.ts). */
-  hashes = new Int32Array(initialFields);
+  hashes = new Int32Array(this.#memory, 20 * initialFields, initialFields);
   /** Bits of {@link FieldFlag}. */
-  flags = new Uint8Array(initialFields);
+  flags = new Uint8Array(this.#memory, 24 * initialFields, initialFields);
 
   /** End of the used part of `bytes`. */
   usedBytes = 0;
@@ -64,7 +70,7 @@ export class HeaderBlock {
 
   #sawRegular = false;
   // index + 1 of each token's first field, negative when there are several, 0 when there is none
-  readonly #first = new Int16Array(tokenCount);
+  readonly #first = new Int16Array(this.#memory, firstOffset, tokenCount);
 
   /** First field with that token, -1 when there is none. */
   indexOf(token: number): number {
