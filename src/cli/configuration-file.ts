@@ -73,6 +73,20 @@ export const readConfigurationFile = (path: string): ConfigurationFile => {
   for (const pair of document.contents.items as Pair[]) {
     const key = String(isScalar(pair.key) ? pair.key.value : pair.key);
     const place = at(isScalar(pair.key) ? (pair.key.range?.[0] ?? 0) : 0);
+    // Grouped by what they are about, as policies are in the documentation: `policies: { consul_kv: ... }`.
+    if (key === 'policies' && isMap(pair.value)) {
+      for (const inner of pair.value.items as Pair[]) {
+        const name = String(isScalar(inner.key) ? inner.key.value : inner.key);
+        const where = at(isScalar(inner.key) ? (inner.key.range?.[0] ?? 0) : 0);
+        const variable = policyKeys.get(name);
+        const text = textOf(inner.value);
+        if (variable === undefined) problems.push(`${where}: policies: unknown key ${name}; write ${[...policyKeys.keys()].join(' or ')}`);
+        else if (text === undefined)
+          problems.push(`${where}: policies.${name}: expected one value; write ${name}: ${exampleOf(variable.toLowerCase())}`);
+        else values.set(variable, { text, place: `${where}: policies.${name}` });
+      }
+      continue;
+    }
     const value = textOf(pair.value);
     if (!keys.includes(key)) {
       const near = suggest(key, keys);
@@ -87,6 +101,11 @@ export const readConfigurationFile = (path: string): ConfigurationFile => {
   }
   return { values, problems };
 };
+
+const policyKeys: ReadonlyMap<string, string> = new Map([
+  ['path', 'POLICY_PATH'],
+  ['consul_kv', 'POLICY_CONSUL_KV'],
+]);
 
 const exampleOf = (key: string): string => {
   const name = settingNames.find((candidate) => settings[candidate].variable.toLowerCase() === key);

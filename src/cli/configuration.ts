@@ -23,14 +23,14 @@ export interface SidecarConfiguration {
   readonly adminAllowedHosts: readonly string[];
   /** `undefined`: there is no gRPC server for the sidecar itself. */
   readonly adminGrpcPort: number | undefined;
-  /** `undefined`: there is no gRPC server for the sidecar itself. */
-  readonly adminGrpcPort: number | undefined;
   /** Absent only with `INBOUND_TLS=off` and without any variable of a certificate. */
   readonly identity: IdentityPaths | undefined;
   readonly inboundTls: InboundTls;
   readonly tlsMinimum: TlsVersion;
   readonly trustDomain: string;
   readonly policyPath: string | undefined;
+  /** Keys of Consul that begin with it hold policies; ends with a slash. */
+  readonly policyConsulKv: string | undefined;
   readonly drainTimeoutMs: number;
   readonly drainDelayMs: number;
   readonly startupWaitMs: number;
@@ -250,9 +250,12 @@ export const readSidecarConfiguration = ({ environment, configPath }: Configurat
   };
   const serviceVersion = reader.get('serviceVersion');
   const policyPath = reader.get('policyPath');
-  const adminGrpcPort = reader.get('adminGrpcPort');
+  const policyConsulKv = reader.get('policyConsulKv');
   const adminGrpcPort = reader.get('adminGrpcPort');
   const consul = consulOf(reader);
+  if (policyConsulKv !== undefined && consul === undefined && reader.written('consulHttpAddress') === undefined) {
+    problems.push('POLICY_CONSUL_KV: set without CONSUL_HTTP_ADDR; write the address of an agent of Consul, or remove it');
+  }
   const registration = readRegistration(reader, consul !== undefined);
   const drainDelayMs = reader.get('drainDelayMs') ?? (registration === undefined ? 0 : registeredDrainDelayMs);
   const optionalLimits = {
@@ -274,7 +277,7 @@ export const readSidecarConfiguration = ({ environment, configPath }: Configurat
     ...optionalLimits,
     serviceVersion,
     policyPath,
-    adminGrpcPort,
+    policyConsulKv,
     adminGrpcPort,
     consul,
     registration,

@@ -150,6 +150,13 @@ const checkTarget = (text: string): Parsed<string> => {
   return { ok: false, allowed: 'host:port, tls://host:port, or for http a URL', write: '10.0.0.4:8080' };
 };
 
+/** Always with a slash at its end, so that `outrider` is not the beginning of `outrider-test/`. */
+const keyPrefix = (text: string): Parsed<string> => {
+  const bare = text.replace(/^\/+|\/+$/g, '');
+  if (/^[\x21-\x7e]{1,500}$/.test(bare)) return accepted(`${bare}/`);
+  return { ok: false, allowed: 'the beginning of keys, without blanks', write: 'outrider/policies/' };
+};
+
 const anyText = (text: string): Parsed<string> => accepted(text);
 
 const setting = <T>(variable: string, fallback: string | undefined, parse: (text: string) => Parsed<T>, meaning: string): Setting<T> => ({
@@ -196,7 +203,6 @@ export const settings = {
   adminPort: setting('ADMIN_PORT', '9901', port(0, '9901'), 'admin API'),
   adminAddress: setting('ADMIN_ADDRESS', '127.0.0.1', host('127.0.0.1'), 'interface of the admin API'),
   adminGrpcPort: setting('ADMIN_GRPC_PORT', undefined, port(0, '9902'), 'health and reflection of the sidecar by gRPC; off where left out'),
-  adminGrpcPort: setting('ADMIN_GRPC_PORT', undefined, port(0, '9902'), 'health and reflection of the sidecar by gRPC; off where left out'),
   adminAllowedHosts: setting('ADMIN_ALLOWED_HOSTS', '', hostList, 'more Host names that the admin API answers to'),
   caCertPath: setting('CA_CERT_PATH', undefined, anyText, 'PEM file of the authorities that this mesh trusts'),
   clientCertPath: setting('CLIENT_CERT_PATH', undefined, anyText, 'PEM file of the certificate, for both roles'),
@@ -206,6 +212,12 @@ export const settings = {
   tlsMinimum: setting('TLS_MINIMUM', '1.3', tlsVersion, '1.2 only while old peers are migrated'),
   trustDomain: setting('TRUST_DOMAIN', 'mesh.local', trustDomain, 'SPIFFE trust domain'),
   policyPath: setting('POLICY_PATH', undefined, anyText, 'policy file or folder, reloaded when it changes'),
+  policyConsulKv: setting(
+    'POLICY_CONSUL_KV',
+    undefined,
+    keyPrefix,
+    'prefix of keys of Consul that hold policies, such as outrider/policies/',
+  ),
   drainTimeoutMs: setting('DRAIN_TIMEOUT', '30s', duration('30s'), 'how long accepted calls may take to finish'),
   drainDelayMs: setting(
     'DRAIN_DELAY',

@@ -8,9 +8,18 @@ import {
   type ServerState,
   startGrpcAdmin,
 } from '../admin/index.ts';
-import { type Clock, constantWatch, JsonLogger, type Logger, SystemClock, TimerWheel, type Watch } from '../core/index.ts';
-import { ConsulDiscovery, createEndpointSource, type Registration } from '../discovery/index.ts';
-import type { ServingStatus, ServingStatus } from '../grpc/index.ts';
+import {
+  type Clock,
+  ConfigurationError,
+  constantWatch,
+  JsonLogger,
+  type Logger,
+  SystemClock,
+  TimerWheel,
+  type Watch,
+} from '../core/index.ts';
+import { ConsulDiscovery, ConsulPolicyKeys, createEndpointSource, type Registration } from '../discovery/index.ts';
+import type { ServingStatus } from '../grpc/index.ts';
 import { Engine } from '../http2/index.ts';
 import { type Identity, IdentityFiles } from '../identity/index.ts';
 import { emptyPolicyTable, formatProblem, PolicyFiles, type PolicyProblem, type PolicyTable } from '../policy/index.ts';
@@ -46,11 +55,11 @@ export class Sidecar {
   readonly #identity: IdentityFiles | undefined;
   readonly #policyFiles: PolicyFiles | undefined;
   readonly #consul: ConsulDiscovery | undefined;
+  readonly #policyKeys: ConsulPolicyKeys | undefined;
   readonly #policies: Watch<PolicyTable>;
   readonly #stats = new StatRegistry();
   readonly #process: ProcessStats;
   readonly #admin: AdminServer;
-  #grpcAdmin: GrpcAdminHandle | undefined;
   #grpcAdmin: GrpcAdminHandle | undefined;
   readonly #startedMs: number;
   readonly #environment: Environment;
@@ -72,19 +81,23 @@ export class Sidecar {
     this.#startedMs = clock.now();
     this.#wheel = new TimerWheel(clock);
     this.#identity = configuration.identity === undefined ? undefined : new IdentityFiles(configuration.identity, { clock, log });
+    const consul = configuration.consul === undefined ? undefined : new ConsulDiscovery({ ...configuration.consul, clock, log, random });
+    this.#consul = consul;
+    const prefix = configuration.policyConsulKv;
+    this.#policyKeys =
+      prefix === undefined || consul === undefined ? undefined : new ConsulPolicyKeys({ client: consul.client, log, random, prefix });
     try {
       this.#policyFiles = this.#openPolicies();
     } catch (error) {
       // The watch of the certificates would outlive a sidecar that never was.
       this.#identity?.close();
+      consul?.close();
       throw error;
     }
     this.#limits = processLimits(configuration, machineLimits());
     for (const why of this.#limits.warnings) log.warning('configuration', { why });
     this.#process = new ProcessStats(clock, world.readMemory);
     this.#policies = this.#policyFiles ?? constantWatch(emptyPolicyTable());
-    const consul = configuration.consul === undefined ? undefined : new ConsulDiscovery({ ...configuration.consul, clock, log, random });
-    this.#consul = consul;
     this.proxy = new SidecarProxy({
       engine: new Engine(clock, this.#wheel),
       log,
@@ -126,7 +139,7 @@ export class Sidecar {
       const admin = await this.#admin.start();
       this.#adminPort = admin.port;
       await this.#startGrpcAdmin();
-      await this.#startGrpcAdmin();
+      await this.#firstPolicyKeys();
       await this.#firstEndpoints();
       // A signal came meanwhile.
       if (this.#drained !== undefined) return;
@@ -164,7 +177,6 @@ export class Sidecar {
     this.#registration?.close();
     await this.proxy.close();
     await this.#admin.close();
-    this.#grpcAdmin?.close();
     this.#grpcAdmin?.close();
     this.#consul?.close();
     this.#policyFiles?.close();
@@ -222,32 +234,6 @@ export class Sidecar {
     return state === 'serving' ? 'SERVING' : 'UNKNOWN';
   }
 
-  async #startGrpcAdmin(): Promise<void> {
-    const { adminAddress, adminGrpcPort, serviceName } = this.#configuration;
-    if (adminGrpcPort === undefined) return;
-    this.#grpcAdmin = await startGrpcAdmin({
-      address: adminAddress,
-      port: adminGrpcPort,
-      clock: this.#world.clock,
-      statuses: () => {
-        const sidecar: ServingStatus = this.#readiness().ready ? 'SERVING' : 'NOT_SERVING';
-        return new Map([
-          ['', sidecar],
-          ['outrider.sidecar', sidecar],
-          [serviceName, this.#localStatus()],
-        ]);
-      },
-    });
-    this.proxy.localHealth.subscribe(() => this.#grpcAdmin?.refresh());
-  }
-
-  /** Of the service beside it: nobody is to come for it while the sidecar drains. */
-  #localStatus(): ServingStatus {
-    const { state } = this.proxy.localHealth.value;
-    if (this.#state !== 'LIVE' || state === 'not_serving') return 'NOT_SERVING';
-    return state === 'serving' ? 'SERVING' : 'UNKNOWN';
-  }
-
   /** The first calls must not find clusters whose names are still being resolved; a name server that is gone holds up nobody for long. */
   async #firstEndpoints(): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
@@ -274,6 +260,24 @@ export class Sidecar {
     created.start();
   }
 
+  /** Policies of Consul are to be in force from the first call on. One that cannot be reached holds up nobody for long; wrong ones are refused as files are. */
+  async #firstPolicyKeys(): Promise<void> {
+    const keys = this.#policyKeys;
+    if (keys === undefined) return;
+    const { clock, log } = this.#world;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = clock.setTimer(resolve, Math.max(longestFirstResolutionMs, this.#configuration.startupWaitMs));
+    await Promise.race([keys.first, promise]);
+    timer.cancel();
+    const problems = this.#lastProblems();
+    if (problems.length > 0) {
+      throw new ConfigurationError(`policies are wrong\n${problems.map(formatProblem).join('\n')}`, {
+        remedy: `Mend them under ${keys.where}`,
+      });
+    }
+    if (keys.error !== undefined) log.warning('started without the policies in Consul', { prefix: keys.where, why: keys.error });
+  }
+
   #lastProblems(): readonly PolicyProblem[] {
     const { problems } = this.#policyFiles?.history.at(-1) ?? { problems: [] };
     return problems.filter(({ severity }) => severity === 'error');
@@ -281,7 +285,6 @@ export class Sidecar {
 
   async #drain(): Promise<void> {
     this.#state = 'DRAINING';
-    this.#grpcAdmin?.refresh();
     this.#grpcAdmin?.refresh();
     const { drainDelayMs, drainTimeoutMs } = this.#configuration;
     this.#world.log.info('draining', { timeout_ms: drainTimeoutMs });
@@ -294,7 +297,9 @@ export class Sidecar {
 
   #openPolicies(): PolicyFiles | undefined {
     const { policyPath } = this.#configuration;
-    return policyPath === undefined ? undefined : new PolicyFiles(policyPath, this.#world);
+    const keys = this.#policyKeys;
+    if (policyPath === undefined && keys === undefined) return undefined;
+    return new PolicyFiles(policyPath, { ...this.#world, others: keys === undefined ? [] : [keys] });
   }
 
   #registerStats(): void {
@@ -356,9 +361,6 @@ export class Sidecar {
           connections: { active: stats.connectionsActive, limit: this.#limits.connections.perListener },
         })),
         { name: 'admin', address: this.#configuration.adminAddress, port: this.#adminPort },
-        ...(this.#grpcAdmin === undefined
-          ? []
-          : [{ name: 'admin_grpc', address: this.#configuration.adminAddress, port: this.#grpcAdmin.port }]),
         ...(this.#grpcAdmin === undefined
           ? []
           : [{ name: 'admin_grpc', address: this.#configuration.adminAddress, port: this.#grpcAdmin.port }]),

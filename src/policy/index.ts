@@ -2,9 +2,9 @@ export { clusterPolicy, compilePolicies, emptyPolicyTable, type PolicyCompilatio
 export * from './consul-types.ts';
 export type { PolicyText } from './document.ts';
 export { type EndpointFileReading, largestEndpointFileBytes, readEndpointFile } from './endpoint-file.ts';
-export { PolicyFiles, type PolicyFilesOptions } from './policy-files.ts';
+export { PolicyFiles, type PolicyFilesOptions, type PolicyTexts } from './policy-files.ts';
 export { policyJsonSchema } from './policy-schema.ts';
 export { formatProblem } from './problems.ts';
-export { loadPolicies } from './read-policies.ts';
+export { loadPolicies, type PolicyReading } from './read-policies.ts';
 export type * from './traffic-types.ts';
 export type * from './types.ts';

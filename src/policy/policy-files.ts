@@ -7,6 +7,15 @@ import type { PolicyFileInfo, PolicyProblem, PolicyTable, ReloadRecord } from '.
 export interface PolicyFilesOptions {
   readonly clock: Clock;
   readonly log: Logger;
+  /** Policies from elsewhere, merged after those of the path, in this order. */
+  readonly others?: readonly PolicyTexts[];
+}
+
+/** Texts of policies that somebody else reads, such as those in Consul. */
+export interface PolicyTexts extends Watch<PolicyReading> {
+  /** As problems name them all. */
+  readonly where: string;
+  close(): void;
 }
 
 /** Reloads that `/policies` tells about. */
@@ -14,10 +23,12 @@ const longestHistory = 50;
 /** Problems that a log line carries; all of them are in the history. */
 const mostLogged = 10;
 
+const nothingRead: PolicyReading = { texts: [], descriptorSets: [], problems: [] };
+
 const emptySha256 = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855';
 
 /**
- * The policies of a file or folder, read again when they change. The whole table is swapped, or nothing is: on any error, and
+ * The policies of a file or folder, and of others who know some, read again when they change. The whole table is swapped, or nothing is: on any error, and
  * where the file or the last file of the folder is gone or empty, the last good table stays in force. A file that is only half
  * written is an error like any other, and is read again when the rest has come.
  */
@@ -25,35 +36,42 @@ export class PolicyFiles implements Watch<PolicyTable> {
   /** Statistics `policy.reload_ok` and `policy.reload_failed`; the first reading counts as neither. */
   reloadOk = 0;
   reloadFailed = 0;
-  readonly #path: string;
+  readonly #path: string | undefined;
+  readonly #others: readonly PolicyTexts[];
+  /** How many texts each of the others had in the table that is in force. */
+  #otherCounts: readonly number[] = [];
   readonly #clock: Clock;
   readonly #log: Logger;
   readonly #table: WatchSource<PolicyTable>;
-  readonly #watch: FolderWatch;
+  readonly #watch: FolderWatch | undefined;
+  readonly #subscriptions: readonly (() => void)[];
   readonly #history: ReloadRecord[] = [];
   /** What was read last, good or not. */
   #seen: string;
 
   /**
-   * @param path a file, or a folder whose `.yaml` and `.yml` files are merged in the order of their names.
+   * @param path a file, or a folder whose `.yaml` and `.yml` files are merged in the order of their names; `undefined`: only the others.
    * @throws ConfigurationError with everything that is wrong, where there is no good table to begin with.
    */
-  constructor(path: string, { clock, log }: PolicyFilesOptions) {
+  constructor(path: string | undefined, { clock, log, others = [] }: PolicyFilesOptions) {
+    this.#others = others;
     this.#path = path;
     this.#clock = clock;
     this.#log = log;
     // Before the first reading: a change in between would be lost.
-    this.#watch = new FolderWatch([path], clock, () => this.#onChange());
-    const reading = readPolicyTexts([path]);
+    this.#watch = path === undefined ? undefined : new FolderWatch([path], clock, () => this.#onChange());
+    this.#subscriptions = others.map((other) => other.subscribe(() => this.#onChange()));
+    const reading = this.#read();
     const { table, problems, files } = compileReading(reading);
     this.#seen = fingerprint(reading);
     if (table === undefined) {
-      this.#watch.close();
+      this.close();
       throw new ConfigurationError(`policies are wrong\n${errorsOf(problems).map(formatProblem).join('\n')}`, {
-        remedy: `Mend them and check with "outrider policy check ${path}".`,
+        remedy: `Mend them and check with "outrider policy check${path === undefined ? '' : ` ${path}`}".`,
       });
     }
     this.#table = new WatchSource(table);
+    this.#countOthers();
     this.#record(true, problems, files);
     for (const warning of problems) this.#log.warning('policy warning', { problem: formatProblem(warning) });
     this.#log.info('policies loaded', this.#describe());
@@ -74,17 +92,33 @@ export class PolicyFiles implements Watch<PolicyTable> {
 
   /** Reads everything again now, also where nothing changed. Returns whether it is in force now; where not, the last record says why. */
   reload(): boolean {
-    return this.#load(readPolicyTexts([this.#path]));
+    return this.#load(this.#read());
   }
 
   /** Ends the watch; the table stays. Idempotent. */
   close(): void {
-    this.#watch.close();
+    this.#watch?.close();
+    for (const end of this.#subscriptions) end();
+    for (const other of this.#others) other.close();
+  }
+
+  #countOthers(): void {
+    this.#otherCounts = this.#others.map(({ value }) => value.texts.length);
+  }
+
+  #read(): PolicyReading {
+    const own = this.#path === undefined ? nothingRead : readPolicyTexts([this.#path]);
+    const all = [own, ...this.#others.map(({ value }) => value)];
+    return {
+      texts: all.flatMap(({ texts }) => texts),
+      descriptorSets: all.flatMap(({ descriptorSets }) => descriptorSets),
+      problems: all.flatMap(({ problems }) => problems),
+    };
   }
 
   /** The watch calls for a touched file as well; a record for each touch would hide those that matter. */
   #onChange(): void {
-    const reading = readPolicyTexts([this.#path]);
+    const reading = this.#read();
     if (fingerprint(reading) !== this.#seen) this.#load(reading);
   }
 
@@ -96,6 +130,7 @@ export class PolicyFiles implements Watch<PolicyTable> {
 
     this.reloadOk++;
     const before = this.value.version;
+    this.#countOthers();
     this.#table.set(table);
     this.#record(true, problems, files);
     this.#log.info('policies reloaded', { ...this.#describe(), before, warnings: problems.length });
@@ -111,7 +146,10 @@ export class PolicyFiles implements Watch<PolicyTable> {
       message,
       remedy: 'write "routes: []" where no policies are wanted',
     });
-    if (files.length === 0 && this.value.files.length > 0) return [refuse(this.#path, 'holds no policy files any more')];
+    if (files.length === 0 && this.value.files.length > 0)
+      return [refuse(this.#path ?? this.value.files[0]?.path ?? '', 'holds no policy files any more')];
+    const emptied = this.#others.find(({ value }, i) => value.texts.length === 0 && (this.#otherCounts[i] ?? 0) > 0);
+    if (emptied !== undefined) return [refuse(emptied.where, 'holds no policies any more')];
     const former = new Map(this.value.files.map(({ path, sha256 }) => [path, sha256]));
     return files
       .filter(({ path, sha256 }) => sha256 === emptySha256 && (former.get(path) ?? emptySha256) !== emptySha256)
@@ -135,10 +173,10 @@ export class PolicyFiles implements Watch<PolicyTable> {
     if (this.#history.length > longestHistory) this.#history.shift();
   }
 
-  #describe(): { path: string; version: string; files: number; routes: number; clusters: number } {
+  #describe(): { path?: string; version: string; files: number; routes: number; clusters: number } {
     const { version, files, outbound, inbound, clusters } = this.value;
     return {
-      path: this.#path,
+      ...(this.#path !== undefined && { path: this.#path }),
       version,
       files: files.length,
       routes: outbound.routes.length + inbound.routes.length,
