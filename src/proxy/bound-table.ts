@@ -87,9 +87,14 @@ export class BoundTable {
     const found = this.#byAuthority.get(route)?.get(clusterName);
     if (found !== undefined) return found;
     const bound = this.#bind(route, clusterName);
-    // Only names of clusters that exist are remembered: the others come from the caller, and there is no end of them.
-    if (bound.cluster !== undefined) this.#remembered(route).set(clusterName, bound);
+    // Only names of services that somebody knows are remembered: the others come from the caller, and there is no end of them.
+    if (bound.cluster !== undefined && !bound.cluster.isUnknown) this.#remembered(route).set(clusterName, bound);
     return bound;
+  }
+
+  /** The cluster of that name is gone: the next call that names it looks for it anew. */
+  forget(clusterName: string): void {
+    for (const byName of this.#byAuthority.values()) byName.delete(clusterName);
   }
 
   #remembered(route: Route): Map<string, BoundRoute> {
@@ -131,7 +136,8 @@ export class BoundTable {
     const label = route === this.#table.fallback ? 'other' : methodLabel(route);
     const found = cluster(clusterName);
     const unnamed = route === this.#table.fallback || clusterName === '';
-    const service = found === undefined && direction === 'outbound' && unnamed ? 'other' : serviceLabel(clusterName);
+    const nobodys = found === undefined || found.isUnknown;
+    const service = nobodys && direction === 'outbound' && unnamed ? 'other' : serviceLabel(clusterName);
     const subset = weighted?.metadataMatch ?? route.metadataMatch;
     const wish = subset === undefined ? undefined : { hash: undefined, subset };
     const traffic =
@@ -162,9 +168,9 @@ const headersMatch = (route: Route, block: HeaderBlock): boolean => {
   return true;
 };
 
-const suffixes = ['.default.svc.cluster.local', '.default.svc', '.default'];
+const suffixes = ['.default.svc.cluster.local', '.default.svc', '.default', '.service.consul'];
 
-/** The cluster that `:authority` names: `<name>`, `<name>:<port>`, `<name>.default.svc.cluster.local`. */
+/** The cluster that `:authority` names: `<name>`, `<name>:<port>`, `<name>.default.svc.cluster.local`, and as Consul's DNS has it `<name>.service.consul`. */
 export const clusterOfAuthority = (authority: string): string => {
   const host = authority.startsWith('[') ? authority.slice(0, authority.indexOf(']') + 1) : authority.replace(/:\d*$/, '');
   const lower = host.toLowerCase();

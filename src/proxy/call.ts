@@ -142,6 +142,26 @@ export class Call extends Deadline implements StreamHandler {
     else this.startAttempt();
   }
 
+  /** Begins when the source of endpoints has answered for the first time, or has had as long as a connection may take. */
+  awaitEndpoints(): void {
+    const { engine, table } = this.proxy;
+    const cluster = this.cluster as Cluster;
+    const go = (): void => {
+      if (this.finished || this.#retryTimer !== timer) return;
+      engine.wheel.cancel(timer);
+      this.#retryTimer = undefined;
+      engine.tick();
+      const { route, clusterName } = this.route as BoundRoute;
+      // Whether the service is one that somebody knows, and is counted by its name, shows only now.
+      if (cluster.onDemand) this.route = table.fallback(clusterName, route);
+      this.begin();
+    };
+    const timer = new CallTimer(go);
+    this.#retryTimer = timer;
+    engine.wheel.arm(timer, engine.nowMs + cluster.policy.connectTimeoutMs);
+    void cluster.resolved.then(go);
+  }
+
   /** Begins the next attempt. Anything may have happened when this returns. */
   startAttempt(): void {
     const attempt = new Attempt(this);

@@ -28,6 +28,8 @@ export interface DirectionContext {
   readonly random: () => number;
   /** Inbound: the local service whatever the name. */
   readonly cluster: (name: string) => Cluster | undefined;
+  /** A cluster that no policy has, made by its name; without it there is none. */
+  readonly demand?: (name: string) => Cluster | 'too_many' | undefined;
   /** The label `service` of a call to the cluster of that name. */
   readonly serviceLabel: (clusterName: string) => string;
 }
@@ -76,6 +78,11 @@ export class DirectionProxy implements StatSource {
   /** By name; `undefined`: there is none. */
   cluster(name: string): Cluster | undefined {
     return this.#context.cluster(name);
+  }
+
+  /** A cluster that no policy has, made by its name where a source of discovery is asked; `too_many`: there are too many new names. */
+  demand(name: string): Cluster | 'too_many' | undefined {
+    return this.#context.demand?.(name);
   }
 
   collectStats(sink: StatSink): void {

@@ -23,7 +23,9 @@ export interface ProxyOptions {
   /** `undefined`: no TLS anywhere. */
   readonly identity: Watch<Identity> | undefined;
   readonly callMetrics: CallMetrics;
-  readonly createSource: (policy: EndpointSourcePolicy, clusterName: string) => EndpointSource;
+  readonly createSource: (policy: EndpointSourcePolicy, serviceName: string) => EndpointSource;
+  /** Whether services without a policy are found by their names. */
+  readonly discoversNames?: boolean;
   readonly serviceName: string;
   readonly trustDomain: string;
   readonly tlsMinimum: TlsVersion;
@@ -101,9 +103,16 @@ export class SidecarProxy implements StatSource {
       table,
     );
     this.#outboundCalls = new DirectionProxy(
-      { ...shared, direction: 'outbound', cluster: (name) => this.clusters.get(name), serviceLabel: (name) => name },
+      {
+        ...shared,
+        direction: 'outbound',
+        cluster: (name) => this.clusters.get(name),
+        demand: (name) => this.clusters.demand(name),
+        serviceLabel: (name) => name,
+      },
       table,
     );
+    this.clusters.onReleased = (name) => this.#outboundCalls.table.forget(name);
     this.inbound = this.#createListener('inbound', table);
     this.outbound = this.#createListener('outbound', table);
     this.#unsubscribe = policies.subscribe((next) => this.#use(next));

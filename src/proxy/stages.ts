@@ -68,7 +68,12 @@ const match = (call: Call): boolean => {
   const { table, direction } = call.proxy;
   let bound = table.match(call.request);
   if (bound === undefined || (bound.clusterName === '' && direction === 'outbound')) {
-    bound = direction === 'inbound' ? table.fallback('') : fallbackRoute(call, bound?.route);
+    const found = direction === 'inbound' ? table.fallback('') : fallbackRoute(call, bound?.route);
+    if (found === 'too_many') {
+      call.reply(localReply('no_endpoint', tooManyNames));
+      return false;
+    }
+    bound = found;
     if (bound === undefined) {
       const { authority, path } = named(call.request);
       const message = `no route matches ${path}, and no cluster is named ${clusterOfAuthority(authority)} (from :authority ${authority}); add a route or a cluster to the policy files`;
@@ -176,7 +181,8 @@ const retry = (call: Call): void => {
     if (traffic.policy.mirrors !== undefined) mirror(call, traffic.policy.mirrors);
   }
   call.replay = call.proxy.replayBuffers.take();
-  call.begin();
+  if ((call.cluster as Cluster).answered) call.begin();
+  else call.awaitEndpoints();
 };
 
 /** Begins the copies of the call. */
@@ -191,6 +197,9 @@ const mirror = (call: Call, policies: readonly MirrorPolicy[]): void => {
   if (copies.length > 0) call.mirrors = copies;
 };
 
+const tooManyNames =
+  'too many services were named for the first time within a moment; call services that there are, or write clusters for them';
+
 const refuse = (call: Call, reason: 'headers_too_large' | 'malformed_request' | 'no_route' | 'no_cluster', message: string): false => {
   call.reply(localReply(reason, message));
   return false;
@@ -199,8 +208,8 @@ const refuse = (call: Call, reason: 'headers_too_large' | 'malformed_request' | 
 const headersTooLarge = (block: HeaderBlock): string =>
   `request headers of ${block.listSizeBytes} bytes in ${block.fieldCount} fields are too large; send less metadata`;
 
-/** No route matches, or it names no cluster: the host of `:authority` names the cluster, else the policy's default action does. */
-const fallbackRoute = (call: Call, route?: Route): BoundRoute | undefined => {
+/** No route matches, or it names no cluster: the host of `:authority` names the cluster, else the policy's default action does, else a service that is looked up. */
+const fallbackRoute = (call: Call, route?: Route): BoundRoute | 'too_many' | undefined => {
   const { table } = call.proxy;
   const authority = call.request.indexOf(Token.authority);
   if (authority >= 0) {
@@ -208,7 +217,11 @@ const fallbackRoute = (call: Call, route?: Route): BoundRoute | undefined => {
     if (bound.cluster !== undefined) return bound;
   }
   const { defaultAction } = table.policies;
-  return defaultAction.kind === 'use_cluster' ? table.fallback(defaultAction.cluster, route) : undefined;
+  if (defaultAction.kind === 'use_cluster') return table.fallback(defaultAction.cluster, route);
+  if (authority < 0) return undefined;
+  const name = clusterOfAuthority(call.request.value(authority));
+  const cluster = call.proxy.demand(name);
+  return cluster === undefined || cluster === 'too_many' ? cluster : table.fallback(name, route);
 };
 
 const named = (block: HeaderBlock): { readonly authority: string; readonly path: string } => {

@@ -15,8 +15,10 @@ export interface UpstreamContext {
   readonly identity: Watch<Identity> | undefined;
   readonly trustDomain: string;
   readonly tlsMinimum: TlsVersion;
-  /** The endpoints of a cluster; usually `createEndpointSource` of the discovery room. */
-  readonly createSource: (policy: EndpointSourcePolicy, clusterName: string) => EndpointSource;
+  /** The endpoints of a service; usually `createEndpointSource` of the discovery room. */
+  readonly createSource: (policy: EndpointSourcePolicy, serviceName: string) => EndpointSource;
+  /** Whether `createSource` knows services by their names alone, so that clusters may be made on demand. */
+  readonly discoversNames?: boolean;
   /** Which connections are part of; without it there is no limit. */
   readonly sockets?: SocketBudget;
   /** Limits of the connections that we open; the engine's defaults unless given. */
