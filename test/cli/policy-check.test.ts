@@ -64,7 +64,7 @@ test('several paths are checked as one set of policies', async (t) => {
     'routes: [{ name: auth, match: { path: /a }, route: { cluster: auth-svc, timeout: 1s } }]\n',
   );
   assert.equal(code, 2);
-  assert.match(out, /mesh\.yaml:6:5: routes\[0\]\.name: route "auth" is written twice \(first in p\.yaml:1:12\)/);
+  assert.match(out, /mesh\.yaml:7:5: routes\[0\]\.name: route "auth" is written twice \(first in p\.yaml:1:12\)/);
 });
 
 test('--json tells the same to programs', async (t) => {

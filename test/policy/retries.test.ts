@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { loadPolicies, type Route } from '../../src/policy/index.ts';
+import type { Route } from '../../src/policy/index.ts';
 import { statusBits } from '../../src/resilience/index.ts';
 import { problemsOf, tableOf } from './policy-harness.ts';
 
@@ -144,17 +144,4 @@ clusters:
     'p.yaml:4:83: warning: routes[0].route.retry_policy.retry_on: retries nothing: the retry budget of cluster "c" lets none through; write a budget_percent or min_retry_concurrency above 0, or remove retry_policy',
   ]);
   assert.deepEqual(problemsOf(text.replace('min_retry_concurrency: 0', 'min_retry_concurrency: 1')), []);
-});
-
-test('the example retries.yaml is right', () => {
-  const { table, problems } = loadPolicies([new URL('../../policies/retries.yaml', import.meta.url).pathname]);
-  assert.deepEqual(problems, []);
-  assert.deepEqual(
-    table?.outbound.routes.map(({ hedge, retry }) => [hedge?.maxAttempts, retry?.numRetries]),
-    [
-      [3, undefined],
-      [undefined, 4],
-      [undefined, 2],
-    ],
-  );
 });

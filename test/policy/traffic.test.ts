@@ -1,9 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { formatProblem, loadPolicies, type Route } from '../../src/policy/index.ts';
+import type { Route } from '../../src/policy/index.ts';
 import { problemsOf, tableOf } from './policy-harness.ts';
-
-const policies = new URL('../../policies/', import.meta.url);
 
 /** A file with one route around further keys of its action, on the line 4 from column 14. */
 const withAction = (keys: string): string =>
@@ -14,22 +12,6 @@ const withKeys = (keys: string): string =>
   `routes:\n  - match: { prefix: /a. }\n    route: { cluster: c, timeout: 1s }\n    ${keys}\nclusters: { c: { endpoints: ["h:1"] } }\n`;
 
 const routeOf = (text: string): Route => tableOf(text).outbound.routes[0] ?? assert.fail();
-
-for (const name of [
-  'limits.yaml',
-  'headers.yaml',
-  'weighted-clusters.yaml',
-  'rate-limits.yaml',
-  'faults.yaml',
-  'adaptive-concurrency.yaml',
-]) {
-  test(`the example ${name} is right`, () => {
-    const { table, problems } = loadPolicies([new URL(name, policies).pathname]);
-    assert.ok(table, problems.map(formatProblem).join('\n'));
-    assert.deepEqual(problems, []);
-    assert.ok(table.outbound.routes.length >= 2 && table.clusters.size >= 2);
-  });
-}
 
 test('limits of size and of time mean what they say', () => {
   const { maxBytes, maxStreamDurationMs, idleTimeoutMs } = routeOf(

@@ -16,7 +16,9 @@ export class PolicyTarget implements FuzzTarget {
   readonly longestInputBytes = 16_000;
 
   seeds(): readonly Buffer[] {
-    return ['envoy-snippets.yaml', 'matching.yaml', 'mesh.yaml', 'breakers.yaml'].map((file) => readFileSync(join(examples, file)));
+    return ['envoy-snippets.yaml', 'matching.yaml', 'mesh.yaml', 'canary-by-weight.yaml', 'rate-limit-per-caller.yaml'].map((file) =>
+      readFileSync(join(examples, file)),
+    );
   }
 
   mutate(random: Random, input: Buffer, other: Buffer): Buffer {
