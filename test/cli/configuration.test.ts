@@ -52,6 +52,7 @@ test('a name and an identity are enough, and everything else has its documented 
     adminPort: 9901,
     adminAddress: '127.0.0.1',
     adminAllowedHosts: [],
+    adminGrpcPort: undefined,
     identity: { caCertPath: '/certs/ca.crt', clientCertPath: '/certs/auth.crt', clientKeyPath: '/certs/auth.pem' },
     inboundTls: 'strict',
     tlsMinimum: 'TLSv1.3',
