@@ -73,6 +73,9 @@ const hostJson = (host: HostView) => ({
   ...(host.healthCheck !== undefined && { health_check: healthCheckJson(host.healthCheck) }),
   weight: host.weight,
   ...(host.hostname !== undefined && { hostname: host.hostname }),
+  ...(host.instance !== undefined && { instance: host.instance }),
+  ...(host.discoveredAtMs !== undefined && { discovered_at: isoTime(host.discoveredAtMs) }),
+  ...(host.metadata !== undefined && { metadata: host.metadata }),
   priority: host.priority,
   locality: localityJson(host.locality),
   ...(host.successRate >= 0 && { success_rate: { value: host.successRate } }),
@@ -91,6 +94,8 @@ export const clustersJson = (clusters: readonly ClusterView[]) => ({
       name: cluster.endpoints.source,
       updated_at: cluster.endpoints.updatedAtMs === 0 ? null : isoTime(cluster.endpoints.updatedAtMs),
       ...(cluster.endpoints.error !== undefined && { error: cluster.endpoints.error }),
+      ...(cluster.endpoints.stalenessMs !== undefined && { staleness_seconds: cluster.endpoints.stalenessMs / 1_000 }),
+      ...(cluster.endpoints.onDemand === true && { on_demand: true }),
     },
     host_statuses: cluster.hosts.map(hostJson),
   })),
@@ -101,6 +106,8 @@ const hostLines = (host: HostView): readonly (readonly [string, string | number]
   return [
     ...host.stats.map(({ name, value }): [string, number] => [name, value]),
     ['hostname', host.hostname ?? ''],
+    ...(host.instance === undefined ? [] : [['instance', host.instance] as const]),
+    ...(host.discoveredAtMs === undefined ? [] : [['discovered_at', isoTime(host.discoveredAtMs)] as const]),
     ['health_flags', host.healthFlags.length === 0 ? 'healthy' : host.healthFlags.map((flag) => `/${flag}`).join('')],
     ...(host.healthCheck === undefined
       ? []
@@ -129,7 +136,7 @@ const breakerLines = (breaker: BreakerView): readonly (readonly [string, string 
 /** Envoy's text form, one `cluster::what::value` a line. */
 export const clustersText = (clusters: readonly ClusterView[]): string => {
   const lines: string[] = [];
-  for (const { name, policy, hosts, breakers } of clusters) {
+  for (const { name, policy, hosts, breakers, endpoints } of clusters) {
     const add = (...parts: readonly (string | number)[]): void => void lines.push([name, ...parts].join('::'));
     const { maxConnections, maxPendingRequests, maxRequests, maxRetries } = policy.thresholds;
     add('observability_name', name);
@@ -138,6 +145,9 @@ export const clustersText = (clusters: readonly ClusterView[]): string => {
     add('default_priority', 'max_requests', protoUint32(maxRequests));
     if (Number.isFinite(maxRetries)) add('default_priority', 'max_retries', maxRetries);
     add('added_via_api', 'false');
+    add('endpoint_source', 'name', endpoints.source);
+    if (endpoints.updatedAtMs !== 0) add('endpoint_source', 'updated_at', isoTime(endpoints.updatedAtMs));
+    if (endpoints.error !== undefined) add('endpoint_source', 'error', endpoints.error.replaceAll(/\s+/g, ' '));
     add('circuit_breaker', 'scope', policy.breaker.scope);
     for (const breaker of breakers.length === 0 && policy.breaker.scope === 'cluster' ? [pristine] : breakers) {
       const which = [breaker.endpoint, breaker.method].filter((part) => part !== undefined);

@@ -43,6 +43,12 @@ export interface HostView {
   readonly address: string;
   readonly port: number;
   readonly hostname?: string;
+  /** What whoever told of it calls it: the id of a registration. */
+  readonly instance?: string;
+  /** Wall clock: since when it is one of the cluster's. */
+  readonly discoveredAtMs?: number;
+  /** By which `lb_subset_config` chooses. */
+  readonly metadata?: Readonly<Record<string, string>>;
   readonly weight: number;
   readonly priority: number;
   /** `region/zone/sub_zone`; empty where nobody said. */
@@ -80,7 +86,15 @@ export interface ClusterView {
   /** One in the scope `cluster`; in the others those that have been needed so far. */
   readonly breakers: readonly BreakerView[];
   /** Where the hosts come from. */
-  readonly endpoints: { readonly source: string; readonly updatedAtMs: number; readonly error?: string };
+  readonly endpoints: {
+    readonly source: string;
+    readonly updatedAtMs: number;
+    readonly error?: string;
+    /** How long it has not been possible to say whether they are still right. */
+    readonly stalenessMs?: number;
+    /** A call has named it, and no policy. */
+    readonly onDemand?: boolean;
+  };
 }
 
 export interface ListenerView {

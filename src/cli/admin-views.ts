@@ -25,13 +25,22 @@ export const clusterViews = (clusters: Iterable<Cluster>, clock: Clock): readonl
 
 const endpointsOf = (cluster: Cluster): ClusterView['endpoints'] => {
   const { source, updatedAtMs, error } = cluster.endpointSet;
-  return { source, updatedAtMs, ...(error === undefined ? {} : { error }) };
+  return {
+    source,
+    updatedAtMs,
+    ...(error === undefined ? {} : { error }),
+    ...(cluster.endpointUpdates === undefined ? {} : { stalenessMs: cluster.stalenessMs }),
+    ...(cluster.onDemand ? { onDemand: true } : {}),
+  };
 };
 
 const hostView = (cluster: Cluster, endpoint: Endpoint, clock: Clock): HostView => ({
   address: endpoint.address.host,
   port: endpoint.address.port,
   ...(endpoint.address.hostname === undefined ? {} : { hostname: endpoint.address.hostname }),
+  ...(endpoint.address.instance === undefined ? {} : { instance: endpoint.address.instance }),
+  ...(endpoint.address.metadata === undefined ? {} : { metadata: endpoint.address.metadata }),
+  discoveredAtMs: endpoint.sinceMs + clock.wallNow() - clock.now(),
   weight: endpoint.weight,
   priority: endpoint.priority,
   locality: endpoint.locality,

@@ -31,6 +31,8 @@ export interface EndpointSet {
   readonly updatedAtMs: number;
   /** Why the last attempt to refresh failed; the endpoints are then those of the last good answer. */
   readonly error?: string;
+  /** The last answer was a good one, and `error` says what of it is not used. */
+  readonly partial?: boolean;
   /** There is no endpoint because the source lists only instances that take calls, and none does now. */
   readonly allBusy?: boolean;
 }

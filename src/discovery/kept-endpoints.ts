@@ -74,7 +74,7 @@ export class KeptEndpoints {
   failed(why: string): void {
     if (this.#closed) return;
     this.counts.update_failure++;
-    this.#set({ ...this.#latest, error: why });
+    this.#set({ ...this.#latest, error: why, partial: false });
   }
 
   #foundNothing(why: string): void {
@@ -85,7 +85,7 @@ export class KeptEndpoints {
       this.#publish([], why);
       return;
     }
-    this.#set({ ...this.#latest, error: `${why}; the last good endpoints are kept for a while` });
+    this.#set({ ...this.#latest, partial: false, error: `${why}; the last good endpoints are kept for a while` });
     this.#expiry ??= clock.setTimer(() => {
       this.#expiry = undefined;
       this.#publish([], why);
@@ -104,6 +104,7 @@ export class KeptEndpoints {
       source,
       updatedAtMs: clock.wallNow(),
       ...(error !== undefined && { error }),
+      ...(error !== undefined && endpoints.length > 0 && { partial: true }),
       ...(emptyIsBusy === true && endpoints.length === 0 && { allBusy: true }),
     });
   }

@@ -43,7 +43,10 @@ export const collectClusterStats = (cluster: Cluster, sink: StatSink): void => {
   collectSubsets(cluster, prefix, sink);
   cluster.health.collect(`${prefix}health_check.`, cluster.endpoints, sink);
   collectOutliers(cluster, `${prefix}outlier_detection.`, sink);
-  for (const [name, value] of Object.entries(cluster.endpointUpdates ?? {})) sink.counter(prefix + name, value);
+  if (cluster.endpointUpdates !== undefined) {
+    for (const [name, value] of Object.entries(cluster.endpointUpdates)) sink.counter(prefix + name, value);
+    sink.gauge(`${prefix}discovery_staleness_seconds`, cluster.stalenessMs / 1_000);
+  }
   collectThresholds(cluster, `${prefix}circuit_breakers.default.`, sink);
   if (cluster.highPriority !== undefined) collectThresholds(cluster.highPriority, `${prefix}circuit_breakers.high.`, sink);
   cluster.adaptiveLimit?.collectStats(sink);

@@ -59,6 +59,9 @@ export class Cluster implements EndpointOwner, StatSource {
   #source: EndpointSource;
   #unsubscribe: () => void;
   #sourceAnswered = false;
+  /** What the endpoints were made of. */
+  #addresses: EndpointSet['endpoints'] | undefined;
+  readonly #sinceWallMs: number;
   #draining = false;
   #onResolved: (() => void) | undefined;
   readonly #resolved: Promise<void>;
@@ -66,6 +69,7 @@ export class Cluster implements EndpointOwner, StatSource {
   constructor(policy: ClusterPolicy, context: UpstreamContext, window?: RollingWindow) {
     this.name = policy.name;
     this.context = context;
+    this.#sinceWallMs = context.engine.clock.wallNow();
     this.#log = context.log;
     this.#policy = policy;
     this.limits = new ConcurrencyLimits(policy.thresholds);
@@ -229,6 +233,13 @@ export class Cluster implements EndpointOwner, StatSource {
   /** Limits and budget of calls with priority HIGH; `undefined`: nobody wrote any, and there were none of them. */
   get highPriority(): Admission | undefined {
     return this.#policy.highThresholds === undefined ? this.#highAdmission : this.#high;
+  }
+
+  /** How long the source of endpoints has not been able to say whether they are still right, in milliseconds; 0 while it can. */
+  get stalenessMs(): number {
+    const { error, partial, updatedAtMs } = this.#source.value;
+    if (error === undefined || partial === true || this.#source.updates === undefined) return 0;
+    return Math.max(this.context.engine.clock.wallNow() - (updatedAtMs === 0 ? this.#sinceWallMs : updatedAtMs), 0);
   }
 
   get budget(): RetryBudget {
@@ -406,6 +417,9 @@ export class Cluster implements EndpointOwner, StatSource {
   }
 
   #setEndpoints(addresses: EndpointSet['endpoints']): void {
+    // Only the error has changed.
+    if (addresses === this.#addresses) return;
+    this.#addresses = addresses;
     const former = new Map(this.#endpoints.map((endpoint) => [endpoint.key, endpoint]));
     const next = new Map<string, Endpoint>();
     const joined: Endpoint[] = [];
