@@ -77,7 +77,14 @@ export class StateFile {
     this.#clock = clock;
     this.#log = log;
     // A path that cannot be written is better known at the start.
-    this.#write();
+    try {
+      this.#write();
+    } catch (error) {
+      throw new ConfigurationError(`--data ${path}: cannot be written: ${error instanceof Error ? error.message : String(error)}`, {
+        remedy: 'write the path of a file in a folder that this user may write to',
+        cause: error,
+      });
+    }
     this.#unsubscribe = state.index.subscribe(() => this.#writeSoon());
   }
 
