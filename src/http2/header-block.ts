@@ -9,7 +9,10 @@ export const FieldFlag = {
   dropped: 2,
   /** The name is empty or holds upper case or anything that is no token character, RFC 9113 section 8.2.1. */
   invalidName: 4,
-  /** The value holds NUL, CR or LF, or begins or ends with a blank, RFC 9113 section 8.2.1. */
+  /**
+   * The value holds NUL, CR or LF, or begins or ends with a blank, RFC 9113 section 8.2.1; of `:authority` anything that is no host and
+   * port, RFC 9113 section 8.3.1.
+   */
   invalidValue: 8,
 } as const;
 
@@ -238,6 +241,17 @@ export class HeaderBlock {
     if (first < 0) return;
     for (let i = first; i < this.count; i++) if (this.tokens[i] === token) this.#drop(i);
     this.#first[token] = 0;
+  }
+
+  /** Marks every field with that token as dropped, up to the last one. */
+  keepLast(token: number): void {
+    let last = -1;
+    for (let i = 0; i < this.count; i++) {
+      if (this.tokens[i] !== token || (this.flags[i]! & FieldFlag.dropped) !== 0) continue;
+      if (last >= 0) this.#drop(last);
+      last = i;
+    }
+    this.#first[token] = last + 1;
   }
 
   /** As new. Storage beyond 8 KiB or 128 fields is given back, since blocks wait in pools. */

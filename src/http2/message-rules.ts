@@ -1,4 +1,5 @@
 import type { HeaderBlock } from './header-block.ts';
+import { isAuthority } from './hpack/field-scan.ts';
 import { Token } from './hpack/token.ts';
 
 /**
@@ -9,7 +10,7 @@ import { Token } from './hpack/token.ts';
 const connectionSpecific = [Token.connection, Token.keepAlive, Token.proxyConnection, Token.transferEncoding, Token.upgrade];
 
 const fieldProblem = (block: HeaderBlock): string | undefined => {
-  if (block.problems !== 0) return 'a field name or value holds characters that HTTP/2 forbids (RFC 9113 8.2.1)';
+  if (block.problems !== 0) return 'a field name or value holds characters that HTTP/2 forbids (RFC 9113 8.2.1, 8.3.1)';
   if (block.pseudoAfterRegular) return 'a pseudo-header field comes after a regular field (RFC 9113 8.3)';
   if (block.unknownPseudo) return 'an unknown pseudo-header field (RFC 9113 8.3)';
   for (let i = 0; i < connectionSpecific.length; i++) {
@@ -41,7 +42,10 @@ export const requestProblem = (block: HeaderBlock): string | undefined => {
   if (te >= 0 && (block.duplicateOf(Token.te) || !block.valueEquals(te, 'trailers'))) return 'te may only be "trailers" (RFC 9113 8.2.2)';
   const host = block.indexOf(Token.host);
   if (host >= 0) {
-    if (block.indexOf(Token.authority) < 0) block.addBytes(Token.authority, block.bytes, block.valueStart[host]!, block.valueEnd[host]!);
+    if (block.indexOf(Token.authority) < 0) {
+      if (!isAuthority(block.bytes, block.valueStart[host]!, block.valueEnd[host]!)) return 'host is no host and port (RFC 9110 7.2)';
+      block.addBytes(Token.authority, block.bytes, block.valueStart[host]!, block.valueEnd[host]!);
+    }
     block.remove(host);
   }
   const authority = block.indexOf(Token.authority);

@@ -28,8 +28,12 @@ export const replyToReset = (cluster: string, endpoint: string, stream: Stream, 
   return localReply('upstream_reset', `cluster ${cluster}: ${endpoint} ${why}`, status);
 };
 
-/** Reads `grpc-status` of trailers or of a Trailers-Only answer: -1 where it is missing, UNKNOWN where it is no number. */
+/**
+ * Reads `grpc-status` of trailers or of a Trailers-Only answer: -1 where it is missing, UNKNOWN where it is no number. Of several the last one
+ * counts, as for grpc-go, and the others are removed: clients do not agree on that, and the caller must see what was counted.
+ */
 export const statusIn = (block: HeaderBlock): number => {
+  if (block.duplicateOf(Token.grpcStatus)) block.keepLast(Token.grpcStatus);
   const at = block.indexOf(Token.grpcStatus);
   if (at < 0) return -1;
   const status = parseGrpcStatus(block.bytes, block.valueStart[at] as number, block.valueEnd[at] as number);

@@ -221,7 +221,7 @@ export class Call extends Deadline implements StreamHandler {
     this.onData(stream, noBytes, 0, 0, true);
   }
 
-  onReset(_stream: Stream, _code: number): void {
+  onReset(stream: Stream): void {
     if (this.finished) {
       this.attempt?.stream?.release();
       return;
@@ -229,7 +229,9 @@ export class Call extends Deadline implements StreamHandler {
     // A caller whose deadline has passed cancels: what it sees is its deadline, and so is the fate.
     const late = this.deadlineReason === 'caller_deadline' && this.deadlineIsDue;
     this.#abandon('neutral');
-    if (late) this.finish('caller_deadline', GrpcStatus.DEADLINE_EXCEEDED);
+    // Reset by us, since it broke HTTP/2.
+    if (stream.problem !== undefined && !stream.connectionLost) this.finish('malformed_request', GrpcStatus.INTERNAL);
+    else if (late) this.finish('caller_deadline', GrpcStatus.DEADLINE_EXCEEDED);
     else {
       if (this.cluster !== undefined) this.cluster.stats.upstreamRqCancelled++;
       this.finish('cancelled', GrpcStatus.CANCELLED);

@@ -176,3 +176,26 @@ test('a copy has the same fields, without those dropped', () => {
     }),
   );
 });
+
+test('of several fields with one token the last is kept, in its place', () => {
+  const block = new HeaderBlock();
+  for (const [name, value] of [
+    ['grpc-status', '0'],
+    ['x-a', '1'],
+    ['grpc-status', '13'],
+    ['grpc-status', '5'],
+    ['x-b', '2'],
+  ] as const)
+    block.addNamed(name, value);
+  block.remove(3);
+  block.keepLast(Token.grpcStatus);
+  assert.deepEqual(block.toPairs(), [
+    ['x-a', '1'],
+    ['grpc-status', '13'],
+    ['x-b', '2'],
+  ]);
+  assert.equal(block.duplicateOf(Token.grpcStatus), false);
+  assert.equal(block.indexOf(Token.grpcStatus), 2);
+  block.keepLast(Token.te);
+  assert.equal(block.indexOf(Token.te), -1);
+});

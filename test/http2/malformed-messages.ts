@@ -7,6 +7,21 @@ export const requestWithout = (name: string): Fields => requestFields.filter(([o
 /** And with further ones. */
 export const requestPlus = (...more: Fields): Fields => [...requestFields, ...more];
 
+/** What RFC 9113 8.3.1 and RFC 3986 do not let be a host and a port. */
+const noAuthorities = [
+  'orders@evil',
+  'user:secret@orders',
+  'or ders',
+  'orders\t',
+  'orders/shop',
+  'orders?x',
+  'orders#x',
+  '"orders"',
+  'orders\\',
+  '\u00f6rders',
+  '\x01',
+];
+
 /** Requests that no policy must ever see (RFC 9113 8.2, 8.3). */
 export const malformedRequests: readonly (readonly [what: string, fields: Fields])[] = [
   ['an upper-case name', requestPlus(['X-A', 'b'])],
@@ -59,6 +74,10 @@ export const malformedRequests: readonly (readonly [what: string, fields: Fields
   ['an empty :scheme', [[':scheme', ''], ...requestWithout(':scheme')]],
   ['an empty :authority', [[':authority', ''], ...requestWithout(':authority')]],
   ['an empty :authority and a host', [[':authority', ''], ...requestWithout(':authority'), ['host', 'orders']]],
+  ...noAuthorities.flatMap((authority): readonly (readonly [string, Fields])[] => [
+    [`:authority ${JSON.stringify(authority)}`, [[':authority', authority], ...requestWithout(':authority')]],
+    [`host ${JSON.stringify(authority)} in place of :authority`, [...requestWithout(':authority'), ['host', authority]]],
+  ]),
   ['an empty host in place of :authority', [...requestWithout(':authority'), ['host', '']]],
   [
     'CONNECT as its method, as RFC 9113 8.5 writes it',

@@ -289,6 +289,45 @@ for (const [what, fields] of malformedRequests) {
   });
 }
 
+test('whatever RFC 3986 lets be a host and a port is an :authority, also in the dynamic table', async (t) => {
+  const { peer, server } = await rawClient(t);
+  const authorities = [
+    'orders',
+    'Orders.shop:443',
+    'orders:',
+    '[::1]:50051',
+    '[fe80::1%25en0]',
+    '10.0.0.1:1',
+    'my_svc~a-b',
+    '%2Frun%2Fsock',
+    "a!$&'()*+,;=b",
+  ];
+  let id = 1;
+  for (const authority of authorities) {
+    peer.headers(id, [[':authority', authority], ...requestWithout(':authority')]);
+    id += 2;
+  }
+  // Inserted, and then named by its index; what is wrong with one is wrong with it there, too.
+  const rest = literals(requestWithout(':authority'));
+  const inserted = (authority: string) => Buffer.concat([Buffer.from([0x41, authority.length]), Buffer.from(authority), rest]);
+  for (const [block, sound] of [
+    [inserted('user@orders'), false],
+    [Buffer.concat([Buffer.from([0xbe]), rest]), false],
+    [inserted('orders'), true],
+    [Buffer.concat([Buffer.from([0xbe]), rest]), true],
+  ] as const) {
+    peer.send(Type.HEADERS, END_HEADERS | END_STREAM, id, block);
+    await peer.roundTrip();
+    assert.equal(peer.seen(Type.RST_STREAM, id).length, sound ? 0 : 1);
+    id += 2;
+  }
+  assert.deepEqual(
+    server.owner.requests.map(({ headers }) => headers?.find(([name]) => name === ':authority')?.[1]),
+    [...authorities, 'orders', 'orders'],
+  );
+  for (const { stream } of server.owner.requests) stream?.reset();
+});
+
 test('host beside :authority is dropped, and alone it becomes :authority', async (t) => {
   const { peer, server } = await rawClient(t);
   peer.headers(1, requestPlus(['host', 'evil']));

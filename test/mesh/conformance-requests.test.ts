@@ -123,6 +123,7 @@ const sound: readonly (readonly [what: string, fields: Fields, wanted?: Fields])
   ['no te', requestWithout('te'), requestFields],
   ['host beside the same :authority', requestPlus(['host', 'orders']), requestFields],
   ['host beside another :authority', requestPlus(['host', 'admin']), requestFields],
+  ['a host beside :authority that could be none', requestPlus(['host', 'user@or ders']), requestFields],
   [
     'host and no :authority',
     [...requestWithout(':authority'), ['host', 'orders:50051']],
@@ -188,7 +189,7 @@ for (const direction of directions) {
       const ends = peer.frames.some((one) => one.id === upstreamId && one.type <= Type.HEADERS && (one.flags & END_STREAM) !== 0);
       assert.ok(!ends, `never a whole request: ${what}`);
     }
-    assert.deepEqual(mesh.outrider.fates(direction), { ok: 1, cancelled: malformedStreams.length });
+    assert.deepEqual(mesh.outrider.fates(direction), { ok: 1, malformed_request: malformedStreams.length });
     await isServed(mesh, client);
   });
 

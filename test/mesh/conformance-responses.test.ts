@@ -223,6 +223,32 @@ for (const direction of directions) {
     assert.deepEqual(outrider.fates(direction), { missing_status: httpStatuses.length * silences.length });
   });
 
+  test(`${direction}: of several grpc-status the last one counts, as for grpc-go, and the caller sees no other`, async (t) => {
+    const actor = new Actor();
+    const { connect, outrider } = await between(t, direction, actor);
+    const client = await connect();
+    for (const [codes, wanted] of [
+      [['0', '13'], '13'],
+      [['13', '0'], '0'],
+      [['5', '5', '5'], '5'],
+      [['0', 'x'], 'x'],
+    ] as const) {
+      const end: Fields = [...codes.map((code) => ['grpc-status', code] as const), ['grpc-message', 'why']];
+      const seen: Fields = [
+        ['grpc-status', wanted],
+        ['grpc-message', 'why'],
+      ];
+      actor.act = (peer, id) => {
+        peer.headers(id, responseFields, END_HEADERS);
+        peer.headers(id, end);
+      };
+      assert.deepEqual((await client.answer(client.request())).trailers, seen);
+      actor.act = (peer, id) => peer.headers(id, [...responseFields, ...end]);
+      assert.deepEqual((await client.answer(client.request())).headers, [...responseFields, ...seen]);
+    }
+    assert.deepEqual(outrider.fates(direction), { ok: 2, app_error: 6 });
+  });
+
   test(`${direction}: a status, its message and its details come through as they are, in trailers and without`, async (t) => {
     const actor = new Actor();
     const { connect, outrider } = await between(t, direction, actor);

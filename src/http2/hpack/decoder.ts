@@ -1,9 +1,9 @@
 import { FieldFlag, fieldOverheadBytes, type HeaderBlock, maxBlockFields } from '../header-block.ts';
 import { DynamicTable, EntryWord } from './dynamic-table.ts';
-import { copyAndScanValue, copyBytes, hashMask, invalidBit, isValidName, nameHash, scanValue } from './field-scan.ts';
+import { copyAndScanValue, copyBytes, hashMask, invalidBit, isAuthority, isValidName, nameHash, scanValue } from './field-scan.ts';
 import { huffmanDecode, huffmanDecodeBoundBytes } from './huffman.ts';
 import { staticBytes, staticCount, staticHash, staticToken, staticValueStart } from './static-table.ts';
-import { tokenNameLength, tokenOf } from './token.ts';
+import { Token, tokenNameLength, tokenOf } from './token.ts';
 
 /** Why a header block could not be decoded. Each is a COMPRESSION_ERROR of the connection, RFC 9113 section 4.3. */
 export const HpackProblem = {
@@ -255,7 +255,8 @@ export class HpackDecoder {
       if (valueEnd < 0) return HpackProblem.badHuffman;
       scanned = scanValue(block.bytes, nameEnd, valueEnd, seed);
     }
-    if ((scanned & invalidBit) !== 0) flags |= FieldFlag.invalidValue;
+    if ((scanned & invalidBit) !== 0 || (token === Token.authority && !isAuthority(block.bytes, nameEnd, valueEnd)))
+      flags |= FieldFlag.invalidValue;
     const hash = scanned & hashMask;
 
     if (insert) table.insert(token, hash, flags, block.bytes, nameStart, nameEnd, nameEnd, valueEnd);

@@ -114,6 +114,20 @@ export const isValidName = (bytes: Uint8Array, start: number, end: number): bool
   return true;
 };
 
+// RFC 3986 section 3.2 without userinfo: unreserved, percent-encoded, sub-delims, and what stands around addresses and before ports
+const authorityBytesAllowed: Uint8Array = (() => {
+  const table = new Uint8Array(256);
+  for (const character of "-._~%!$&'()*+,;=:[]0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+    table[character.charCodeAt(0)] = 1;
+  return table;
+})();
+
+/** May these bytes stand in `:authority`? User names may not (RFC 9113 section 8.3.1): what others read as the host would stand behind them. */
+export const isAuthority = (bytes: Uint8Array, start: number, end: number): boolean => {
+  for (let at = start; at < end; at++) if (authorityBytesAllowed[bytes[at]!] === 0) return false;
+  return true;
+};
+
 // Below this a loop beats the call and the view that `set(subarray)` costs.
 const loopBelow = 64;
 
