@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { type CompiledBreakers, compileBreakers, compileCluster, defaultBreakers, unwrittenCluster } from './compile-cluster.ts';
 import { type CompiledRetry, compileRetryPolicy } from './compile-retry.ts';
 import { type CompiledRoute, compileRoute, fallbackRoute, type RouteDefaults } from './compile-routes.ts';
+import { sourceKeys } from './compile-sources.ts';
 import { anyAge, compileAge, compileListenerAge, type WrittenAge, warnOfIdleGrace } from './connection-age.ts';
 import { idempotentMethods } from './descriptor-sets.ts';
 import { type PolicyText, parseDocument } from './document.ts';
@@ -160,8 +161,7 @@ const writtenAge = (groups: readonly (WrittenAge & { readonly place: Place })[],
 };
 
 /** Whether anything is said about endpoints, right or wrong. */
-const saysWhere = (written: { wrote(key: 'endpoints' | 'load_assignment' | 'dns' | 'consul' | 'http'): boolean }): boolean =>
-  (['endpoints', 'load_assignment', 'dns', 'consul', 'http'] as const).some((key) => written.wrote(key));
+const saysWhere = (written: { wrote(key: (typeof sourceKeys)[number]): boolean }): boolean => sourceKeys.some((key) => written.wrote(key));
 
 /** What may be said once in all files together. */
 const singleOf = <T>(

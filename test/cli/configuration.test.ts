@@ -58,6 +58,7 @@ test('a name and an identity are enough, and everything else has its documented 
     tlsMinimum: 'TLSv1.3',
     trustDomain: 'mesh.local',
     policyPath: undefined,
+    policyConsulKv: undefined,
     drainTimeoutMs: 30_000,
     drainDelayMs: 0,
     startupWaitMs: 0,

@@ -11,7 +11,7 @@ const clusters = `clusters:\n  shop: { endpoints: ${endpoints} }\n  shop-v2: { e
 const indent = (text: string, spaces: number): string => text.trim().replaceAll(/^/gm, ' '.repeat(spaces));
 
 /** Keys that say where endpoints are; a cluster without any of them gets some. */
-const sources = ['endpoints', 'load_assignment', 'dns', 'consul', 'http', 'file', 'kubernetes'];
+const sources = ['endpoints', 'load_assignment', 'dns', 'consul', 'http', 'file', 'kubernetes', 'eds_cluster_config'];
 
 const keysOf = (text: string): readonly string[] => Object.keys((parse(text) ?? {}) as object);
 const unlessIn = (keys: readonly string[], wanted: readonly string[], line: string): string =>
