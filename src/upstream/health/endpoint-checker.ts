@@ -57,8 +57,9 @@ export class EndpointChecker extends Deadline {
   readonly #watchProbe: GrpcProbe | undefined;
   #placed = false;
   #closed = false;
-  /** Something was lost: checks follow each other soon until it is clear what became of it. */
+  /** Something was lost: checks follow each other soon until it is clear what became of it, and then ever later up to the interval. */
   #hurried = false;
+  #hurries = 0;
   #hurriedAtMs = Number.NEGATIVE_INFINITY;
   #heldPass: ProbeVerdict | undefined = undefined;
   #said: ProbeVerdict['kind'] = 'unlearned';
@@ -196,7 +197,9 @@ export class EndpointChecker extends Deadline {
       transition = health.fail(options.times, verdict.failure);
     }
     if (transition === 'changed') this.sinceMs = engine.nowMs;
-    if (transition !== 'pending' && verdict.kind !== 'unlearned') this.#hurried = false;
+    // It is there, well or not. Where it is still away it may be back soon: restarts are short.
+    const there = verdict.kind === 'passed' || (verdict.kind === 'failed' && verdict.failure === 'active');
+    if (there && transition !== 'pending') this.#hurried = false;
     this.#owner.onResult(this, verdict, transition, first);
     if (this.#closed) return;
     // A connection that swallows what is sent must not stand for the endpoint for ever.
@@ -209,7 +212,11 @@ export class EndpointChecker extends Deadline {
   #schedule(): void {
     const { hadTraffic, keepsAlive, options, random } = this.#owner;
     if (this.#hurried) {
-      this.#arm(Math.min(lookAgainMs, options.times.intervalMs) * (0.1 + 0.9 * random()));
+      const longestMs = this.health.nextDelayMs(options.times, hadTraffic, random);
+      const doublings = Math.max(0, this.#hurries++ - options.times.unhealthyThreshold);
+      const soonMs = lookAgainMs * 2 ** doublings * (0.1 + 0.9 * random());
+      if (soonMs >= longestMs) this.#hurried = false;
+      this.#arm(Math.min(soonMs, longestMs));
       return;
     }
     // Nothing to do until the server speaks, or its connection ends.
@@ -234,6 +241,7 @@ export class EndpointChecker extends Deadline {
     if (nowMs >= this.#hurriedAtMs + this.#owner.options.times.intervalMs) {
       this.#hurriedAtMs = nowMs;
       this.#hurried = true;
+      this.#hurries = 0;
     }
     // The check that is under way tells soon enough.
     if (!this.#placed) this.#schedule();
