@@ -19,7 +19,7 @@ import type { Call } from './call.ts';
 import { headerListBytes, sanitizeResponse } from './headers.ts';
 import { type LocalReply, localReply, replyToError } from './replies.ts';
 import type { Faults, FaultTarget, InjectedFault } from './traffic/faults.ts';
-import { TryIdleTimer } from './try-idle-timer.ts';
+import { type TryIdleOwner, TryIdleTimer } from './try-idle-timer.ts';
 
 type BreakerResult = 'succeed' | 'fail' | 'neutral';
 
@@ -37,7 +37,7 @@ const timeoutBytes = new Uint8Array(longestGrpcTimeoutBytes);
  * One try of one call: an endpoint, a breaker's permit, a stream. It is the handler of the upstream stream, waits in the endpoint's
  * queue, and as a `Deadline` it is the per-try timeout, then the end of the hold. However it ends, it ends in `#conclude`, once; then the call decides what follows.
  */
-export class Attempt extends Deadline implements StreamHandler, StreamWaiter, FaultTarget {
+export class Attempt extends Deadline implements StreamHandler, StreamWaiter, FaultTarget, TryIdleOwner {
   waiterQueue: WaiterQueue | undefined = undefined;
   waiterPrevious: StreamWaiter | undefined = undefined;
   waiterNext: StreamWaiter | undefined = undefined;
@@ -103,7 +103,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
     this.#permit = permit;
     this.endpoint = endpoint;
     this.#previousAttempts = call.machine?.previousAttempts ?? 0;
-    if (call.hedge !== undefined) call.noteTried(endpoint);
+    if (call.hedging) call.noteTried(endpoint);
     // A number with fractions in a field is an object of its own: only what somebody will ask for is kept.
     if (endpoint.latency !== undefined || breaker.watchesSlowness) this.#startedMs = nowMs;
     endpoint.begin();
@@ -135,7 +135,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
       return;
     }
     const previous = this.#previousAttempts;
-    if (previous > 0 || call.hedge !== undefined) request.removeToken(Token.grpcPreviousRpcAttempts);
+    if (previous > 0 || call.hedging) request.removeToken(Token.grpcPreviousRpcAttempts);
     if (previous > 0) request.addNumber(Token.grpcPreviousRpcAttempts, previous);
     // An upper bound first: what was removed from the block still counts in it.
     if (request.listSizeBytes > connection.peerMaxHeaderListBytes && headerListBytes(request) > connection.peerMaxHeaderListBytes) {
@@ -146,7 +146,8 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
     const stream = connection.open(this, request, call.requestEnded && length === 0);
     this.stream = stream;
     this.#fault?.pace(stream);
-    if (call.retry?.perTryIdleTimeoutMs !== undefined) this.#watchSilence(call.retry.perTryIdleTimeoutMs);
+    const idleMs = call.retry?.perTryIdleTimeoutMs;
+    if (idleMs !== undefined) this.#idle = new TryIdleTimer(call.proxy.engine, idleMs, this);
     if (length === 0) return;
     const kept = (replay as NonNullable<typeof replay>).bytes;
     this.sentBytes += stream.sendData(kept, 0, length, call.requestEnded);
@@ -273,24 +274,19 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
     this.#fail({ kind: 'per_try_timeout', requestSent }, localReply('per_try_timeout', message));
   }
 
-  #watchSilence(idleMs: number): void {
-    const call = this.#call;
-    this.#idle = new TryIdleTimer(
-      call.proxy.engine,
-      idleMs,
-      // A caller that does not read keeps the server from going on.
-      () => call.requestEnded && this.stream?.queuedBytes === 0 && call.downstream.queuedBytes === 0,
-      () => this.#onSilence(idleMs),
-    );
+  /** Whether it is the server that has not said anything for long; a caller that does not read keeps it from going on. */
+  get serverIsWaitedFor(): boolean {
+    const { requestEnded, downstream } = this.#call;
+    return requestEnded && this.stream?.queuedBytes === 0 && downstream.queuedBytes === 0;
   }
 
-  #onSilence(idleMs: number): void {
+  onSilence(): void {
     const call = this.#call;
     if (call.finished || this.#concluded) return;
     const cluster = call.cluster as Cluster;
     cluster.stats.upstreamRqPerTryIdleTimeout++;
     this.abandon('timeout');
-    const message = `cluster ${cluster.name}: ${(this.endpoint as Endpoint).key} was silent for per_try_idle_timeout (${idleMs} ms) of ${call.rule}`;
+    const message = `cluster ${cluster.name}: ${(this.endpoint as Endpoint).key} was silent for per_try_idle_timeout (${call.retry?.perTryIdleTimeoutMs} ms) of ${call.rule}`;
     this.#fail({ kind: 'per_try_timeout', requestSent: true }, localReply('per_try_timeout', message));
   }
 

@@ -100,7 +100,9 @@ export class Call extends Deadline implements StreamHandler {
   attempt: Attempt | undefined = undefined;
   /** While several attempts run, or may. */
   rivals: Rivals | undefined = undefined;
-  /** Of a call whose attempts may run beside each other. */
+  /** Whether attempts may run beside each other. */
+  hedging = false;
+  /** Which of them do; made when the first of them fails, or another one is due. */
   hedge: HedgeMachine | undefined = undefined;
 
   /** It failed after retries, or somebody further down has said that it is not to be tried again. */
@@ -441,8 +443,7 @@ export class Call extends Deadline implements StreamHandler {
     this.hedge?.finish();
     if (this.machine !== undefined) {
       this.machine.finish();
-      if (fate === 'ok' && this.machine.previousAttempts > 0 && this.hedge === undefined)
-        (this.cluster as Cluster).stats.upstreamRqRetrySuccess++;
+      if (fate === 'ok' && this.machine.previousAttempts > 0 && !this.hedging) (this.cluster as Cluster).stats.upstreamRqRetrySuccess++;
     }
     if (fate !== 'ok') this.#tellGuard();
     else if (this.route?.route.throttle !== undefined) this.#throttle?.succeeded();
@@ -581,15 +582,23 @@ export class Call extends Deadline implements StreamHandler {
   // ---- attempts beside each other ----
 
   #beginHedging(policy: HedgePolicyOptions): void {
-    this.machine = this.#createMachine();
-    this.hedge = new HedgeMachine(policy, this.retry, this.machine, this.#retryContext);
-    this.rivals = new Rivals(this, this.hedge);
+    this.hedging = true;
+    this.rivals = new Rivals(this, policy);
     this.rivals.begin();
   }
 
+  /** Of a call that hedges. */
+  get hedgeMachine(): HedgeMachine {
+    if (this.hedge !== undefined) return this.hedge;
+    const policy = (this.route as BoundRoute).route.hedge as HedgePolicyOptions;
+    this.machine ??= this.#createMachine();
+    this.hedge = new HedgeMachine(policy, this.retry, this.machine, this.#retryContext);
+    return this.hedge;
+  }
+
   noteTried(endpoint: Endpoint): void {
-    this.tried ??= [];
-    if (!this.tried.includes(endpoint)) this.tried.push(endpoint);
+    if (this.tried === undefined) this.tried = [endpoint];
+    else if (!this.tried.includes(endpoint)) this.tried.push(endpoint);
   }
 
   /** The answer of `attempt` is the call's: the server of every other one learns that nobody waits. */

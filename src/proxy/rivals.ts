@@ -1,6 +1,6 @@
 import { Deadline } from '../core/index.ts';
 import { GrpcStatus } from '../grpc/index.ts';
-import type { AttemptOutcome, HedgeCircumstances, HedgeMachine } from '../resilience/index.ts';
+import type { AttemptOutcome, HedgeCircumstances, HedgePolicyOptions } from '../resilience/index.ts';
 import type { Cluster } from '../upstream/index.ts';
 import type { Attempt } from './attempt.ts';
 import type { BoundRoute } from './bound-table.ts';
@@ -12,75 +12,81 @@ import type { Call, FinalAnswer } from './call.ts';
  */
 export class Rivals extends Deadline {
   readonly #call: Call;
-  readonly #hedge: HedgeMachine;
-  /** Beside `call.attempt`. */
-  readonly #others: Attempt[] = [];
+  readonly #policy: HedgePolicyOptions;
+  /** Beside `call.attempt`; made for the first of them, since most calls are answered before. */
+  #others: Attempt[] | undefined = undefined;
 
-  constructor(call: Call, hedge: HedgeMachine) {
+  constructor(call: Call, policy: HedgePolicyOptions) {
     super();
     this.#call = call;
-    this.#hedge = hedge;
+    this.#policy = policy;
   }
 
   /** Begins the first attempt, and those that begin with it. */
   begin(): void {
     this.#call.startAttempt();
-    for (let more = this.#hedge.atOnce(); more > 0 && this.#beginAnother(); more--);
-    this.#armAfter(this.#hedge.policy.hedgingDelayMs);
+    const { additionalRequestChance, hedgingDelayMs, initialRequests } = this.#policy;
+    if (hedgingDelayMs === 0 || initialRequests > 1 || additionalRequestChance > 0)
+      for (let more = this.#call.hedgeMachine.atOnce(); more > 0 && this.#beginAnother(); more--);
+    this.#armAfter(hedgingDelayMs);
   }
 
   /** It is time for the next one. */
   override expire(): void {
     this.#call.proxy.engine.tick();
     this.#beginAnother();
-    this.#armAfter(this.#hedge.policy.hedgingDelayMs);
+    this.#armAfter(this.#policy.hedgingDelayMs);
   }
 
   add(attempt: Attempt): void {
     if (this.#call.attempt === undefined) this.#call.attempt = attempt;
+    else if (this.#others === undefined) this.#others = [attempt];
     else this.#others.push(attempt);
   }
 
   /** An attempt is late. True where it goes on all the same, and another one has begun beside it if it might. */
   hedgeLateAttempt(): boolean {
-    if (!this.#hedge.policy.onPerTryTimeout) return false;
+    if (!this.#policy.onPerTryTimeout) return false;
     this.#beginAnother();
     return true;
   }
 
   /** It is none of those any more that may answer. */
   drop(attempt: Attempt): void {
-    if (this.#call.attempt === attempt) this.#call.attempt = this.#others.pop();
+    if (this.#call.attempt === attempt) this.#call.attempt = this.#others?.pop();
     else {
-      const at = this.#others.indexOf(attempt);
-      if (at >= 0) this.#others.splice(at, 1);
+      const at = this.#others?.indexOf(attempt) ?? -1;
+      if (at >= 0) this.#others?.splice(at, 1);
     }
-    this.#hedge.attemptEnded();
+    this.#call.hedgeMachine.attemptEnded();
   }
 
   /** No attempt could be made: none is made any more, and those that go on do. */
   refuse(attempt: Attempt): void {
     this.drop(attempt);
-    this.#hedge.stop();
+    this.#call.hedgeMachine.stop();
   }
 
   /** It is decided: all but `winner` are given up, and nothing begins any more. */
   end(winner: Attempt | undefined, result: 'neutral' | 'timeout'): void {
-    const losers = this.#others.splice(0);
-    const { attempt, proxy } = this.#call;
-    if (attempt !== undefined) losers.push(attempt);
+    const others = this.#others;
+    this.#others = undefined;
+    const { attempt, hedge, proxy } = this.#call;
     this.#call.attempt = winner ?? attempt;
-    this.#hedge.finish();
+    hedge?.finish();
     proxy.engine.wheel.cancel(this);
-    for (const loser of losers) if (loser !== winner) loser.abandon(result);
+    if (others !== undefined) for (const loser of others) if (loser !== winner) loser.abandon(result);
+    if (attempt !== undefined && attempt !== winner) attempt.abandon(result);
   }
 
   /** Request DATA for all that have a stream; those that wait for one will send what is kept. */
   feed(bytes: Uint8Array, start: number, end: number, endStream: boolean): void {
     const call = this.#call;
     let ahead = call.attempt?.stream === undefined ? undefined : call.attempt;
-    for (const other of this.#others)
-      if (other.stream !== undefined && (ahead === undefined || other.sentBytes > ahead.sentBytes)) ahead = other;
+    const others = this.#others;
+    if (others !== undefined)
+      for (const other of others)
+        if (other.stream !== undefined && (ahead === undefined || other.sentBytes > ahead.sentBytes)) ahead = other;
     if (ahead === undefined) {
       call.keep(bytes, start, end, Number.POSITIVE_INFINITY);
       return;
@@ -89,12 +95,12 @@ export class Rivals extends Deadline {
     // Others may wait behind a slow server's window, and what waits there must stay small: one goes on.
     if (call.replay === undefined) call.commitTo(ahead);
     if (call.attempt !== undefined) this.#feedOne(call.attempt, bytes, start, end, endStream);
-    for (const other of this.#others) this.#feedOne(other, bytes, start, end, endStream);
+    if (others !== undefined) for (const other of others) this.#feedOne(other, bytes, start, end, endStream);
   }
 
   /** Whether any of them has a stream, and with it all that was sent so far. */
   get anyStream(): boolean {
-    return this.#call.attempt?.stream !== undefined || this.#others.some(({ stream }) => stream !== undefined);
+    return this.#call.attempt?.stream !== undefined || this.#others?.some(({ stream }) => stream !== undefined) === true;
   }
 
   /**
@@ -105,7 +111,7 @@ export class Rivals extends Deadline {
     const call = this.#call;
     this.drop(attempt);
     const status = answer.kind === 'local' ? answer.reply.status : outcome.kind === 'grpc' ? outcome.status : GrpcStatus.UNKNOWN;
-    const decision = this.#hedge.onFailure(outcome, status, call.idempotent, pushback);
+    const decision = call.hedgeMachine.onFailure(outcome, status, call.idempotent, pushback);
     const alone = call.attempt === undefined;
     if (decision.kind === 'fatal') {
       call.commitTo(attempt);
@@ -118,7 +124,7 @@ export class Rivals extends Deadline {
       const { nowMs } = call.proxy.engine;
       if (!alone && decision.delayMs > 0) this.#armAfter(decision.delayMs);
       else if (nowMs + decision.delayMs < call.endsAtMs && this.#mayBeginAnother()) {
-        this.#armAfter(decision.delayMs + this.#hedge.policy.hedgingDelayMs);
+        this.#armAfter(decision.delayMs + this.#policy.hedgingDelayMs);
         call.retryAfter(decision.delayMs, nowMs);
         return false;
       }
@@ -130,7 +136,8 @@ export class Rivals extends Deadline {
 
   #armAfter(delayMs: number): void {
     const { engine } = this.#call.proxy;
-    if (this.#call.rivals !== this || delayMs === Number.POSITIVE_INFINITY || !this.#hedge.mayGoOn) return;
+    if (this.#call.rivals !== this || delayMs === Number.POSITIVE_INFINITY) return;
+    if (this.#call.hedge === undefined ? this.#policy.maxAttempts <= 1 : !this.#call.hedge.mayGoOn) return;
     engine.wheel.arm(this, engine.nowMs + delayMs);
   }
 
@@ -143,7 +150,7 @@ export class Rivals extends Deadline {
   /** True counts as begun: an attempt has to follow. */
   #mayBeginAnother(): boolean {
     const call = this.#call;
-    if (call.finished || call.rivals !== this || !this.#hedge.tryBegin(this.#circumstances)) return false;
+    if (call.finished || call.rivals !== this || !call.hedgeMachine.tryBegin(this.#circumstances)) return false;
     (call.cluster as Cluster).stats.upstreamRqHedge++;
     return true;
   }

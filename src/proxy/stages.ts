@@ -99,7 +99,7 @@ const limitRate = (call: Call): boolean => {
   const { traffic } = call.route as BoundRoute;
   if (traffic === undefined) return true;
   const { nowMs } = call.proxy.engine;
-  const reply = traffic.refusal(call, nowMs) ?? traffic.concurrency?.enter(call.rule, nowMs);
+  const reply = traffic.refusal(call, nowMs) ?? traffic.concurrency?.enter(call, nowMs);
   if (reply === undefined) {
     call.concurrency = traffic.concurrency;
     return true;
@@ -188,13 +188,15 @@ const retry = (call: Call): void => {
 /** Begins the copies of the call. */
 const mirror = (call: Call, policies: readonly MirrorPolicy[]): void => {
   const { proxy, request, requestEnded, endsAtMs } = call;
-  const copies: MirroredCall[] = [];
+  let copies: MirroredCall[] | undefined;
   for (const policy of policies) {
     if (policy.share < 1 && proxy.random() >= policy.share) continue;
     const copy = MirroredCall.begin(proxy, proxy.cluster(policy.cluster), policy, request, requestEnded, endsAtMs);
-    if (copy !== undefined) copies.push(copy);
+    if (copy === undefined) continue;
+    if (copies === undefined) copies = [copy];
+    else copies.push(copy);
   }
-  if (copies.length > 0) call.mirrors = copies;
+  call.mirrors = copies;
 };
 
 const tooManyNames =

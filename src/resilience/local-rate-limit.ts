@@ -31,14 +31,20 @@ export class LocalRateLimit {
   readonly #common: TokenBucket;
   /** Of limits whose every entry has a value, in the order of the options. */
   #fixed: readonly (TokenBucket | undefined)[];
-  /** By limit and values, the one asked for last at the end. */
-  readonly #dynamic = new Map<string, TokenBucket>();
+  /** By limit, then by values. */
+  #dynamic: readonly Map<string, DynamicBucket>[];
+  #dynamicCount = 0;
+  /** Asked for longest ago, and last. */
+  #oldest: DynamicBucket | undefined;
+  #newest: DynamicBucket | undefined;
+  /** Of the call that asks now; kept, since an array that shrinks gives up its storage. */
   readonly #asked: TokenBucket[] = [];
 
   constructor(options: LocalRateLimitOptions, nowMs: number) {
     this.#options = options;
     this.#common = new TokenBucket(options.bucket, nowMs);
     this.#fixed = fixedBuckets(options, nowMs);
+    this.#dynamic = options.descriptors.map(() => new Map());
   }
 
   /** Other numbers: the common bucket keeps what was taken. Those of descriptors stay where nothing of the descriptors has changed. */
@@ -47,28 +53,30 @@ export class LocalRateLimit {
     this.#common.update(options.bucket, nowMs);
     if (!descriptorsChanged) return;
     this.#fixed = fixedBuckets(options, nowMs);
-    this.#dynamic.clear();
+    this.#dynamic = options.descriptors.map(() => new Map());
+    this.#dynamicCount = 0;
+    this.#oldest = this.#newest = undefined;
   }
 
   /** Takes a token from each bucket of the call. @returns 0, or how long it is until all of them have one; none has given one then. */
   waitMs(descriptors: readonly (readonly DescriptorEntry[])[], nowMs: number): number {
     const asked = this.#asked;
-    asked.length = 0;
-    for (const descriptor of descriptors) {
-      const bucket = this.#bucketOf(descriptor, nowMs);
-      if (bucket !== undefined && !asked.includes(bucket)) asked.push(bucket);
+    let count = 0;
+    for (let i = 0; i < descriptors.length; i++) {
+      const bucket = this.#bucketOf(descriptors[i] as readonly DescriptorEntry[], nowMs);
+      if (bucket !== undefined && !isAmong(asked, count, bucket)) asked[count++] = bucket;
     }
-    if (asked.length === 0 || this.#options.alwaysConsumeDefault) asked.push(this.#common);
+    if (count === 0 || this.#options.alwaysConsumeDefault) asked[count++] = this.#common;
     let wait = 0;
-    for (const bucket of asked) wait = Math.max(wait, bucket.waitMs(nowMs));
+    for (let i = 0; i < count; i++) wait = Math.max(wait, (asked[i] as TokenBucket).waitMs(nowMs));
     if (wait > 0) return wait;
-    for (const bucket of asked) bucket.take();
+    for (let i = 0; i < count; i++) (asked[i] as TokenBucket).take();
     return 0;
   }
 
   /** Buckets for values that came. */
   get dynamicDescriptors(): number {
-    return this.#dynamic.size;
+    return this.#dynamicCount;
   }
 
   get commonTokens(): TokenBucket {
@@ -89,33 +97,71 @@ export class LocalRateLimit {
   }
 
   #dynamicBucket(limit: number, descriptor: readonly DescriptorEntry[], nowMs: number): TokenBucket {
-    const key = keyOf(limit, descriptor);
-    let bucket = this.#dynamic.get(key);
-    if (bucket === undefined) {
-      if (this.#dynamic.size >= this.#options.maxDynamicDescriptors) {
-        for (const oldest of this.#dynamic.keys()) {
-          this.#dynamic.delete(oldest);
-          break;
-        }
-      }
-      bucket = new TokenBucket((this.#options.descriptors[limit] as DescriptorLimit).bucket, nowMs);
-    } else this.#dynamic.delete(key);
-    this.#dynamic.set(key, bucket);
-    return bucket;
+    const buckets = this.#dynamic[limit] as Map<string, DynamicBucket>;
+    const key = keyOf(descriptor);
+    let found = buckets.get(key);
+    if (found === undefined) {
+      if (this.#dynamicCount >= this.#options.maxDynamicDescriptors && this.#oldest !== undefined) this.#forget(this.#oldest);
+      const bucket = new TokenBucket((this.#options.descriptors[limit] as DescriptorLimit).bucket, nowMs);
+      found = { buckets, key, bucket, older: undefined, newer: undefined };
+      buckets.set(key, found);
+      this.#dynamicCount++;
+    } else if (found === this.#newest) return found.bucket;
+    else this.#unlink(found);
+    found.older = this.#newest;
+    if (this.#newest === undefined) this.#oldest = found;
+    else this.#newest.newer = found;
+    this.#newest = found;
+    return found.bucket;
+  }
+
+  #forget(one: DynamicBucket): void {
+    this.#unlink(one);
+    one.buckets.delete(one.key);
+    this.#dynamicCount--;
+  }
+
+  #unlink(one: DynamicBucket): void {
+    if (one.older === undefined) this.#oldest = one.newer;
+    else one.older.newer = one.newer;
+    if (one.newer === undefined) this.#newest = one.older;
+    else one.newer.older = one.older;
+    one.older = one.newer = undefined;
   }
 }
+
+/** A bucket for values that came, in the order in which they were asked for. */
+interface DynamicBucket {
+  readonly buckets: Map<string, DynamicBucket>;
+  readonly key: string;
+  readonly bucket: TokenBucket;
+  older: DynamicBucket | undefined;
+  newer: DynamicBucket | undefined;
+}
+
+const isAmong = (buckets: readonly TokenBucket[], count: number, bucket: TokenBucket): boolean => {
+  for (let i = 0; i < count; i++) if (buckets[i] === bucket) return true;
+  return false;
+};
 
 const fixedBuckets = ({ descriptors }: LocalRateLimitOptions, nowMs: number): readonly (TokenBucket | undefined)[] =>
   descriptors.map(({ bucket, entries }) =>
     entries.every(({ value }) => value !== undefined) ? new TokenBucket(bucket, nowMs) : undefined,
   );
 
-const matches = ({ entries }: DescriptorLimit, descriptor: readonly DescriptorEntry[]): boolean =>
-  entries.length === descriptor.length &&
-  entries.every(({ key, value }, i) => key === descriptor[i]?.key && (value === undefined || value === descriptor[i]?.value));
+const matches = ({ entries }: DescriptorLimit, descriptor: readonly DescriptorEntry[]): boolean => {
+  if (entries.length !== descriptor.length) return false;
+  for (let i = 0; i < entries.length; i++) {
+    const wanted = entries[i] as DescriptorLimit['entries'][number];
+    const { key, value } = descriptor[i] as DescriptorEntry;
+    if (wanted.key !== key || (wanted.value !== undefined && wanted.value !== value)) return false;
+  }
+  return true;
+};
 
-const keyOf = (limit: number, descriptor: readonly DescriptorEntry[]): string => {
-  const whole = `${limit}\u0000${descriptor.map(({ value }) => value).join('\u0000')}`;
+/** Among the descriptors of one limit, which all have as many entries. */
+const keyOf = (descriptor: readonly DescriptorEntry[]): string => {
+  const whole = descriptor.length === 1 ? (descriptor[0] as DescriptorEntry).value : descriptor.map(({ value }) => value).join('\u0000');
   if (whole.length <= longestKey) return whole;
   // FNV-1a in two halves: different enough, and a collision only shares a bucket.
   let first = 0x811c_9dc5;

@@ -4,14 +4,14 @@ import type { HeaderChanges, Route, TrafficPolicy } from '../../policy/index.ts'
 import type { BoundRoute } from '../bound-table.ts';
 import { type LocalReply, localReply } from '../replies.ts';
 import { Faults } from './faults.ts';
-import { type EditedCall, editHeaders, rewritePath } from './header-edits.ts';
+import { type EditedCall, type EditedRoute, editHeaders, rewritePath } from './header-edits.ts';
 import type { RouteConcurrency } from './route-concurrency.ts';
 import type { RouteRateLimit } from './route-rate-limit.ts';
 import type { TrafficState } from './traffic-state.ts';
 import { WeightedRoutes } from './weighted-routes.ts';
 
 /** What a call is to the policies of its route's traffic. */
-export interface TrafficCall extends Omit<EditedCall, 'clusterName' | 'routeName'> {
+export interface TrafficCall extends EditedCall {
   readonly rule: string;
 }
 
@@ -39,8 +39,7 @@ export class BoundTraffic {
   readonly #rateLimit: RouteRateLimit | undefined;
   readonly #requestChanges: readonly HeaderChanges[];
   readonly #responseChanges: readonly HeaderChanges[];
-  readonly #routeName: string;
-  readonly #clusterName: string;
+  readonly #names: EditedRoute;
 
   constructor(route: Route, { clusterName, changes, state, weighted }: BoundTrafficOptions) {
     const policy = route.traffic as TrafficPolicy;
@@ -53,19 +52,18 @@ export class BoundTraffic {
     this.#rateLimit = state.rateLimitOf(route);
     this.concurrency = state.concurrencyOf(route);
     this.faults = policy.fault === undefined ? undefined : new Faults(policy.fault, clusterName);
-    this.#routeName = route.name;
-    this.#clusterName = clusterName;
+    this.#names = { clusterName, routeName: route.name };
   }
 
   /** The answer to a call that comes too soon. */
   refusal(call: TrafficCall, nowMs: number): LocalReply | undefined {
-    return this.#rateLimit?.refusal(call, this.#clusterName, nowMs);
+    return this.#rateLimit?.refusal(call, this.#names.clusterName, nowMs);
   }
 
   /** The request as the service gets it. An answer where that is no request. */
   prepareRequest(call: TrafficCall): LocalReply | undefined {
     const { request } = call;
-    for (const changes of this.#requestChanges) this.#edit(request, changes, call);
+    for (const changes of this.#requestChanges) editHeaders(request, changes, call, this.#names);
     const { pathRewrite } = this.policy;
     if (pathRewrite === undefined) return undefined;
     const original = request.value(request.indexOf(Token.path));
@@ -84,10 +82,6 @@ export class BoundTraffic {
 
   /** The first block of an answer, ours or the service's. */
   editResponse(call: TrafficCall, block: HeaderBlock): void {
-    for (const changes of this.#responseChanges) this.#edit(block, changes, call);
-  }
-
-  #edit(block: HeaderBlock, changes: HeaderChanges, { request, peer }: TrafficCall): void {
-    editHeaders(block, changes, { request, peer, clusterName: this.#clusterName, routeName: this.#routeName });
+    for (const changes of this.#responseChanges) editHeaders(block, changes, call, this.#names);
   }
 }

@@ -6,22 +6,29 @@ import type { Downstream } from '../tls-acceptor.ts';
 export interface EditedCall {
   readonly request: HeaderBlock;
   readonly peer: Downstream;
+}
+
+/** The same for all calls of a route. */
+export interface EditedRoute {
   readonly clusterName: string;
   readonly routeName: string;
 }
 
-/** Removes and adds what the policy says, as Envoy does. Only for calls whose route asks for it: it allocates. */
-export const editHeaders = (block: HeaderBlock, { add, remove }: HeaderChanges, call: EditedCall): void => {
+/** Removes and adds what the policy says, as Envoy does. Only for calls whose route asks for it. */
+export const editHeaders = (block: HeaderBlock, { add, remove }: HeaderChanges, call: EditedCall, route: EditedRoute): void => {
   for (const name of remove) removeNamed(block, name);
-  for (const addition of add) addHeader(block, addition, call);
+  for (const addition of add) addHeader(block, addition, call, route);
 };
 
 const removeNamed = (block: HeaderBlock, name: string): void => {
   for (let at = block.find(name); at >= 0; at = block.find(name)) block.remove(at);
 };
 
-const addHeader = (block: HeaderBlock, { name, value, action, keepEmpty }: HeaderAddition, call: EditedCall): void => {
-  const text = value.map((part) => textOf(part, call)).join('');
+const addHeader = (block: HeaderBlock, { name, value, action, keepEmpty }: HeaderAddition, call: EditedCall, route: EditedRoute): void => {
+  const [only] = value;
+  // Nearly always there is one part.
+  const text =
+    only !== undefined && value.length === 1 ? textOf(only, call, route) : value.map((part) => textOf(part, call, route)).join('');
   if (text === '' && !keepEmpty) return;
   const exists = block.find(name) >= 0;
   if (exists ? action === 'ADD_IF_ABSENT' : action === 'OVERWRITE_IF_EXISTS') return;
@@ -29,20 +36,24 @@ const addHeader = (block: HeaderBlock, { name, value, action, keepEmpty }: Heade
   block.addNamed(name, text);
 };
 
-const textOf = (part: HeaderValuePart, call: EditedCall): string => {
+const textOf = (part: HeaderValuePart, call: EditedCall, { clusterName, routeName }: EditedRoute): string => {
   switch (part.kind) {
     case 'text':
       return part.text;
-    case 'request_header':
-      return (headerValue(call.request, part.name) ?? headerValue(call.request, part.otherwise) ?? '').slice(0, part.longest);
+    case 'request_header': {
+      const text = headerValue(call.request, part.name) ?? headerValue(call.request, part.otherwise) ?? '';
+      return text.length <= part.longest ? text : text.slice(0, part.longest);
+    }
     case 'remote_address':
       return call.peer.remoteIp;
-    case 'peer_uri_san':
-      return call.peer.peer?.uriSans.join(',') ?? '';
+    case 'peer_uri_san': {
+      const names = call.peer.peer?.uriSans;
+      return names?.length === 1 ? (names[0] as string) : (names?.join(',') ?? '');
+    }
     case 'cluster':
-      return call.clusterName;
+      return clusterName;
     case 'route':
-      return call.routeName;
+      return routeName;
   }
 };
 

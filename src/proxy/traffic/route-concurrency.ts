@@ -10,9 +10,9 @@ export class RouteConcurrency extends AdaptiveLimit {
   }
 
   /** Lets a call in, which owes one `leave`; else the answer to it. */
-  enter(rule: string, nowMs: number): LocalReply | undefined {
+  enter(call: { readonly rule: string }, nowMs: number): LocalReply | undefined {
     if (this.tryEnter(nowMs)) return undefined;
-    const message = `${this.active} calls are under way, and adaptive_concurrency of ${rule} allows ${this.limit} now, so that the service does not slow down; call again later, or give the service more instances`;
+    const message = `${this.active} calls are under way, and adaptive_concurrency of ${call.rule} allows ${this.limit} now, so that the service does not slow down; call again later, or give the service more instances`;
     return localReply('overloaded', message);
   }
 }

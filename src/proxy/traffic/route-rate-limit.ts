@@ -15,6 +15,8 @@ interface LimitedCall {
 /** The rate limit of one route; it outlives reloads. */
 export class RouteRateLimit {
   #policy: RateLimitPolicy;
+  /** Filled in for each call, where it has all that the rules ask for. */
+  #descriptors: readonly (readonly WrittenEntry[])[];
   readonly #machine: LocalRateLimit;
   readonly #random: () => number;
   #enabled = 0;
@@ -24,6 +26,7 @@ export class RouteRateLimit {
 
   constructor(policy: RateLimitPolicy, random: () => number, nowMs: number) {
     this.#policy = policy;
+    this.#descriptors = descriptorsFor(policy);
     this.#machine = new LocalRateLimit(policy.limit, nowMs);
     this.#random = random;
   }
@@ -32,6 +35,7 @@ export class RouteRateLimit {
     const former = this.#policy;
     if (policy === former) return;
     this.#policy = policy;
+    this.#descriptors = descriptorsFor(policy);
     this.#machine.update(policy.limit, !isDeepStrictEqual(former.limit.descriptors, policy.limit.descriptors), nowMs);
   }
 
@@ -40,8 +44,8 @@ export class RouteRateLimit {
     const { enabledShare, enforcedShare, rules } = this.#policy;
     if (enabledShare < 1 && this.#random() >= enabledShare) return undefined;
     this.#enabled++;
-    const descriptors = rules.length === 0 ? none : descriptorsOf(rules, call, clusterName);
-    const waitMs = this.#machine.waitMs(descriptors, nowMs);
+    const whole = fillIn(this.#descriptors, rules, call, clusterName);
+    const waitMs = this.#machine.waitMs(whole ? this.#descriptors : descriptorsOf(rules, call, clusterName), nowMs);
     if (waitMs === 0) {
       this.#ok++;
       return undefined;
@@ -65,7 +69,32 @@ export class RouteRateLimit {
   }
 }
 
-const none: readonly (readonly DescriptorEntry[])[] = [];
+interface WrittenEntry {
+  readonly key: string;
+  value: string;
+}
+
+const descriptorsFor = ({ rules }: RateLimitPolicy): readonly (readonly WrittenEntry[])[] =>
+  rules.map((rule) => rule.map(({ key }) => ({ key, value: '' })));
+
+/** False where the call lacks something: its descriptors are fewer, or shorter. */
+const fillIn = (
+  descriptors: readonly (readonly WrittenEntry[])[],
+  rules: readonly (readonly RateLimitAction[])[],
+  call: LimitedCall,
+  clusterName: string,
+): boolean => {
+  for (let i = 0; i < rules.length; i++) {
+    const rule = rules[i] as readonly RateLimitAction[];
+    if (rule.length === 0) return false;
+    for (let j = 0; j < rule.length; j++) {
+      const value = entryValue(rule[j] as RateLimitAction, call, clusterName);
+      if (value === undefined) return false;
+      (descriptors[i]?.[j] as WrittenEntry).value = value;
+    }
+  }
+  return true;
+};
 
 const descriptorsOf = (
   rules: readonly (readonly RateLimitAction[])[],
