@@ -98,6 +98,10 @@ export const compileAdaptiveConcurrency = (
   if (!group.wrote('interval') && !group.wrote('fixed_value'))
     problems.error(group.place, 'has neither interval nor fixed_value', 'add interval: 60s');
   if (interval !== undefined && fixed !== undefined) problems.error(fixed.place, 'is written beside interval', 'keep one of them');
+  for (const key of ['request_count', 'jitter'] as const) {
+    if (fixed !== undefined && interval === undefined && group.wrote(key))
+      problems.warning(group.placeOf(key), 'has no effect beside fixed_value: nothing is measured', 'remove it, or write interval');
+  }
   const maxLimit = limits.max_concurrency_limit ?? 1_000;
   if (minConcurrency > maxLimit)
     problems.error(

@@ -48,6 +48,15 @@ export const compileBalancer = (written: ClusterGroup, problems: Problems): Load
       'remove it, or write lb_policy: ring_hash or maglev',
     );
   }
+  if (common?.locality_weighted_lb_config === undefined) {
+    const weighted = values.load_assignment?.values.endpoints?.find((group) => group.wrote('load_balancing_weight'));
+    if (weighted !== undefined)
+      problems.warning(
+        weighted.placeOf('load_balancing_weight'),
+        'has no effect without locality_weighted_lb_config',
+        'write common_lb_config: { locality_weighted_lb_config: {} } on the cluster, or remove it',
+      );
+  }
   const assignment = values.load_assignment?.values.policy?.values;
   const leastRequest = values.least_request_lb_config?.values;
   const peakEwma = values.peak_ewma_lb_config?.values;

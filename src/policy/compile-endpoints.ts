@@ -38,7 +38,14 @@ export const compileEndpoints = (name: string, written: ClusterGroup, problems: 
   }
   const resolved = values.type === 'STRICT_DNS' || values.type === 'LOGICAL_DNS' || (values.type === undefined && names.length > 0);
   if (!resolved) {
-    for (const key of ['dns_refresh_rate', 'dns_lookup_family', 'dns_resolvers', 'dns_resolution_config', 'respect_dns_ttl'] as const) {
+    for (const key of [
+      'dns_refresh_rate',
+      'dns_lookup_family',
+      'dns_resolvers',
+      'dns_resolution_config',
+      'respect_dns_ttl',
+      'keep_last',
+    ] as const) {
       if (written.wrote(key)) problems.warning(written.placeOf(key), 'has no effect: no endpoint is a name', 'remove it');
     }
     return { kind: 'static', endpoints: endpoints.map(({ endpoint }) => endpoint) };

@@ -1,6 +1,7 @@
 import { suggest } from '../core/index.ts';
 import { defaultBackOff, parseRetryOn, retryOnWords } from '../resilience/index.ts';
 import { compileHeaderMatcher } from './header-matcher.ts';
+import { warnOfUnaskedFields } from './lint-effects.ts';
 import type { Place, Problems } from './problems.ts';
 import type { retryPolicyShape } from './retry-schema.ts';
 import type { Read } from './shape.ts';
@@ -34,6 +35,8 @@ export const compileRetryPolicy = (written: RetryGroup, problems: Problems): Com
       'retries nothing: retry_on is missing',
       'write retry_on: "unavailable,reset,connect-failure,refused-stream"',
     );
+
+  warnOfUnaskedFields(written, conditions, problems);
 
   const backOff = values.retry_back_off?.values;
   const baseIntervalMs = backOff?.base_interval ?? defaultBackOff.baseIntervalMs;

@@ -5,6 +5,7 @@ import { compileTraffic } from './compile-traffic.ts';
 import { compileHashPolicies } from './hash-policy.ts';
 import { type CompiledHeaderMatcher, compileHeaderMatcher, compileRegex } from './header-matcher.ts';
 import type { ClusterReference } from './lint.ts';
+import { warnOfIdleFields } from './lint-effects.ts';
 import { compileMirrors } from './mirror.ts';
 import type { Place, Problems } from './problems.ts';
 import type { inboundRouteShape, outboundRouteShape } from './route-schema.ts';
@@ -85,6 +86,7 @@ export const compileRoute = (written: RouteGroup, defaults: RouteDefaults, probl
     metadataMatch: action?.values.metadata_match === undefined ? undefined : subsetKey(action.values.metadata_match),
     traffic,
   };
+  warnOfIdleFields(action, route, defaults.retry, problems);
   return {
     route,
     place: written.place,

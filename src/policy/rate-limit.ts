@@ -260,6 +260,10 @@ const warnOfUnused = (
       'write rate_limits with actions for these keys in this order',
     );
   });
+  for (const key of ['max_dynamic_descriptors', 'always_consume_default_token_bucket'] as const) {
+    if (written.wrote(key) && !written.wrote('descriptors'))
+      problems.warning(written.placeOf(key), 'has no effect: there are no descriptors', 'write descriptors, or remove it');
+  }
   if (rules.length > 0 && descriptors.length === 0)
     problems.warning(written.placeOf('rate_limits'), 'has no effect: there are no descriptors', 'write descriptors, or remove it');
 };

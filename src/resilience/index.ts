@@ -38,6 +38,7 @@ export {
   type SubsetOptions,
   type SubsetSelector,
   subsetKey,
+  subsetKeys,
 } from './load-balancer.ts';
 export { type DescriptorEntry, type DescriptorLimit, LocalRateLimit, type LocalRateLimitOptions } from './local-rate-limit.ts';
 export { largestMaglevTable } from './maglev.ts';

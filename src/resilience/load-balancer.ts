@@ -63,6 +63,10 @@ export const subsetKey = (metadata: Readonly<Record<string, string>>): string =>
     .map((key) => `${key}\u0000${metadata[key]}`)
     .join('\u0001');
 
+/** The keys of a `subsetKey`, sorted. */
+export const subsetKeys = (key: string): readonly string[] =>
+  key === '' ? [] : key.split('\u0001').map((pair) => pair.split('\u0000')[0] ?? '');
+
 /**
  * Who gets the next attempt, of all endpoints of a cluster: subsets, in them priorities, in those localities, and a balancer at the bottom. Pure:
  * time and chance are handed in. A pick allocates nothing, unless hardly any endpoint is usable.

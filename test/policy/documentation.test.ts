@@ -22,12 +22,16 @@ const sections = fieldSectionsOf(text);
 const fields = policyFields();
 const at = (line: number): string => `docs/policies.md:${line}`;
 
-const sectionsOf = (field: PolicyField): readonly FieldSection[] =>
-  sections.filter(({ names }) => names.some((name) => fieldsNamed(name, fields).includes(field)));
+/** The names of all headings with the fields that they mean. */
+const named = new Map(sections.flatMap(({ names }) => names.map((name) => [name, fieldsNamed(name, fields)] as const)));
+const fieldsOf = ({ names }: FieldSection): readonly PolicyField[] => names.flatMap((name) => named.get(name) ?? []);
+const pathsNamed = (name: string): readonly string[] => (named.get(name) ?? []).flatMap(({ paths }) => paths);
+const sectionsByField = new Map<PolicyField, FieldSection[]>(fields.map((field) => [field, []]));
+for (const section of sections) for (const field of fieldsOf(section)) sectionsByField.get(field)?.push(section);
 
 test('every field of the schema has one section', () => {
   const lines = fields.flatMap((field) => {
-    const found = sectionsOf(field);
+    const found = sectionsByField.get(field) ?? [];
     const [path = field.id] = field.paths;
     if (found.length === 1) return [];
     return found.length === 0
@@ -40,7 +44,7 @@ test('every field of the schema has one section', () => {
 test('every section names one field that exists', () => {
   const lines = sections.flatMap(({ names, line }) =>
     names.flatMap((name) => {
-      const found = fieldsNamed(name, fields);
+      const found = named.get(name) ?? [];
       if (found.length === 1) return [];
       return found.length === 0
         ? [`${at(line)}: there is no field ${name}`]
@@ -51,14 +55,12 @@ test('every section names one field that exists', () => {
 });
 
 test('every section says what its field means, what holds where it is left out, and shows it in an example', () => {
-  const lines = sections.flatMap(({ names, line, rule, hasText, examples }) => {
-    const found = names.flatMap((name) => fieldsNamed(name, fields));
+  const lines = sections.flatMap((section) => {
+    const { names, line, rule, hasText, examples } = section;
+    const found = fieldsOf(section);
     const kind = rule?.kind;
     const wanted = found.every(({ inert }) => inert) ? 'without effect' : found.every(({ required }) => required) ? 'required' : undefined;
-    const missing = names.filter((name) => {
-      const paths = fieldsNamed(name, fields).flatMap((field) => field.paths);
-      return !examples.some((example) => writes(wholeFile(example), paths));
-    });
+    const missing = names.filter((name) => !examples.some((example) => writes(wholeFile(example), pathsNamed(name))));
     return [
       ...(hasText ? [] : [`${at(line)}: says nothing`]),
       ...(rule === undefined
@@ -134,7 +136,7 @@ const contradiction = (example: DocumentExample, paths: readonly string[], { rul
 for (const section of sections) {
   for (const name of section.names) {
     test(`${name}: what the document says of its default holds`, () => {
-      const paths = fieldsNamed(name, fields).flatMap((field) => field.paths);
+      const paths = pathsNamed(name);
       const right = section.examples.filter((example) => compileExample(example).table !== undefined && writes(wholeFile(example), paths));
       const found = right.map((example) => contradiction(example, paths, section));
       // One example that shows it is enough: others may be about contradictions.

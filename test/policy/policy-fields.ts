@@ -14,7 +14,14 @@ export interface PolicyField {
 }
 
 /** Parts that are described once although the schema has two of them. */
-const twins: Readonly<Record<string, string>> = { inbound_route: 'route', inbound_route_action: 'route_action', listed_cluster: 'cluster' };
+const twins: Readonly<Record<string, string>> = {
+  inbound_route: 'route',
+  inbound_route_action: 'route_action',
+  listed_cluster: 'cluster',
+  healthy_panic_percent: 'percent',
+  slow_start_percent: 'percent',
+  percent_jitter: 'percent',
+};
 
 type Parts = Readonly<Record<string, unknown>>;
 type Found = Map<string, { readonly paths: Set<string>; required: boolean; inert: boolean }>;

@@ -208,7 +208,7 @@ for (const [what, text, line] of [
   ],
   [
     'no cluster at all',
-    withoutCluster('idle_timeout: 1s'),
+    withoutCluster('retry_headers_hold: 1ms'),
     'p.yaml:4:7: routes[0].route: cluster is missing; add "cluster:" with a name of visible characters without blanks',
   ],
   [
