@@ -18,6 +18,8 @@ export type DnsRecord = { readonly name: string; readonly ttlSeconds: number } &
 
 export interface DnsMessage {
   readonly id: number;
+  /** Length of the whole message. */
+  readonly bytes: number;
   readonly isAnswer: boolean;
   /** There is more than what fitted. */
   readonly truncated: boolean;
@@ -35,7 +37,7 @@ const longestName = 255;
 const classInternet = 1;
 const typeOpt = 41;
 /** What crosses networks without being cut into fragments (DNS flag day 2020). */
-const udpPayloadBytes = 1_232;
+export const udpPayloadBytes = 1_232;
 /** RFC 2181 8: a TTL with its first bit set is none. */
 const longestTtlSeconds = 2 ** 31 - 1;
 
@@ -88,7 +90,14 @@ export const decodeMessage = (bytes: Buffer): DnsMessage => {
     return records;
   };
   const truncated = (flags & 0x0200) !== 0;
-  const header = { id: bytes.readUInt16BE(0), isAnswer: (flags & 0x8000) !== 0, truncated, code: flags & 0x0f, question };
+  const header = {
+    id: bytes.readUInt16BE(0),
+    bytes: bytes.length,
+    isAnswer: (flags & 0x8000) !== 0,
+    truncated,
+    code: flags & 0x0f,
+    question,
+  };
   // What stands behind the cut need not be whole; it is asked for again.
   if (truncated) return { ...header, answers: [], additional: [] };
   const answered = list(answers);

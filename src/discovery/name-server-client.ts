@@ -3,7 +3,15 @@ import { createSocket } from 'node:dgram';
 import { getServers } from 'node:dns';
 import { connect, isIPv6 } from 'node:net';
 import { type Clock, SystemClock } from '../core/index.ts';
-import { canonicalName, type DnsMessage, decodeMessage, encodeQuestion, RecordType, type RecordTypeNumber } from './dns-message.ts';
+import {
+  canonicalName,
+  type DnsMessage,
+  decodeMessage,
+  encodeQuestion,
+  RecordType,
+  type RecordTypeNumber,
+  udpPayloadBytes,
+} from './dns-message.ts';
 
 export interface NameServerOptions {
   /** `address` or `address:port`, IPv6 in brackets where there is a port; without it those of `/etc/resolv.conf`. */
@@ -23,6 +31,8 @@ interface Server {
 
 const noError = 0;
 const formatError = 1;
+/** Of an answer by UDP to a question without EDNS (RFC 1035 4.2.1). */
+const plainUdpBytes = 512;
 const noSuchName = 3;
 
 /**
@@ -73,8 +83,18 @@ export class NameServerClient {
     const question = encodeQuestion(randomInt(65_536), name, type, true);
     const byUdp = await this.#byUdp(server, question);
     // A server that knows no EDNS says so, or that it did not understand (RFC 6891 7).
-    const answer = byUdp.code === formatError ? await this.#byUdp(server, encodeQuestion(randomInt(65_536), name, type, false)) : byUdp;
-    return answer.truncated ? await this.#byTcp(server, question) : answer;
+    const plain = byUdp.code === formatError;
+    const answer = plain ? await this.#byUdp(server, encodeQuestion(randomInt(65_536), name, type, false)) : byUdp;
+    if (answer.truncated) return await this.#byTcp(server, question);
+    if (answer.bytes <= (plain ? plainUdpBytes : udpPayloadBytes) / 2) return answer;
+    // Consul leaves records out without saying so (`enable_truncate` is off by default), others each time: what may have been cut is
+    // asked for again.
+    try {
+      return await this.#byTcp(server, question);
+    } catch (error) {
+      if (this.#closed) throw error;
+      return answer;
+    }
   }
 
   #byUdp({ host, port }: Server, question: Buffer): Promise<DnsMessage> {

@@ -184,6 +184,25 @@ test('an answer that does not fit into a datagram is asked for by TCP', () =>
     assert.ok(server.asked.includes('TCP'));
   }));
 
+test('an answer that a server may have cut without saying so is asked for by TCP; where that fails it has to do', () =>
+  withServer(async (server, resolver) => {
+    server.cutsSilently = true;
+    const addresses = Array.from({ length: 100 }, (_, i) => `10.0.0.${i}`);
+    server.records.set(
+      'many.mesh',
+      addresses.map((address) => ({ address, ttlSeconds: 5 })),
+    );
+    assert.equal((await resolver.resolve('many.mesh')).addresses.length, 100);
+    server.refusesTcp = true;
+    const { length } = (await resolver.resolve('many.mesh')).addresses;
+    assert.ok(length > 10 && length < 100, String(length));
+    // Short answers are whole.
+    server.asked.length = 0;
+    server.records.set('few.mesh', [{ address: '10.0.0.1', ttlSeconds: 5 }]);
+    assert.equal((await resolver.resolve('few.mesh')).addresses.length, 1);
+    assert.ok(!server.asked.includes('TCP'));
+  }));
+
 test('aliases are followed, a server that knows no EDNS is asked without, forged and broken messages are passed over', () =>
   withServer(async (server, resolver) => {
     server.knowsEdns = false;

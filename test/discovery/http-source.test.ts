@@ -3,7 +3,8 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { silentLogger, VirtualClock } from '../../src/core/index.ts';
-import { createEndpointSource, type EndpointSource } from '../../src/discovery/index.ts';
+import { createEndpointSource, type EndpointSet, type EndpointSource } from '../../src/discovery/index.ts';
+import { CertificateAuthority } from '../../src/identity/index.ts';
 import type { HttpEndpointsPolicy } from '../../src/policy/index.ts';
 import { checkLeaks } from '../harness/leak-check.ts';
 import { temporaryFolder } from '../harness/temporary-folder.ts';
@@ -203,6 +204,46 @@ test('the token is what its file says at each request, and a file without one is
   writeFileSync(tokenFile, 'two\r\nx-other: lines');
   await until('an error', () => source.value.error !== undefined);
   assert.match(source.value.error ?? '', /token holds no token/);
+});
+
+test('over TLS the authority and the certificate of files count, and a stranger is refused', async () => {
+  using folder = temporaryFolder();
+  const at = (name: string, text: string): string => {
+    writeFileSync(join(folder.path, name), text);
+    return join(folder.path, name);
+  };
+  const create = () => CertificateAuthority.create({ trustDomain: 'mesh.local', keyType: 'p256', nowMs: Date.now() });
+  const [{ authority }, { authority: stranger }] = [await create(), await create()];
+  const issued = await authority.issue({ name: 'registry', trustDomain: 'mesh.local', keyType: 'p256', validDays: 1, nowMs: Date.now() });
+  const server = new StandInDiscoverer({
+    cert: issued.certPem,
+    key: issued.keyPem,
+    ca: authority.certPem,
+    requestCert: true,
+    rejectUnauthorized: true,
+  });
+  server.instances = [instance(1)];
+  const url = await server.start();
+  const files = { clientCertFile: at('c.crt', issued.certPem), clientKeyFile: at('c.pem', issued.keyPem) };
+  const open = (more: Partial<HttpEndpointsPolicy>) => {
+    const clock = new VirtualClock();
+    const source = createEndpointSource({ ...base, url, ...more }, { clock, log: silentLogger, random: () => 0 });
+    const pass = passWith(clock);
+    const settled = async (): Promise<EndpointSet> => {
+      for (let i = 0; i < 5_000 && source.value.updatedAtMs === 0 && source.value.error === undefined; i++) await pass();
+      source.close();
+      return source.value;
+    };
+    return settled();
+  };
+  try {
+    assert.equal((await open({ ...files, caFile: at('ca.crt', authority.certPem) })).endpoints.length, 1);
+    assert.match((await open({ ...files, caFile: at('other.crt', stranger.certPem) })).error ?? '', /certificate/);
+    assert.notEqual((await open({ caFile: join(folder.path, 'ca.crt') })).error, undefined);
+    assert.match((await open({ caFile: join(folder.path, 'none.crt') })).error ?? '', /ENOENT/);
+  } finally {
+    await server[Symbol.asyncDispose]();
+  }
 });
 
 test('a discoverer that redirects is not followed', async () => {

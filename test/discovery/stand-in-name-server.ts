@@ -35,6 +35,9 @@ export class StandInNameServer implements AsyncDisposable {
   addsAddresses = true;
   /** Answers FORMERR to questions with EDNS, as old servers do. */
   knowsEdns = true;
+  /** Leaves out of answers by UDP what does not fit, without a word, as Consul does. */
+  cutsSilently = false;
+  refusesTcp = false;
   /** Bytes that are sent before each answer by UDP: a stray or forged message. */
   beforeAnswer: ((query: Buffer) => Buffer) | undefined;
   /** Questions by kind: `SRV name`, and `TCP` for each that came by TCP. */
@@ -47,6 +50,10 @@ export class StandInNameServer implements AsyncDisposable {
     socket.on('error', () => {});
     socket.on('data', (bytes) => {
       this.asked.push('TCP');
+      if (this.refusesTcp) {
+        socket.destroy();
+        return;
+      }
       const answer = this.#answer((bytes as Buffer).subarray(2), 65_535);
       const length = Buffer.alloc(2);
       length.writeUInt16BE(answer.length);
@@ -104,6 +111,10 @@ export class StandInNameServer implements AsyncDisposable {
     const additional = this.addsAddresses ? (services ?? []).flatMap(({ target }) => addressesOf(target, () => true)) : [];
     const whole = message(query, questionEnd, { code: exists ? 0 : 3, answers, additional });
     if (whole.length <= longestBytes) return whole;
+    if (this.cutsSilently) {
+      const fitting = Math.floor((longestBytes - questionEnd) / (answers[0]?.length ?? 1));
+      return message(query, questionEnd, { code: 0, answers: answers.slice(0, fitting), additional: [] });
+    }
     return message(query, questionEnd, { code: 0, answers: [], additional: [], truncated: true });
   }
 }

@@ -8,5 +8,6 @@ export const targets: Readonly<Record<string, TargetMaker>> = {
   proxy: async () => await (await import('./targets/proxy.ts')).ProxyTarget.start(),
   'grpc-text': async () => new (await import('./targets/grpc-text.ts')).GrpcTextTarget(),
   policy: async () => new (await import('./targets/policy.ts')).PolicyTarget(),
+  discovery: async () => new (await import('./targets/discovery.ts')).DiscoveryTarget(),
   certificates: async () => new (await import('./targets/certificates.ts')).CertificatesTarget(),
 };
