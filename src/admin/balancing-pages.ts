@@ -56,22 +56,32 @@ const optionsJson = (options: LoadBalancerOptions) => {
 
 /** What of Envoy's `Cluster` says who gets the next call. */
 export const balancerJson = (options: LoadBalancerOptions) => {
-  const { hashBalanceFactor, localityWeighted, panicThreshold, policy, subsets } = options;
+  const { hashBalanceFactor, localityWeighted, panicThreshold, policy, subsets, zoneAware } = options;
   return {
     lb_policy: policy.toUpperCase(),
     ...optionsJson(options),
     common_lb_config: {
       healthy_panic_threshold: { value: panicThreshold },
       ...(localityWeighted && { locality_weighted_lb_config: {} }),
+      ...(zoneAware !== undefined && {
+        zone_aware_lb_config: {
+          routing_enabled: { value: zoneAware.share * 100 },
+          min_cluster_size: zoneAware.minClusterSize,
+          ...(zoneAware.forceLocalMinSize !== undefined && { force_local_zone: { min_size: zoneAware.forceLocalMinSize } }),
+        },
+      }),
       ...(hashBalanceFactor > 0 && { consistent_hashing_lb_config: { hash_balance_factor: hashBalanceFactor } }),
     },
     ...(subsets !== undefined && {
       lb_subset_config: {
         fallback_policy: subsets.fallback.toUpperCase(),
         default_subset: subsets.defaultSubset,
-        subset_selectors: subsets.selectors.map(({ keys, fallback }) => ({
+        ...(subsets.panicModeAny === true && { panic_mode_any: true }),
+        ...(subsets.scaleLocalityWeight === true && { scale_locality_weight: true }),
+        subset_selectors: subsets.selectors.map(({ keys, fallback, fallbackKeys }) => ({
           keys,
           ...(fallback !== undefined && { fallback_policy: fallback.toUpperCase() }),
+          ...(fallbackKeys !== undefined && { fallback_keys_subset: fallbackKeys }),
         })),
       },
     }),

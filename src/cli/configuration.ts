@@ -46,6 +46,8 @@ export interface SidecarConfiguration {
   readonly consul: ConsulSettings | undefined;
   /** `undefined`: the service is not registered. */
   readonly registration: RegistrationConfiguration | undefined;
+  /** `region/zone/sub_zone`, also of what is registered. */
+  readonly locality: string | undefined;
   /** What is accepted and deserves a line in the log; whole sentences without a full stop. */
   readonly warnings: readonly string[];
 }
@@ -281,6 +283,7 @@ export const readSidecarConfiguration = ({ environment, configPath }: Configurat
     adminGrpcPort,
     consul,
     registration,
+    locality: reader.written('locality')?.text,
     drainDelayMs,
     identity,
     warnings: warningsOf(reader, environment),

@@ -109,6 +109,7 @@ export class Sidecar {
         createEndpointSource(policy, { clock, log, random, ...(consul === undefined ? {} : { consul }) }, serviceName),
       discoversNames: consul !== undefined,
       serviceName: configuration.serviceName,
+      ...(configuration.locality === undefined ? {} : { locality: configuration.locality }),
       trustDomain: configuration.trustDomain,
       tlsMinimum: configuration.tlsMinimum,
       inbound: { host: '0.0.0.0', port: configuration.grpcPort, tls: inboundTls[configuration.inboundTls] },

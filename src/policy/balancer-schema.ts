@@ -130,7 +130,34 @@ export const commonLbShape = group(
       emptyGroup('locality_weighted_lb_config'),
       'Calls are shared out between localities first, by their weights',
     ),
-    zone_aware_lb_config: later('write locality_weighted_lb_config, or priorities'),
+    zone_aware_lb_config: field(
+      placed(
+        group(
+          'zone_aware_lb_config',
+          'a group such as { min_cluster_size: 6 }',
+          {
+            routing_enabled: field(
+              percent('routing_enabled_percent'),
+              'Percent of the calls for which the zone counts; 100 where left out',
+            ),
+            min_cluster_size: field(count(1), 'With fewer healthy endpoints zones do not count; 6 where left out'),
+            force_local_zone: field(
+              group(
+                'force_local_zone',
+                'a group such as { min_size: 3 }',
+                { min_size: field(count(1), 'Healthy endpoints in our own zone that suffice for all calls; 1 where left out') },
+                homeOf,
+              ),
+              'All calls stay in our own zone, however many callers it has',
+            ),
+            fail_traffic_on_panic: refused('remove it: in a panic calls go to all endpoints'),
+            locality_basis: refused('remove it: healthy endpoints are counted, each as one'),
+          },
+          homeOf,
+        ),
+      ),
+      'Calls stay in the zone of this sidecar (LOCALITY) as far as its endpoints can carry them',
+    ),
     update_merge_window: inert(duration(), 'remove it: changes count at once'),
     ignore_new_hosts_until_first_hc: field(
       flag,
@@ -184,16 +211,20 @@ export const subsetShape = group(
                 'Keys of the metadata; each combination of values is a subset',
               ),
               fallback_policy: field(
-                word(['no_fallback', 'any_endpoint', 'default_subset', 'not_defined'], {
+                word(['no_fallback', 'any_endpoint', 'default_subset', 'keys_subset', 'not_defined'], {
                   NO_FALLBACK: 'no_fallback',
                   ANY_ENDPOINT: 'any_endpoint',
                   DEFAULT_SUBSET: 'default_subset',
+                  KEYS_SUBSET: 'keys_subset',
                   NOT_DEFINED: 'not_defined',
                 }),
                 'In the place of the fallback_policy of the cluster',
               ),
               single_host_per_subset: refused('remove it: a subset may have any number of endpoints'),
-              fallback_keys_subset: later(),
+              fallback_keys_subset: field(
+                placed(list(text('the name of a key'), { minItems: 1 })),
+                'With fallback_policy: keys_subset, those of the keys that still have to hold',
+              ),
             },
             homeOf,
           ),
@@ -203,11 +234,14 @@ export const subsetShape = group(
       'By which keys endpoints form subsets',
     ),
     locality_weight_aware: inert(flag, 'remove it: subsets keep the weights of their localities'),
-    scale_locality_weight: inert(flag, 'remove it'),
-    panic_mode_any: later(),
-    list_as_any: later(),
-    metadata_fallback_policy: later(),
-    allow_redundant_keys: later(),
+    scale_locality_weight: field(
+      flag,
+      'With locality_weighted_lb_config: in a subset a locality has as much of its weight as it has of its endpoints; false where left out',
+    ),
+    panic_mode_any: field(flag, 'Where a fallback has no endpoint, any one serves; false where left out'),
+    list_as_any: refused('remove it: metadata are single values; list the endpoint under each of them'),
+    metadata_fallback_policy: refused('write fallback_policy: keys_subset on selectors'),
+    allow_redundant_keys: refused('write selectors with all keys that routes ask for, with fallback_policy: keys_subset'),
   },
   homeOf,
 );

@@ -5,6 +5,7 @@ import {
   type LoadBalancerOptions,
   type SlowStartOptions,
   type SubsetOptions,
+  type ZoneAwareOptions,
 } from '../resilience/index.ts';
 import type { ListedCluster, MappedCluster } from './cluster-schema.ts';
 import type { Problems } from './problems.ts';
@@ -22,6 +23,9 @@ const configOf = {
   maglev: 'maglev_lb_config',
   client_side_weighted_round_robin: 'client_side_weighted_round_robin_lb_config',
 } as const satisfies Record<LbPolicy, string | undefined>;
+
+/** Envoy's. */
+const defaultMinClusterSize = 6;
 
 /** A percentage as a number or as Envoy's group. */
 export const percentOf = (
@@ -78,9 +82,26 @@ export const compileBalancer = (written: ClusterGroup, problems: Problems): Load
     weightedPriorityHealth: assignment?.weighted_priority_health ?? defaultLoadBalancer.weightedPriorityHealth,
     panicThreshold: percentOf(common?.healthy_panic_threshold) ?? defaultLoadBalancer.panicThreshold,
     localityWeighted: common?.locality_weighted_lb_config !== undefined,
+    zoneAware: compileZoneAware(written, policy, problems),
     hashBalanceFactor: common?.consistent_hashing_lb_config?.values.hash_balance_factor ?? defaultLoadBalancer.hashBalanceFactor,
     slowStart: slowStart === undefined ? defaultLoadBalancer.slowStart : compileSlowStart(slowStart, problems),
     subsets: compileSubsets(written, problems),
+  });
+};
+
+const compileZoneAware = ({ values }: ClusterGroup, policy: LbPolicy, problems: Problems): ZoneAwareOptions | undefined => {
+  const common = values.common_lb_config?.values;
+  const written = common?.zone_aware_lb_config;
+  if (written === undefined) return undefined;
+  const { force_local_zone: forced, min_cluster_size: least, routing_enabled: share } = written.value.values;
+  if (common?.locality_weighted_lb_config !== undefined)
+    problems.error(written.place, 'is written beside locality_weighted_lb_config', 'keep one of them');
+  if (isConsistentHash(policy))
+    problems.warning(written.place, `has no effect with lb_policy: ${policy}`, 'remove it, or write lb_policy: least_request');
+  return Object.freeze({
+    share: (percentOf(share) ?? 100) / 100,
+    minClusterSize: least ?? defaultMinClusterSize,
+    forceLocalMinSize: forced === undefined ? undefined : (forced.values.min_size ?? 1),
   });
 };
 
@@ -143,7 +164,8 @@ const compileSubsets = ({ values: { lb_subset_config: written } }: ClusterGroup,
     if (seen.has(keys.join(' '))) problems.error(place, 'has the same keys as an earlier selector', 'keep one of them');
     seen.add(keys.join(' '));
     const fallback = value.values.fallback_policy;
-    return { keys, fallback: fallback === 'not_defined' ? undefined : fallback };
+    const fallbackKeys = compileFallbackKeys(keys, value, problems);
+    return { keys, fallback: fallback === 'not_defined' ? undefined : fallback, ...(fallbackKeys === undefined ? {} : { fallbackKeys }) };
   });
   const fallback = values.fallback_policy ?? 'no_fallback';
   const usesDefault = fallback === 'default_subset' || selectors.some((selector) => selector.fallback === 'default_subset');
@@ -153,5 +175,41 @@ const compileSubsets = ({ values: { lb_subset_config: written } }: ClusterGroup,
       'has no effect: no fallback_policy says default_subset',
       'write fallback_policy: default_subset',
     );
-  return { selectors, fallback, defaultSubset: values.default_subset?.value ?? {} };
+  return {
+    selectors,
+    fallback,
+    defaultSubset: values.default_subset?.value ?? {},
+    ...(values.panic_mode_any === true ? { panicModeAny: true } : {}),
+    ...(values.scale_locality_weight === true ? { scaleLocalityWeight: true } : {}),
+  };
+};
+
+type SelectorGroup = NonNullable<NonNullable<ClusterGroup['values']['lb_subset_config']>['values']['subset_selectors']>[number]['value'];
+
+const compileFallbackKeys = (keys: readonly string[], selector: SelectorGroup, problems: Problems): readonly string[] | undefined => {
+  const { fallback_keys_subset: written, fallback_policy: fallback } = selector.values;
+  if (fallback !== 'keys_subset') {
+    if (written !== undefined)
+      problems.error(
+        written.place,
+        'has no effect without fallback_policy: keys_subset',
+        'write fallback_policy: keys_subset, or remove it',
+      );
+    return undefined;
+  }
+  if (written === undefined) {
+    if (!selector.wrote('fallback_keys_subset'))
+      problems.error(
+        selector.placeOf('fallback_policy'),
+        'keys_subset needs fallback_keys_subset',
+        'add "fallback_keys_subset:" with some of the keys',
+      );
+    return undefined;
+  }
+  const fewer = [...new Set(written.value)].sort();
+  const strange = fewer.filter((key) => !keys.includes(key));
+  if (strange.length > 0)
+    problems.error(written.place, `${strange.join(', ')} is none of the keys`, 'write some of the keys of this selector');
+  else if (fewer.length === keys.length) problems.error(written.place, 'has all of the keys', 'write fewer of them');
+  return fewer;
 };

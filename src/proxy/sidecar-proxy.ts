@@ -27,6 +27,8 @@ export interface ProxyOptions {
   /** Whether services without a policy are found by their names. */
   readonly discoversNames?: boolean;
   readonly serviceName: string;
+  /** Where it runs, `region/zone/sub_zone`; left out where nobody said. */
+  readonly locality?: string;
   readonly trustDomain: string;
   readonly tlsMinimum: TlsVersion;
   readonly inbound: { readonly host: string; readonly port: number; readonly tls: ListenerTls };

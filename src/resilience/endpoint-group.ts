@@ -2,6 +2,7 @@ import type { Balancer, CallHash, Usable } from './balancer.ts';
 import type { PooledEndpoint } from './pooled-endpoint.ts';
 import { TurnSchedule } from './turn-schedule.ts';
 import { weightOf } from './weights.ts';
+import type { ZoneGroup } from './zone-group.ts';
 
 export interface EndpointGroupOptions<E extends PooledEndpoint> {
   readonly createBalancer: () => Balancer<E>;
@@ -10,6 +11,8 @@ export interface EndpointGroupOptions<E extends PooledEndpoint> {
   /** Calls are shared out between localities first, by their weights; else all endpoints are one pool. */
   readonly localityWeighted: boolean;
   readonly overprovisioningFactor: number;
+  /** Our own zone is preferred; `undefined`: zones are not looked at. */
+  readonly zones: ZoneGroup<E> | undefined;
   readonly random: () => number;
 }
 
@@ -22,6 +25,8 @@ interface Locality<E extends PooledEndpoint> {
 /** The endpoints of one priority: one pool, or one pool for each locality. */
 export class EndpointGroup<E extends PooledEndpoint> {
   members: readonly E[] = [];
+  /** Of a part of a cluster: how many endpoints each locality has in the whole; `undefined`: weights of localities stay as they are. */
+  #wholeSizes: ReadonlyMap<string, number> | undefined = undefined;
   /** Endpoints that are healthy, and the sums of weights. */
   healthy = 0;
   totalWeight = 0;
@@ -44,12 +49,13 @@ export class EndpointGroup<E extends PooledEndpoint> {
 
   /** The balancer that decides alone, where nothing else does. */
   get onlyBalancer(): Balancer<E> | undefined {
-    return this.#localities.size === 0 && !this.#sifts ? this.#pool : undefined;
+    return this.#localities.size === 0 && !this.#sifts && this.#options.zones?.active !== true ? this.#pool : undefined;
   }
 
   /** Other members. `settle` has to follow. */
-  update(members: readonly E[]): void {
+  update(members: readonly E[], wholeSizes?: ReadonlyMap<string, number>): void {
     this.members = members;
+    this.#wholeSizes = wholeSizes;
     this.#hold(members);
   }
 
@@ -75,12 +81,15 @@ export class EndpointGroup<E extends PooledEndpoint> {
     } else this.#holdEnough();
     this.#sifts = !all && this.#held.some(({ healthy }) => !healthy);
     if (this.#options.localityWeighted) this.#weighLocalities(panic);
+    this.#options.zones?.settle(this.members, panic);
   }
 
   pick(usable: Usable<E> | undefined, nowMs: number, hash: CallHash | undefined): E | undefined {
     this.#outer = usable;
     const accepts = this.#sifts ? this.#isHealthy : usable;
-    const found = this.#localities.size === 0 ? this.#pool.pick(accepts, nowMs, hash) : this.#pickByLocality(accepts, nowMs);
+    const { zones } = this.#options;
+    const inZone = zones?.active === true ? zones.pick(accepts, nowMs, hash) : undefined;
+    const found = inZone ?? (this.#localities.size === 0 ? this.#pool.pick(accepts, nowMs, hash) : this.#pickByLocality(accepts, nowMs));
     this.#outer = undefined;
     return found;
   }
@@ -111,6 +120,7 @@ export class EndpointGroup<E extends PooledEndpoint> {
 
   #hold(members: readonly E[]): void {
     this.#held = members;
+    this.#options.zones?.hold(members);
     const { consistentHash, createBalancer, localityWeighted } = this.#options;
     if (!localityWeighted) {
       this.#pool.update(members);
@@ -118,7 +128,7 @@ export class EndpointGroup<E extends PooledEndpoint> {
     }
     const byLocality = Map.groupBy(members, ({ locality }) => locality);
     if (consistentHash) {
-      this.#pool.update(members, weightsWithin(members, byLocality));
+      this.#pool.update(members, weightsWithin(members, byLocality, this.#scaleOf));
       return;
     }
     for (const key of this.#localities.keys()) if (!byLocality.has(key)) this.#localities.delete(key);
@@ -133,6 +143,11 @@ export class EndpointGroup<E extends PooledEndpoint> {
     }
   }
 
+  readonly #scaleOf = (locality: string, members: number): number => {
+    const whole = this.#wholeSizes?.get(locality);
+    return whole === undefined || whole === 0 ? 1 : members / whole;
+  };
+
   /** A locality takes what its healthy endpoints can carry of its weight. */
   #weighLocalities(panic: boolean): void {
     if (this.#localities.size === 0) return;
@@ -141,7 +156,7 @@ export class EndpointGroup<E extends PooledEndpoint> {
       const all = whole.get(key) ?? locality.members;
       const healthy = panic ? all.length : all.filter((member) => member.healthy).length;
       const carried = Math.min(1, ((this.#options.overprovisioningFactor / 100) * healthy) / all.length);
-      locality.weight = localityWeight(all) * carried;
+      locality.weight = localityWeight(all) * carried * this.#scaleOf(key, all.length);
     }
     this.#turns.update([...this.#localities.values()]);
   }
@@ -157,8 +172,12 @@ const localityWeight = (members: readonly PooledEndpoint[]): number =>
 const weightsWithin = <E extends PooledEndpoint>(
   members: readonly E[],
   byLocality: ReadonlyMap<string, readonly E[]>,
+  scaleOf: (locality: string, members: number) => number,
 ): readonly number[] => {
   const perWeight = new Map<string, number>();
-  for (const [key, here] of byLocality) perWeight.set(key, localityWeight(here) / here.reduce((sum, member) => sum + weightOf(member), 0));
+  for (const [key, here] of byLocality) {
+    const share = localityWeight(here) * scaleOf(key, here.length);
+    perWeight.set(key, share / here.reduce((sum, member) => sum + weightOf(member), 0));
+  }
   return members.map((member) => weightOf(member) * (perWeight.get(member.locality) ?? 0));
 };

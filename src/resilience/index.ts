@@ -68,3 +68,4 @@ export { type RollingCounts, RollingWindow, type RollingWindowOptions } from './
 export { defaultSlowStart, type SlowStartOptions, warmth } from './slow-start.ts';
 export { TokenBucket, type TokenBucketOptions } from './token-bucket.ts';
 export { WeightedChoice } from './weighted-choice.ts';
+export { type ZoneAwareOptions, type ZoneView, zoneKey, zoneShares } from './zone-shares.ts';

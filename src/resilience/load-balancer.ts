@@ -1,16 +1,19 @@
 import type { CallHash, Usable } from './balancer.ts';
 import { defaultBalancerOptions, isConsistentHash } from './create-balancer.ts';
 import type { PooledEndpoint } from './pooled-endpoint.ts';
-import { type PoolCounts, PriorityPool, type PriorityPoolOptions } from './priority-pool.ts';
+import { type LocalitySizes, type PoolCounts, PriorityPool, type PriorityPoolOptions } from './priority-pool.ts';
 import { defaultSlowStart } from './slow-start.ts';
+import type { ZoneView } from './zone-shares.ts';
 
-export type SubsetFallback = 'no_fallback' | 'any_endpoint' | 'default_subset';
+export type SubsetFallback = 'no_fallback' | 'any_endpoint' | 'default_subset' | 'keys_subset';
 
 export interface SubsetSelector {
   /** Sorted. Endpoints that have all of these keys form a subset for each combination of values. */
   readonly keys: readonly string[];
   /** `undefined`: that of the cluster. */
   readonly fallback: SubsetFallback | undefined;
+  /** Sorted; with `keys_subset` those of what is asked for that still have to hold. */
+  readonly fallbackKeys?: readonly string[];
 }
 
 /** Envoy: `lb_subset_config`. */
@@ -19,6 +22,10 @@ export interface SubsetOptions {
   readonly fallback: SubsetFallback;
   /** Keys and values of the subset `default_subset`. */
   readonly defaultSubset: Readonly<Record<string, string>>;
+  /** Where a fallback has no endpoint any one serves. */
+  readonly panicModeAny?: boolean;
+  /** A locality has as much of its weight as it has of its endpoints in the subset. */
+  readonly scaleLocalityWeight?: boolean;
 }
 
 export interface LoadBalancerOptions extends PriorityPoolOptions {
@@ -34,6 +41,7 @@ export const defaultLoadBalancer: LoadBalancerOptions = Object.freeze({
   weightedPriorityHealth: false,
   panicThreshold: 50,
   localityWeighted: false,
+  zoneAware: undefined,
   slowStart: defaultSlowStart,
   hashBalanceFactor: 0,
   subsets: undefined,
@@ -50,10 +58,14 @@ export interface PickWish {
 /** The counts of a load balancer, under Envoy's names with a capital in the place of an underscore. */
 export class LoadBalancerCounts implements PoolCounts {
   healthyPanic = 0;
+  zoneRoutingAllDirectly = 0;
+  zoneRoutingSampled = 0;
+  zoneRoutingCrossZone = 0;
   subsetsCreated = 0;
   subsetsRemoved = 0;
   subsetsSelected = 0;
   subsetsFallback = 0;
+  subsetsFallbackPanic = 0;
 }
 
 /** Names what is asked for, or what an endpoint offers: equal text, equal keys and values. */
@@ -75,21 +87,23 @@ export class LoadBalancer<E extends PooledEndpoint> {
   readonly counts: LoadBalancerCounts;
   readonly #options: LoadBalancerOptions;
   readonly #random: () => number;
+  readonly #view: ZoneView | undefined;
   readonly #whole: PriorityPool<E>;
   readonly #subsets = new Map<string, PriorityPool<E>>();
   /** By the keys of a selector, what holds where it has no such subset. */
-  readonly #fallbacks = new Map<string, SubsetFallback>();
+  readonly #fallbacks = new Map<string, SubsetSelector>();
   /** The same by what was asked for; the routes ask for a few things only. */
-  readonly #fallbackOf = new Map<string, SubsetFallback | undefined>();
+  readonly #fallbackOf = new Map<string, SubsetSelector | undefined>();
   #default: PriorityPool<E> | undefined;
 
-  constructor(options: LoadBalancerOptions, random: () => number, counts = new LoadBalancerCounts()) {
+  constructor(options: LoadBalancerOptions, random: () => number, counts = new LoadBalancerCounts(), view?: ZoneView) {
     this.#options = options;
     this.#random = random;
     this.counts = counts;
+    this.#view = view;
     this.#whole = this.#createPool();
-    for (const { keys, fallback } of options.subsets?.selectors ?? []) {
-      if (fallback !== undefined) this.#fallbacks.set(keys.join('\u0001'), fallback);
+    for (const selector of options.subsets?.selectors ?? []) {
+      if (selector.fallback !== undefined) this.#fallbacks.set(selector.keys.join('\u0001'), selector);
     }
   }
 
@@ -130,6 +144,7 @@ export class LoadBalancer<E extends PooledEndpoint> {
         else if (members.at(-1) !== endpoint) members.push(endpoint);
       }
     }
+    const sizes = subsets.scaleLocalityWeight === true ? sizesOf(endpoints) : undefined;
     for (const name of this.#subsets.keys()) {
       if (wanted.has(name)) continue;
       this.#subsets.delete(name);
@@ -142,12 +157,15 @@ export class LoadBalancer<E extends PooledEndpoint> {
         this.#subsets.set(name, pool);
         this.counts.subsetsCreated++;
       }
-      pool.update(members);
+      pool.update(members, sizes);
     }
     if (subsets.fallback !== 'default_subset' && !subsets.selectors.some(({ fallback }) => fallback === 'default_subset')) return;
     this.#default ??= this.#createPool();
     const defaultKeys = Object.keys(subsets.defaultSubset);
-    this.#default.update(endpoints.filter(({ metadata }) => defaultKeys.every((key) => metadata?.[key] === subsets.defaultSubset[key])));
+    this.#default.update(
+      endpoints.filter(({ metadata }) => defaultKeys.every((key) => metadata?.[key] === subsets.defaultSubset[key])),
+      sizes,
+    );
   }
 
   /** `healthy` of some endpoint has changed. */
@@ -167,7 +185,7 @@ export class LoadBalancer<E extends PooledEndpoint> {
   isAvailable(endpoint: E, wish: PickWish | undefined): boolean {
     if (this.#options.subsets === undefined) return this.#whole.isAvailable(endpoint);
     const pool = this.#poolFor(this.#options.subsets, wish?.subset);
-    return pool?.isAvailable(endpoint) === true && this.#isMember(endpoint, this.#options.subsets, pool, wish?.subset);
+    return pool?.isAvailable(endpoint) === true && this.#isMember(endpoint, this.#options.subsets, pool);
   }
 
   #pickOfSubset(subsets: SubsetOptions, usable: Usable<E> | undefined, nowMs: number, wish: PickWish | undefined): E | undefined {
@@ -178,43 +196,61 @@ export class LoadBalancer<E extends PooledEndpoint> {
       return pool.pick(usable, nowMs, wish?.hash);
     }
     const fallback = this.#fallbackFor(subsets, wanted);
-    if (fallback === undefined) return undefined;
-    this.counts.subsetsFallback++;
-    return fallback.pick(usable, nowMs, wish?.hash);
+    if (fallback !== undefined) {
+      this.counts.subsetsFallback++;
+      const found = fallback.pick(usable, nowMs, wish?.hash);
+      if (found !== undefined) return found;
+    }
+    if (subsets.panicModeAny !== true || fallback === this.#whole) return undefined;
+    this.counts.subsetsFallbackPanic++;
+    return this.#whole.pick(usable, nowMs, wish?.hash);
   }
 
+  /** Where endpoints come from for calls that ask for `wanted`. */
   #poolFor(subsets: SubsetOptions, wanted: string | undefined): PriorityPool<E> | undefined {
-    return (wanted === undefined ? undefined : this.#subsets.get(wanted)) ?? this.#fallbackFor(subsets, wanted);
+    const pool = (wanted === undefined ? undefined : this.#subsets.get(wanted)) ?? this.#fallbackFor(subsets, wanted);
+    return subsets.panicModeAny === true && (pool === undefined || pool.size === 0) ? this.#whole : pool;
   }
 
   #fallbackFor({ fallback }: SubsetOptions, wanted: string | undefined): PriorityPool<E> | undefined {
-    const how = (wanted === undefined ? undefined : this.#selectorFallback(wanted)) ?? fallback;
-    switch (how) {
+    let asked = wanted;
+    let selector = asked === undefined ? undefined : this.#selectorFallback(asked);
+    // Each step asks for fewer keys, so that it ends.
+    while (asked !== undefined && selector?.fallback === 'keys_subset') {
+      asked = subsetWith(asked, selector.fallbackKeys ?? []);
+      const pool = this.#subsets.get(asked);
+      if (pool !== undefined) return pool;
+      selector = this.#selectorFallback(asked);
+    }
+    switch (selector?.fallback ?? fallback) {
       case 'any_endpoint':
         return this.#whole;
       case 'default_subset':
         return this.#default;
-      case 'no_fallback':
+      default:
         return undefined;
     }
   }
 
-  #selectorFallback(wanted: string): SubsetFallback | undefined {
+  #selectorFallback(wanted: string): SubsetSelector | undefined {
     if (this.#fallbacks.size === 0) return undefined;
     if (!this.#fallbackOf.has(wanted)) this.#fallbackOf.set(wanted, this.#fallbacks.get(keysOf(wanted)));
     return this.#fallbackOf.get(wanted);
   }
 
-  #isMember(endpoint: E, subsets: SubsetOptions, pool: PriorityPool<E>, wanted: string | undefined): boolean {
+  #isMember(endpoint: E, subsets: SubsetOptions, pool: PriorityPool<E>): boolean {
     if (pool === this.#whole) return true;
     if (pool === this.#default) {
       return Object.entries(subsets.defaultSubset).every(([key, value]) => endpoint.metadata?.[key] === value);
     }
-    return subsets.selectors.some(({ keys }) => subsetOf(endpoint, keys) === wanted);
+    return subsets.selectors.some(({ keys }) => {
+      const subset = subsetOf(endpoint, keys);
+      return subset !== undefined && this.#subsets.get(subset) === pool;
+    });
   }
 
   #createPool(): PriorityPool<E> {
-    return new PriorityPool<E>(this.#options, this.counts, this.#random);
+    return new PriorityPool<E>(this.#options, this.counts, this.#random, this.#view);
   }
 }
 
@@ -230,8 +266,24 @@ const subsetOf = ({ metadata }: PooledEndpoint, keys: readonly string[]): string
   return subsetKey(chosen);
 };
 
+const sizesOf = (endpoints: readonly PooledEndpoint[]): LocalitySizes => {
+  const sizes = new Map<number, Map<string, number>>();
+  for (const { locality, priority } of endpoints) {
+    const here = sizes.get(priority) ?? new Map<string, number>();
+    sizes.set(priority, here.set(locality, (here.get(locality) ?? 0) + 1));
+  }
+  return sizes;
+};
+
 const keysOf = (subset: string): string =>
   subset
     .split('\u0001')
     .map((pair) => pair.slice(0, pair.indexOf('\u0000')))
+    .join('\u0001');
+
+/** What is asked for, with these keys only. */
+const subsetWith = (subset: string, keys: readonly string[]): string =>
+  subset
+    .split('\u0001')
+    .filter((pair) => keys.includes(pair.slice(0, pair.indexOf('\u0000'))))
     .join('\u0001');

@@ -5,6 +5,8 @@ import type { PooledEndpoint } from './pooled-endpoint.ts';
 import { type PriorityLoad, priorityLoads } from './priority-loads.ts';
 import { type SlowStartOptions, warmth } from './slow-start.ts';
 import { weightOf } from './weights.ts';
+import { type ZoneCounts, ZoneGroup } from './zone-group.ts';
+import type { ZoneAwareOptions, ZoneView } from './zone-shares.ts';
 
 export interface PriorityPoolOptions extends BalancerOptions {
   readonly policy: LbPolicy;
@@ -15,6 +17,8 @@ export interface PriorityPoolOptions extends BalancerOptions {
   /** Percent of healthy endpoints below which calls go to all of them; 0: never. Envoy: `healthy_panic_threshold`. */
   readonly panicThreshold: number;
   readonly localityWeighted: boolean;
+  /** `undefined`: our own zone is not preferred. */
+  readonly zoneAware: ZoneAwareOptions | undefined;
   readonly slowStart: SlowStartOptions;
   /**
    * With consistent hashes: an endpoint has at most so many percent of the calls under way that its share is; what is above goes on to
@@ -23,8 +27,11 @@ export interface PriorityPoolOptions extends BalancerOptions {
   readonly hashBalanceFactor: number;
 }
 
+/** By priority and locality. */
+export type LocalitySizes = ReadonlyMap<number, ReadonlyMap<string, number>>;
+
 /** Counts that outlive a pool. */
-export interface PoolCounts {
+export interface PoolCounts extends ZoneCounts {
   /** Picks during a panic. Envoy: `lb_healthy_panic`. */
   healthyPanic: number;
 }
@@ -34,6 +41,7 @@ export class PriorityPool<E extends PooledEndpoint> {
   readonly #options: PriorityPoolOptions;
   readonly #counts: PoolCounts;
   readonly #random: () => number;
+  readonly #view: ZoneView | undefined;
   /** By priority, the lowest number first. */
   #groups: EndpointGroup<E>[] = [];
   #priorities: readonly number[] = [];
@@ -45,10 +53,12 @@ export class PriorityPool<E extends PooledEndpoint> {
   #oldestSinceMs = 0;
   #size = 0;
 
-  constructor(options: PriorityPoolOptions, counts: PoolCounts, random: () => number) {
+  /** @param view `undefined`: where we are is not known, so that no zone is preferred. */
+  constructor(options: PriorityPoolOptions, counts: PoolCounts, random: () => number, view?: ZoneView) {
     this.#options = options;
     this.#counts = counts;
     this.#random = random;
+    this.#view = view;
   }
 
   get size(): number {
@@ -61,7 +71,8 @@ export class PriorityPool<E extends PooledEndpoint> {
     return this.#loads.map((load, i) => ({ ...load, priority: this.#priorities[i] as number }));
   }
 
-  update(endpoints: readonly E[]): void {
+  /** @param wholeSizes of a part of a cluster, where localities are to have as much of their weight as they have endpoints in it. */
+  update(endpoints: readonly E[], wholeSizes?: LocalitySizes): void {
     const { policy, localityWeighted, overprovisioningFactor, slowStart } = this.#options;
     const former = new Map(this.#priorities.map((priority, i) => [priority, this.#groups[i] as EndpointGroup<E>]));
     const byPriority = Map.groupBy(endpoints, ({ priority }) => priority);
@@ -74,9 +85,10 @@ export class PriorityPool<E extends PooledEndpoint> {
           consistentHash: isConsistentHash(policy),
           localityWeighted,
           overprovisioningFactor,
+          zones: this.#createZones(priority === this.#priorities[0]),
           random: this.#random,
         });
-      group.update(byPriority.get(priority) ?? []);
+      group.update(byPriority.get(priority) ?? [], wholeSizes?.get(priority));
       return group;
     });
     this.#size = endpoints.length;
@@ -89,6 +101,14 @@ export class PriorityPool<E extends PooledEndpoint> {
     this.#warmUntilMs =
       slowStart.windowMs > 0 && newestSinceMs > this.#oldestSinceMs ? newestSinceMs + slowStart.windowMs : Number.NEGATIVE_INFINITY;
     this.healthChanged();
+  }
+
+  /** As in Envoy zones count among the endpoints of the first priority only, and where no hash decides. */
+  #createZones(first: boolean): ZoneGroup<E> | undefined {
+    const { policy, zoneAware } = this.#options;
+    if (!first || zoneAware === undefined || this.#view === undefined || isConsistentHash(policy)) return undefined;
+    const create = (): Balancer<E> => createBalancer<E>(policy, this.#random, this.#options);
+    return new ZoneGroup<E>(zoneAware, this.#view, this.#counts, create, this.#random);
   }
 
   /** `healthy` of some endpoint has changed. */

@@ -40,7 +40,8 @@ export class ClusterSet implements StatSource {
   onReleased: (name: string) => void = () => {};
   readonly #forgetIdentity: () => void;
 
-  constructor(context: UpstreamContext) {
+  constructor(given: UpstreamContext) {
+    const context = this.#withZones(given);
     this.#context = context;
     const { clock, wheel } = context.engine;
     this.#window = new RollingWindow(clock.now());
@@ -125,6 +126,23 @@ export class ClusterSet implements StatSource {
     this.#clusters.clear();
     this.#onDemand.clear();
     this.#leaving.clear();
+  }
+
+  /** Where we are known to be somewhere, clusters may prefer what is near; our own service's instances tell from where else it is called. */
+  #withZones(context: UpstreamContext): UpstreamContext {
+    const { locality, serviceName } = context;
+    if (locality === undefined || locality === '') return context;
+    const zones = {
+      own: locality,
+      callers: () => {
+        const instances = serviceName === undefined ? [] : (this.get(serviceName)?.endpoints ?? []);
+        return instances.length === 0 ? undefined : instances.filter(({ healthy }) => healthy).map((each) => each.locality);
+      },
+    };
+    const onMembersChanged = (name: string): void => {
+      if (name === serviceName) for (const cluster of this.#all()) cluster.callersChanged();
+    };
+    return { ...context, zones, onMembersChanged };
   }
 
   #all(): readonly Cluster[] {

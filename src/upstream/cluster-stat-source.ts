@@ -41,6 +41,12 @@ export const collectClusterStats = (cluster: Cluster, sink: StatSink): void => {
   sink.gauge(`${prefix}membership_healthy`, cluster.endpoints.filter((endpoint) => cluster.isHealthy(endpoint)).length);
   sink.counter(`${prefix}lb_healthy_panic`, cluster.balancer.counts.healthyPanic);
   collectSubsets(cluster, prefix, sink);
+  if (cluster.policy.loadBalancer.zoneAware !== undefined) {
+    const { zoneRoutingAllDirectly, zoneRoutingCrossZone, zoneRoutingSampled } = cluster.balancer.counts;
+    sink.counter(`${prefix}lb_zone_routing_all_directly`, zoneRoutingAllDirectly);
+    sink.counter(`${prefix}lb_zone_routing_sampled`, zoneRoutingSampled);
+    sink.counter(`${prefix}lb_zone_routing_cross_zone`, zoneRoutingCrossZone);
+  }
   cluster.health.collect(`${prefix}health_check.`, cluster.endpoints, sink);
   collectOutliers(cluster, `${prefix}outlier_detection.`, sink);
   if (cluster.endpointUpdates !== undefined) {
@@ -73,12 +79,13 @@ const collectThresholds = ({ budget, limits }: Pick<Admission, 'budget' | 'limit
 
 const collectSubsets = ({ balancer, policy }: Cluster, prefix: string, sink: StatSink): void => {
   if (policy.loadBalancer.subsets === undefined) return;
-  const { subsetsCreated, subsetsFallback, subsetsRemoved, subsetsSelected } = balancer.counts;
+  const { subsetsCreated, subsetsFallback, subsetsFallbackPanic, subsetsRemoved, subsetsSelected } = balancer.counts;
   sink.gauge(`${prefix}lb_subsets_active`, balancer.subsets);
   sink.counter(`${prefix}lb_subsets_created`, subsetsCreated);
   sink.counter(`${prefix}lb_subsets_removed`, subsetsRemoved);
   sink.counter(`${prefix}lb_subsets_selected`, subsetsSelected);
   sink.counter(`${prefix}lb_subsets_fallback`, subsetsFallback);
+  sink.counter(`${prefix}lb_subsets_fallback_panic`, subsetsFallbackPanic);
 };
 
 /** As in Envoy they are there as long as outlier detection is configured, and what it counted stays when it no longer is. */

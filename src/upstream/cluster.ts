@@ -74,13 +74,13 @@ export class Cluster implements EndpointOwner, StatSource {
     this.#policy = policy;
     this.limits = new ConcurrencyLimits(policy.thresholds);
     this.#admission = new Admission(this.limits, new RetryBudget(policy.thresholds.retryBudget), context.random);
-    this.#balancer = new LoadBalancer<Endpoint>(policy.loadBalancer, context.random);
+    this.#balancer = new LoadBalancer<Endpoint>(policy.loadBalancer, context.random, undefined, context.zones);
     this.outliers = new ClusterOutliers({
       cluster: policy.name,
       engine: context.engine,
       log: context.log,
       random: context.random,
-      onHealthChanged: () => this.#balancer.healthChanged(),
+      onHealthChanged: () => this.#onHealthChanged(false),
     });
     this.outliers.update(policy.outlierDetection, []);
     this.#adapt(policy);
@@ -284,7 +284,7 @@ export class Cluster implements EndpointOwner, StatSource {
     this.#adapt(policy);
     this.breakers.update(policy.breaker, this.#endpoints);
     if (!isDeepStrictEqual(former.loadBalancer, policy.loadBalancer)) {
-      this.#balancer = new LoadBalancer<Endpoint>(policy.loadBalancer, this.context.random, this.#balancer.counts);
+      this.#balancer = new LoadBalancer<Endpoint>(policy.loadBalancer, this.context.random, this.#balancer.counts, this.context.zones);
       for (const endpoint of this.#endpoints) {
         // What the new one does not look at is not to be measured for it.
         if (!this.#balancer.wantsLatency) endpoint.latency = undefined;
@@ -306,6 +306,11 @@ export class Cluster implements EndpointOwner, StatSource {
     }
     const renamed = policy.endpoints.kind === 'unwritten' && former.serviceName !== policy.serviceName;
     if (renamed || !isDeepStrictEqual(former.endpoints, policy.endpoints)) this.#replaceSource(policy);
+  }
+
+  /** Those that call as we do are others, or elsewhere. */
+  callersChanged(): void {
+    if (this.#policy.loadBalancer.zoneAware !== undefined) this.#balancer.healthChanged();
   }
 
   /** It is in the table no more: calls under way finish, then the connections close. Resolves when the last one is gone. */
@@ -443,6 +448,7 @@ export class Cluster implements EndpointOwner, StatSource {
     if (removed.length > 0 || next.size !== former.size) this.stats.membershipChange++;
     this.#endpoints = [...next.values()];
     this.#fillBalancer();
+    this.context.onMembersChanged?.(this.name);
     for (const endpoint of removed) {
       this.health.forget(endpoint);
       this.breakers.forget(endpoint);
@@ -464,6 +470,7 @@ export class Cluster implements EndpointOwner, StatSource {
   #onHealthChanged(joined: boolean): void {
     if (joined && this.#policy.healthCheck?.ignoreNewEndpoints === true) this.#fillBalancer();
     else this.#balancer.healthChanged();
+    this.context.onMembersChanged?.(this.name);
   }
 
   #onCheckPassed(endpoint: Endpoint): void {

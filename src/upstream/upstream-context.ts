@@ -3,6 +3,7 @@ import type { EndpointSource } from '../discovery/index.ts';
 import type { Engine, Http2Options } from '../http2/index.ts';
 import type { Identity, TlsVersion } from '../identity/index.ts';
 import type { EndpointSourcePolicy } from '../policy/index.ts';
+import type { ZoneView } from '../resilience/index.ts';
 
 /** What all clusters of one sidecar share; handed in, so that ten sidecars in one process share nothing by accident. */
 export interface UpstreamContext {
@@ -21,6 +22,13 @@ export interface UpstreamContext {
   readonly discoversNames?: boolean;
   /** Which connections are part of; without it there is no limit. */
   readonly sockets?: SocketBudget;
+  /** Where this sidecar runs, `region/zone`, and the name of the service beside it, whose instances call as we do; `''`: not known. */
+  readonly locality?: string;
+  readonly serviceName?: string;
+  /** For balancers that prefer our own zone; made by the set of clusters. */
+  readonly zones?: ZoneView;
+  /** The endpoints of a cluster are others than before, or others are healthy. */
+  readonly onMembersChanged?: (clusterName: string) => void;
   /** Limits of the connections that we open; the engine's defaults unless given. */
   readonly http2?: Http2Options;
 }

@@ -306,3 +306,59 @@ for (const [name, text, line] of wrong) {
     assert.ok(problems.includes(line), `${problems.join('\n')}\n-- does not say --\n${line}`);
   });
 }
+
+test('zones and subsets by Envoy’s names', () => {
+  const zoneAware = (keys: string, more = ''): string =>
+    clusterWith(`{ endpoints: ["10.0.0.1:1"], common_lb_config: { zone_aware_lb_config: ${keys}${more} } }`);
+  const of = (text: string) => tableOf(text).clusters.get('c')?.loadBalancer;
+  assert.deepEqual(of(zoneAware('{}'))?.zoneAware, { share: 1, minClusterSize: 6, forceLocalMinSize: undefined });
+  assert.deepEqual(of(zoneAware('{ routing_enabled: { value: 50 }, min_cluster_size: 3, force_local_zone: { min_size: 2 } }'))?.zoneAware, {
+    share: 0.5,
+    minClusterSize: 3,
+    forceLocalMinSize: 2,
+  });
+  assert.deepEqual(problemsOf(zoneAware('{}', ', locality_weighted_lb_config: {}')), [
+    'p.yaml:2:77: clusters.c.common_lb_config.zone_aware_lb_config: is written beside locality_weighted_lb_config; keep one of them',
+  ]);
+  assert.deepEqual(
+    problemsOf(clusterWith('{ endpoints: ["10.0.0.1:1"], lb_policy: maglev, common_lb_config: { zone_aware_lb_config: {} } }')),
+    [
+      'p.yaml:2:96: warning: clusters.c.common_lb_config.zone_aware_lb_config: has no effect with lb_policy: maglev; remove it, or write lb_policy: least_request',
+    ],
+  );
+
+  const subset = (selector: string, more = ''): string =>
+    clusterWith(
+      `{ endpoints: ["10.0.0.1:1"], lb_subset_config: { fallback_policy: any_endpoint, subset_selectors: [${selector}]${more} } }`,
+    );
+  const subsets = of(
+    subset(
+      '{ keys: [stage, version], fallback_policy: KEYS_SUBSET, fallback_keys_subset: [stage] }',
+      ', panic_mode_any: true, scale_locality_weight: true',
+    ),
+  )?.subsets;
+  assert.deepEqual(subsets?.selectors, [{ keys: ['stage', 'version'], fallback: 'keys_subset', fallbackKeys: ['stage'] }]);
+  assert.deepEqual([subsets?.panicModeAny, subsets?.scaleLocalityWeight], [true, true]);
+  for (const [selector, problem] of [
+    [
+      '{ keys: [a, b], fallback_policy: keys_subset }',
+      'fallback_policy: keys_subset needs fallback_keys_subset; add "fallback_keys_subset:" with some of the keys',
+    ],
+    [
+      '{ keys: [a, b], fallback_keys_subset: [a] }',
+      'fallback_keys_subset: has no effect without fallback_policy: keys_subset; write fallback_policy: keys_subset, or remove it',
+    ],
+    [
+      '{ keys: [a], fallback_policy: keys_subset, fallback_keys_subset: [z] }',
+      'fallback_keys_subset: z is none of the keys; write some of the keys of this selector',
+    ],
+    [
+      '{ keys: [a], fallback_policy: keys_subset, fallback_keys_subset: [a] }',
+      'fallback_keys_subset: has all of the keys; write fewer of them',
+    ],
+  ] as const) {
+    const [only, ...others] = problemsOf(subset(selector));
+    assert.deepEqual(others, []);
+    assert.equal(only?.replace(/^p.yaml:2:\d+: /, ''), `clusters.c.lb_subset_config.subset_selectors[0].${problem}`);
+  }
+});

@@ -84,7 +84,9 @@ clusters:
     },
     loadBalancer: { ...defaultLoadBalancer, policy: 'least_request' },
     outlierDetection: undefined,
-      healthCheck: undefined,
+    highThresholds: undefined,
+    adaptiveConcurrency: undefined,
+    healthCheck: undefined,
     connectTimeoutMs: 2_000,
     breaker: { consecutiveFailures: 7, recoveryTimeoutMs: 30_000, scope: 'endpoint' },
     thresholds: {
@@ -105,7 +107,7 @@ clusters:
     keepaliveIntervalMs: 30_000,
     keepaliveTimeoutMs: 3_000,
     maxConcurrentStreams: 100,
-      maxConnectionAgeMs: 0,
+    maxConnectionAgeMs: 0,
   });
 });
 

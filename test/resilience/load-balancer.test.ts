@@ -416,3 +416,54 @@ test('health and panic are looked at within the subset', () => {
   assert.equal(namesFor(balancer, wishFor({ version: 'v1' })), '0 1', 'panic');
   assert.equal(namesFor(balancer, wishFor({ version: 'v2' })), '2 3 4 5');
 });
+
+test('a fallback by fewer keys goes on until there is such a subset', () => {
+  const list = endpoints(6, (i) => ({ metadata: { version: `v${i % 2}`, stage: i < 3 ? 'prod' : 'canary' } }));
+  const balancer = balancerOf(list, {
+    subsets: {
+      selectors: [
+        { keys: ['stage', 'version'], fallback: 'keys_subset', fallbackKeys: ['stage'] },
+        { keys: ['stage'], fallback: 'keys_subset', fallbackKeys: [] },
+      ],
+      fallback: 'any_endpoint',
+      defaultSubset: {},
+    },
+  });
+  assert.equal(namesFor(balancer, wishFor({ stage: 'prod', version: 'v1' })), '1');
+  assert.equal(namesFor(balancer, wishFor({ stage: 'prod', version: 'v9' })), '0 1 2', 'by the stage alone');
+  assert.equal(namesFor(balancer, wishFor({ stage: 'test', version: 'v1' })), '0 1 2 3 4 5', 'by nothing: what holds for the cluster');
+  assert.equal(balancer.isAvailable(list[0] as TestEndpoint, wishFor({ stage: 'prod', version: 'v9' })), true);
+  assert.equal(balancer.isAvailable(list[5] as TestEndpoint, wishFor({ stage: 'prod', version: 'v9' })), false);
+});
+
+test('with panic_mode_any a fallback without an endpoint is no end', () => {
+  const subsets = { selectors: [{ keys: ['version'], fallback: undefined }], defaultSubset: { version: 'gone' } };
+  const list = endpoints(3, () => ({ metadata: { version: 'v1' } }));
+  for (const fallback of ['default_subset', 'no_fallback'] as const) {
+    const strict = balancerOf(list, { subsets: { ...subsets, fallback } });
+    assert.equal(strict.pick(undefined, 0, wishFor({ version: 'v2' })), undefined);
+    assert.equal(strict.isAvailable(list[0] as TestEndpoint, wishFor({ version: 'v2' })), false);
+    const lenient = balancerOf(list, { subsets: { ...subsets, fallback, panicModeAny: true } });
+    assert.equal(namesFor(lenient, wishFor({ version: 'v2' })), '0 1 2');
+    assert.ok(lenient.counts.subsetsFallbackPanic > 0);
+    assert.equal(lenient.isAvailable(list[0] as TestEndpoint, wishFor({ version: 'v2' })), true);
+  }
+});
+
+test('in a subset a locality has as much of its weight as it has of its endpoints, where that is asked for', () => {
+  // Of locality a one of four is v1, of b all four are.
+  const list = endpoints(8, (i) => ({
+    locality: i < 4 ? 'a' : 'b',
+    localityWeight: 1,
+    metadata: { version: i === 0 || i >= 4 ? 'v1' : 'v2' },
+  }));
+  const subsets = { selectors: [{ keys: ['version'], fallback: undefined }], fallback: 'no_fallback', defaultSubset: {} } as const;
+  const byLocality = (e: TestEndpoint): string => e.locality;
+  const wish = wishFor({ version: 'v1' });
+  const plain = shares(balancerOf(list, { localityWeighted: true, subsets }), byLocality, { wish });
+  assert.ok(Math.abs((plain['a'] ?? 0) - 0.5) < 0.02, `${plain['a']}`);
+  const scaled = shares(balancerOf(list, { localityWeighted: true, subsets: { ...subsets, scaleLocalityWeight: true } }), byLocality, {
+    wish,
+  });
+  assert.ok(Math.abs((scaled['a'] ?? 0) - 0.2) < 0.02, `${scaled['a']}`);
+});
