@@ -77,8 +77,14 @@ const statsOf = (sidecar: Sidecar): Map<string, number> => {
 /** Gauges that are zero when no call is under way. */
 const idleGauges = /^server\.(buffered_bytes|replay_bytes)$|\.upstream_rq_(active|pending_active)$|http2\.streams_active$/;
 
-const busy = (sidecar: Sidecar): readonly string[] =>
-  [...statsOf(sidecar)].filter(([name, value]) => idleGauges.test(name) && value !== 0).map(([name, value]) => `${name}: ${value}`);
+const busy = (sidecar: Sidecar): readonly string[] => {
+  const stats = statsOf(sidecar);
+  // The Watch of a health check is a stream, and no call.
+  const watches = (name: string): number => stats.get(name.replace(/http2\.streams_active$/, 'health_check.watches')) ?? 0;
+  return [...stats]
+    .filter(([name, value]) => idleGauges.test(name) && value !== (name.endsWith('streams_active') ? watches(name) : 0))
+    .map(([name, value]) => `${name}: ${value}`);
+};
 
 const fatesOf = (sidecar: Sidecar, direction: Direction): Partial<Record<Fate, number>> =>
   Object.fromEntries(fates.map((fate) => [fate, sidecar.callMetrics.fateCount(direction, fate)] as const).filter(([, count]) => count > 0));
