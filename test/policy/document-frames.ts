@@ -35,7 +35,8 @@ export const wholeFile = ({ frame, text }: { readonly frame: Frame; readonly tex
   }
 };
 
-const descriptors = descriptorSetOf(`
+/** What examples name as `shop.binpb`. */
+export const descriptorsOfExamples = descriptorSetOf(`
   syntax = "proto3";
   package acme;
   message Empty {}
@@ -45,7 +46,7 @@ const descriptors = descriptorSetOf(`
 /** Compiles what an example stands for, beside a descriptor set `shop.binpb`. */
 export const compileText = (frame: Frame, text: string): PolicyCompilation => {
   const path = frame === 'service-config' ? 'shop.service-config.json' : 'policies.yaml';
-  return compilePolicies([{ path, bytes: new TextEncoder().encode(text) }], [{ path: 'shop.binpb', bytes: descriptors }]);
+  return compilePolicies([{ path, bytes: new TextEncoder().encode(text) }], [{ path: 'shop.binpb', bytes: descriptorsOfExamples }]);
 };
 
 /** What the compiler says, as the document writes it: without the place. */
