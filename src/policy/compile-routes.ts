@@ -30,6 +30,7 @@ export interface CompiledRoute {
   /** Equal where the header matchers mean the same. */
   readonly headerKeys: readonly string[];
   readonly wroteTimeout: boolean;
+  readonly timeoutPlace: Place;
   /** Its own retry policy, not an inherited one. */
   readonly ownRetry: CompiledRetry | undefined;
 }
@@ -98,6 +99,7 @@ export const compileRoute = (written: RouteGroup, defaults: RouteDefaults, probl
     matchPlace: matched.place,
     headerKeys: compiledHeaders.map(({ key }) => key),
     wroteTimeout: action?.wrote('timeout') ?? false,
+    timeoutPlace: action?.placeOf('timeout') ?? written.place,
     ownRetry,
   };
 };

@@ -8,6 +8,7 @@ import { idempotentMethods } from './descriptor-sets.ts';
 import { type PolicyText, parseDocument } from './document.ts';
 import { lintRoutes, warnOfEmptyBudgets, warnOfMissingTimeouts, warnOfUnknownClusters, warnOfUnlimitedPriority } from './lint.ts';
 import { warnOfBalancing } from './lint-balancing.ts';
+import { warnOfTimes } from './lint-times.ts';
 import { PathIndex } from './path-index.ts';
 import { policyShape } from './policy-schema.ts';
 import { type Place, Problems } from './problems.ts';
@@ -114,6 +115,7 @@ const compileGroups = ({ groups, serviceConfigs, descriptorSets }: WrittenPolici
   warnOfUnknownClusters(references, clusters, problems);
   warnOfEmptyBudgets(outbound.compiled, (name) => clusters.get(name), problems);
   warnOfUnlimitedPriority(outbound.compiled, clusters, problems);
+  warnOfTimes([...outbound.compiled, ...inbound.compiled], clusters, problems);
   warnOfBalancing(outbound.compiled, clusters, problems);
 
   const http2 = single(({ values }) => values.http2_protocol_options);

@@ -129,6 +129,7 @@ export const compileServiceConfig = (written: ConfigGroup, defaults: RouteDefaul
           matchPlace: place,
           headerKeys: [],
           wroteTimeout: true,
+          timeoutPlace: method.placeOf('timeout'),
           ownRetry: undefined,
         },
       ];
