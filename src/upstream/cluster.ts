@@ -425,28 +425,38 @@ export class Cluster implements EndpointOwner, StatSource {
     // Only the error has changed.
     if (addresses === this.#addresses) return;
     this.#addresses = addresses;
-    const former = new Map(this.#endpoints.map((endpoint) => [endpoint.key, endpoint]));
-    const next = new Map<string, Endpoint>();
+    const former = new Map(this.#endpoints.map((endpoint) => [endpoint.address, endpoint]));
+    let formerByKey: Map<string, Endpoint> | undefined;
+    const next = new Set<Endpoint>();
+    const keys = new Set<string>();
     const joined: Endpoint[] = [];
     for (const address of addresses) {
+      // Of thousands of endpoints nearly all are described as before, by the very same object.
+      const same = former.get(address);
+      if (same !== undefined) {
+        next.add(same);
+        continue;
+      }
       const key = endpointKey(address);
-      if (next.has(key)) continue;
-      const known = former.get(key);
+      if (keys.has(key)) continue;
+      keys.add(key);
+      formerByKey ??= new Map(this.#endpoints.map((endpoint) => [endpoint.key, endpoint]));
+      const known = formerByKey.get(key);
       if (known === undefined) {
         const created = new Endpoint(address, this);
         this.breakers.admit(created);
         this.outliers.admit(created);
         this.health.admit(created);
         joined.push(created);
-        next.set(key, created);
+        next.add(created);
       } else {
         known.update(address);
-        next.set(key, known);
+        next.add(known);
       }
     }
-    const removed = this.#endpoints.filter((endpoint) => !next.has(endpoint.key));
+    const removed = this.#endpoints.filter((endpoint) => !next.has(endpoint));
     if (removed.length > 0 || next.size !== former.size) this.stats.membershipChange++;
-    this.#endpoints = [...next.values()];
+    this.#endpoints = [...next];
     this.#fillBalancer();
     this.context.onMembersChanged?.(this.name);
     for (const endpoint of removed) {
