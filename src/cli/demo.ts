@@ -39,6 +39,22 @@ const childEnvironment = (environment: Environment): Readonly<Record<string, str
   return kept;
 };
 
+/** Where there is a Consul already, the services of the demo find each other in it. */
+const consulVariables = [
+  'CONSUL_HTTP_ADDR',
+  'CONSUL_HTTP_TOKEN_FILE',
+  'CONSUL_HTTP_SSL',
+  'CONSUL_CACERT',
+  'CONSUL_CLIENT_CERT',
+  'CONSUL_CLIENT_KEY',
+  'CONSUL_TLS_SERVER_NAME',
+];
+
+const consulEnvironment = (environment: Environment): Readonly<Record<string, string>> => {
+  if (!environment['CONSUL_HTTP_ADDR']) return {};
+  return Object.fromEntries(consulVariables.flatMap((name) => (environment[name] ? [[name, environment[name]]] : [])));
+};
+
 const parseRate = (text: string): number => {
   const rate = Number(text);
   if (Number.isFinite(rate) && rate > 0 && rate <= 10_000) return rate;
@@ -65,6 +81,7 @@ export const runDemoCommand = (options: DemoCommandOptions, { environment, conso
       clock: new SystemClock(),
       program: [process.execPath, main],
       environment: childEnvironment(environment),
+      consulEnvironment: consulEnvironment(environment),
       input: process.stdin,
       output: process.stdout,
       say: (text) => console.out(text),

@@ -135,6 +135,8 @@ const demoHelp = `
 Keys while it runs: 1 kills a service, 2 slows one, 3 makes one fail every third call, 4 gives one the certificate of another
 mesh; the same key again ends the fault; q or Ctrl-C ends the demo and leaves nothing behind.
 
+The services find each other in the Consul of CONSUL_HTTP_ADDR, else in one of a "consul" on PATH, else in "outrider registry".
+
 Exit code 0 when nothing failed that should not have, 1 otherwise. Example of a run without keys:
   outrider demo --for 20s --fault kill:learner-svc@3s-8s
 `;

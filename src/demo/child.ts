@@ -8,6 +8,8 @@ export interface ChildOptions {
   readonly command: readonly string[];
   readonly environment: Readonly<Record<string, string>>;
   readonly clock: Clock;
+  /** Asked again and again instead of waiting for a line, for programs that say nothing of the kind. */
+  readonly isReady?: () => Promise<boolean>;
   /** The child ended, and nobody had asked it to. */
   readonly onCrash: (message: string) => void;
 }
@@ -17,7 +19,9 @@ export type ReadyLine = Readonly<Record<string, unknown>>;
 const readyWithinMs = 20_000;
 const keptLines = 15;
 
-/** A child process that says `{"msg":"ready",...}` once it can be used, and that is ended in order, or killed where it does not end. */
+const pollIntervalMs = 50;
+
+/** A child process that says `{"msg":"ready",...}` once it can be used, or is asked whether it can, and that is ended in order, or killed where it does not end. */
 export class Child {
   readonly #name: string;
   readonly #clock: Clock;
@@ -31,7 +35,7 @@ export class Child {
   #isReady = false;
   #running = true;
 
-  constructor({ name, command, environment, clock, onCrash }: ChildOptions) {
+  constructor({ name, command, environment, clock, isReady, onCrash }: ChildOptions) {
     this.#name = name;
     this.#clock = clock;
     this.#onCrash = onCrash;
@@ -48,6 +52,7 @@ export class Child {
       if (stream !== null) createInterface({ input: stream }).on('line', (line) => this.#onLine(line));
     }
     const deadline = clock.setTimer(() => this.#settleReady?.reject(new Error(this.#report('did not become ready'))), readyWithinMs);
+    if (isReady !== undefined) void this.#pollReady(isReady);
     this.#ended = new Promise((resolve) => {
       this.#process.on('error', (error) => {
         this.#onEnd(`could not be started: ${error.message}`, deadline);
@@ -103,8 +108,21 @@ export class Child {
     if (this.#isReady || !line.includes('"ready"')) return;
     const fields = parseLine(line);
     if (fields?.['msg'] !== 'ready') return;
+    this.#becomeReady(fields);
+  }
+
+  async #pollReady(isReady: () => Promise<boolean>): Promise<void> {
+    while (this.#running && this.#wanted && !(await isReady())) {
+      await new Promise<void>((resolve) => {
+        this.#clock.setTimer(resolve, pollIntervalMs);
+      });
+    }
+    if (this.#running && this.#wanted) this.#becomeReady({ msg: 'ready' });
+  }
+
+  #becomeReady(line: ReadyLine): void {
     this.#isReady = true;
-    this.#settleReady?.resolve(fields);
+    this.#settleReady?.resolve(line);
   }
 
   #onEnd(how: string, deadline: Timer): void {

@@ -42,13 +42,13 @@ export const expectationOf = (kind: FaultKind, service: DemoServiceName): string
   const others = service === 'learner-svc' ? '; auth-svc answers on, without the profile' : '; nobody else is harmed';
   switch (kind) {
     case 'kill':
-      return `retries, then connect_failure; after 5 failures the breaker opens: circuit_open${others}`;
+      return `retries, then connect_failure; after 5 failures the breaker opens: circuit_open; then the catalogue has it as critical: no_endpoint${others}`;
     case 'slow':
       return slowExpectation[service];
     case 'fail':
       return 'retries rise, callers hardly notice, the breaker stays closed';
     case 'foreign':
-      return `its peers refuse it: tls_handshake_failed, then circuit_open${others}`;
+      return `it is in the catalogue, and its peers refuse it: tls_handshake_failed, then circuit_open${others}`;
   }
 };
 

@@ -1,8 +1,9 @@
-import { mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Clock } from '../core/index.ts';
 import type { IdentityPaths } from '../identity/index.ts';
+import { Catalogue, type CatalogueReading } from './catalogue.ts';
 import { demoTrustDomain, makeIdentities } from './certificates.ts';
 import { Child, type ReadyLine } from './child.ts';
 import { clientName, type MeshMember, meshMembers } from './members.ts';
@@ -17,6 +18,9 @@ export interface DemoMeshOptions {
   readonly program: readonly string[];
   /** What children inherit of the environment: `PATH` and its like, nothing that configures a sidecar. */
   readonly environment: Readonly<Record<string, string>>;
+  /** The variables of Consul, where the demo was given some. */
+  readonly consulEnvironment: Readonly<Record<string, string>>;
+  readonly say: (text: string) => void;
   readonly onCrash: (message: string) => void;
 }
 
@@ -35,7 +39,7 @@ interface Sidecar {
 }
 
 const stopWithinMs = 4_000;
-const policiesWithinMs = 10_000;
+const endpointsWithinMs = 15_000;
 const pollIntervalMs = 50;
 
 const portsOf = (name: string, ready: ReadyLine): Ports => {
@@ -45,7 +49,7 @@ const portsOf = (name: string, ready: ReadyLine): Ports => {
 };
 
 /**
- * Three services, four sidecars, certificates and policies, all in processes and a folder of their own. `start` builds it up in the
+ * Three services, four sidecars, the catalogue in which they find each other, certificates and policies, all in processes and a folder of their own. `start` builds it up in the
  * order in which the parts need each other; `stop` leaves no process and no file behind, also after a start that failed half-way.
  */
 export class DemoMesh {
@@ -57,6 +61,9 @@ export class DemoMesh {
   #identities: Readonly<Record<MeshMember, IdentityPaths>> | undefined;
   #strangers: Readonly<Record<MeshMember, IdentityPaths>> | undefined;
   readonly #strangerSidecars = new Map<DemoServiceName, Child>();
+  #catalogue: Catalogue | undefined;
+  /** What was started for the catalogue; one that did not come up is in it, too. */
+  readonly #catalogueChildren: Child[] = [];
   #starting: Promise<void> | undefined;
   #stopped = false;
 
@@ -77,12 +84,13 @@ export class DemoMesh {
     mkdirSync(this.#policies);
     this.#identities = await makeIdentities(join(this.#folder, 'certs'), meshMembers, clock);
     this.#strangers = await makeIdentities(join(this.#folder, 'certs-of-another-mesh'), meshMembers, clock);
-    await Promise.all(demoServices.map((name) => this.startService(name)));
+    writeFileSync(join(this.#policies, 'mesh.yaml'), policyText());
+    const [catalogue] = await Promise.all([this.#startCatalogue(), ...demoServices.map((name) => this.startService(name))]);
+    this.#catalogue = catalogue;
     await Promise.all(meshMembers.map((name) => this.#startSidecar(name)));
     for (const name of demoServices) this.#connectService(name);
-    // The inbound ports are known only now. The sidecars watch the folder and take the policies up by themselves.
-    this.#writePolicies({});
-    await this.#untilPoliciesArrive();
+    // The sidecars find each other by themselves.
+    await this.#untilEndpointsArrive();
     for (const sidecar of this.#sidecars.values()) sidecar.cpuStartMs = cpuOf(sidecar);
   }
 
@@ -97,6 +105,16 @@ export class DemoMesh {
 
   adminPort(member: MeshMember): number {
     return this.#sidecarOf(member).ports.admin;
+  }
+
+  /** For people: what the services find each other in. */
+  get catalogue(): string {
+    return this.#catalogue?.description ?? 'none';
+  }
+
+  /** How the catalogue sees the services. */
+  async readCatalogue(): Promise<CatalogueReading> {
+    return (await this.#catalogue?.read()) ?? new Map();
   }
 
   order(name: DemoServiceName, order: ServiceOrder): void {
@@ -119,19 +137,19 @@ export class DemoMesh {
   }
 
   /**
-   * Puts a sidecar with a certificate of another mesh in front of `name`, and points everybody's policies to it: whoever takes
-   * over an address has the place, but not the identity. The true sidecar stays where it is.
+   * Registers a sidecar with a certificate of another mesh as `name`, and takes the true one out by Consul's maintenance mode: whoever
+   * has a place in the catalogue does not have the identity. The true sidecar stays where it is.
    */
   async replaceByStranger(name: DemoServiceName): Promise<void> {
     const child = this.#spawnSidecar(`foreign sidecar of ${name}`, name, this.#strangers);
     this.#strangerSidecars.set(name, child);
-    const { inbound } = portsOf(name, await child.ready());
-    this.#writePolicies({ [name]: inbound });
+    await child.ready();
+    await this.#setMaintenance(name, true);
   }
 
-  /** Points the policies back to the true sidecar, and ends the other. */
+  /** Ends the maintenance of the true sidecar, and the other one. */
   async removeStranger(name: DemoServiceName): Promise<void> {
-    this.#writePolicies({});
+    await this.#setMaintenance(name, false);
     await this.#strangerSidecars.get(name)?.stop(stopWithinMs);
     this.#strangerSidecars.delete(name);
   }
@@ -167,6 +185,9 @@ export class DemoMesh {
     await stop(Array.from(this.#services.values(), ({ child }) => child));
     // Certificates may still be written by a start that was interrupted.
     await this.#starting?.catch(() => {});
+    this.#catalogue?.close();
+    // The last to go: those who leave tell it so.
+    await stop(this.#catalogueChildren);
     rmSync(this.#folder, { recursive: true, force: true });
   }
 
@@ -177,21 +198,52 @@ export class DemoMesh {
   /** For a process that ends by an error of its own and has no turn left to wait in. */
   abandon(): void {
     this.#stopped = true;
-    for (const child of [...this.#allSidecars, ...Array.from(this.#services.values(), ({ child }) => child)]) child.abandon();
+    const services = Array.from(this.#services.values(), ({ child }) => child);
+    for (const child of [...this.#allSidecars, ...services, ...this.#catalogueChildren]) child.abandon();
     rmSync(this.#folder, { recursive: true, force: true });
   }
 
   #spawn(name: string, parameters: readonly string[], environment: Readonly<Record<string, string>>): Child {
+    return this.#spawnProgram(name, [...this.#options.program, ...parameters], environment);
+  }
+
+  #spawnProgram(
+    name: string,
+    command: readonly string[],
+    environment: Readonly<Record<string, string>>,
+    isReady?: () => Promise<boolean>,
+  ): Child {
     // A start or a fault may still be under way when the demo is told to end: nothing new may appear behind its back.
     if (this.#stopped) throw new Error(`the ${name} is not started, since the demo is ending`);
-    const { program, clock, onCrash } = this.#options;
+    const { clock, onCrash } = this.#options;
     return new Child({
       name,
-      command: [...program, ...parameters],
+      command,
       environment: { ...this.#options.environment, ...environment },
       clock,
       onCrash,
+      ...(isReady === undefined ? {} : { isReady }),
     });
+  }
+
+  #startCatalogue(): Promise<Catalogue> {
+    const { clock, consulEnvironment, environment, say } = this.#options;
+    const keep = (child: Child): Child => {
+      this.#catalogueChildren.push(child);
+      return child;
+    };
+    return Catalogue.start({
+      clock,
+      consulEnvironment,
+      path: environment['PATH'] ?? '',
+      startRegistry: () => keep(this.#spawn('registry', ['registry', '--listen', '127.0.0.1:0'], {})),
+      startConsul: (command, isReady) => keep(this.#spawnProgram('consul of PATH', command, {}, isReady)),
+      say,
+    });
+  }
+
+  async #setMaintenance(name: DemoServiceName, enable: boolean): Promise<void> {
+    await this.#catalogue?.setMaintenance(`${name}-127.0.0.1-${this.#sidecarOf(name).ports.inbound}`, enable);
   }
 
   async #startSidecar(name: MeshMember): Promise<void> {
@@ -218,6 +270,12 @@ export class DemoMesh {
       TRUST_DOMAIN: demoTrustDomain,
       POLICY_PATH: this.#policies,
       DRAIN_TIMEOUT: '2s',
+      // Everybody ends at once here.
+      DRAIN_DELAY: '0s',
+      SERVICE_ADDRESS: '127.0.0.1',
+      LOCAL_SERVICE_HEALTH_INTERVAL: '1s',
+      REGISTRATION: name === clientName ? 'off' : 'on',
+      ...this.#catalogue?.environment,
     });
   }
 
@@ -231,24 +289,17 @@ export class DemoMesh {
     this.order(name, { order: 'connect', address: `127.0.0.1:${this.#sidecarOf(name).ports.outbound}` });
   }
 
-  /** Writes the policies with the inbound ports of the sidecars, or with those that take their place. */
-  #writePolicies(instead: Partial<Record<DemoServiceName, number>>): void {
-    const portOf = (name: DemoServiceName): number => instead[name] ?? this.#sidecarOf(name).ports.inbound;
-    const inbound = Object.fromEntries(demoServices.map((name) => [name, portOf(name)])) as Record<DemoServiceName, number>;
-    const unfinished = join(this.#folder, 'mesh.yaml');
-    writeFileSync(unfinished, policyText(inbound));
-    renameSync(unfinished, join(this.#policies, 'mesh.yaml'));
-  }
-
-  async #untilPoliciesArrive(): Promise<void> {
+  async #untilEndpointsArrive(): Promise<void> {
     const { clock } = this.#options;
     const startedMs = clock.now();
     for (;;) {
       const readings = await this.read();
-      const late = [...readings].filter(([, reading]) => !demoServices.every((name) => reading.has(name))).map(([name]) => name);
+      const knowsAll = (reading: SidecarReading): boolean => demoServices.every((name) => (reading.get(name)?.endpoints ?? 0) > 0);
+      const late = [...readings].filter(([, reading]) => !knowsAll(reading)).map(([name]) => name);
       if (late.length === 0) return;
       if (this.#stopped) throw new Error('the demo is ending');
-      if (clock.now() - startedMs > policiesWithinMs) throw new Error(`the policies have not arrived at the sidecar of ${late.join(', ')}`);
+      if (clock.now() - startedMs > endpointsWithinMs)
+        throw new Error(`the sidecar of ${late.join(', ')} has not found all services in ${this.catalogue}`);
       await new Promise<void>((resolve) => {
         clock.setTimer(resolve, pollIntervalMs);
       });

@@ -1,4 +1,4 @@
-import { type DemoServiceName, grpcServiceOf } from './protocol.ts';
+import { type DemoServiceName, demoServices, grpcServiceOf } from './protocol.ts';
 
 /** How long a call of each service may take: the deadlines of the mesh that the demo re-enacts. */
 const routeTimeouts: Readonly<Record<DemoServiceName, string>> = {
@@ -23,19 +23,17 @@ const routeText = (service: DemoServiceName): string => `  - name: ${service}
         retry_back_off: { base_interval: 0.1s, max_interval: 1s }
 `;
 
-const clusterText = (service: DemoServiceName, port: number): string => `  ${service}:
-    endpoints: ["127.0.0.1:${port}"]
+// Five minutes would be usual: who is gone for a moment keeps its place. Here one wants to see it leave.
+const clusterText = (service: DemoServiceName): string => `  ${service}:
+    consul: { keep_last: 0s }
     connect_timeout: 2s
     circuit_breakers:
       consecutive_failures: 5
       recovery_timeout: ${demoRecoverySeconds}s
 `;
 
-/** The policies of the demo, for the inbound ports that the system chose. */
-export const policyText = (inboundPorts: Readonly<Record<DemoServiceName, number>>): string => {
-  const services = Object.keys(inboundPorts) as DemoServiceName[];
-  return `# The policies of the demo mesh; change them while it runs.
+/** The policies of the demo; where the services are stands in the catalogue. */
+export const policyText = (): string => `# The policies of the demo mesh; change them while it runs.
 routes:
-${services.map(routeText).join('')}clusters:
-${services.map((service) => clusterText(service, inboundPorts[service])).join('')}`;
-};
+${demoServices.map(routeText).join('')}clusters:
+${demoServices.map(clusterText).join('')}`;

@@ -5,6 +5,8 @@ export interface ClusterReading {
   readonly breaker: string;
   readonly requests: number;
   readonly retries: number;
+  /** How many endpoints it knows. */
+  readonly endpoints: number;
 }
 
 /** What one sidecar says about its clusters, by name. */
@@ -31,7 +33,11 @@ const getJson = (port: number, path: string): Promise<unknown> =>
   });
 
 interface ClustersAnswer {
-  readonly cluster_statuses?: readonly { readonly name: string; readonly circuit_breaker?: { readonly state?: string } }[];
+  readonly cluster_statuses?: readonly {
+    readonly name: string;
+    readonly circuit_breaker?: { readonly state?: string };
+    readonly host_statuses?: readonly unknown[];
+  }[];
 }
 interface StatsAnswer {
   readonly stats?: readonly { readonly name: string; readonly value: number }[];
@@ -46,12 +52,13 @@ export const readSidecar = async (adminPort: number): Promise<SidecarReading> =>
   ]);
   const statValues = new Map((stats.stats ?? []).map(({ name, value }) => [name, Number(value)]));
   return new Map(
-    (clusters.cluster_statuses ?? []).map(({ name, circuit_breaker }) => [
+    (clusters.cluster_statuses ?? []).map(({ name, circuit_breaker, host_statuses }) => [
       name,
       {
         breaker: circuit_breaker?.state ?? 'CLOSED',
         requests: statValues.get(`cluster.${name}.upstream_rq_total`) ?? 0,
         retries: statValues.get(`cluster.${name}.upstream_rq_retry`) ?? 0,
+        endpoints: host_statuses?.length ?? 0,
       },
     ]),
   );

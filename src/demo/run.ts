@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import type { ReadStream, WriteStream } from 'node:tty';
 import { type Clock, formatDurationMs, type Timer } from '../core/index.ts';
+import type { CatalogueReading } from './catalogue.ts';
 import { expectationOf, type FaultKind, type FaultPlan, Faults, faultKinds, faultTargets, faultTitles } from './faults.ts';
 import { Ledger } from './ledger.ts';
 import { type MeshMember, meshMembers } from './members.ts';
@@ -27,6 +28,8 @@ export interface DemoContext {
   readonly clock: Clock;
   readonly program: readonly string[];
   readonly environment: Readonly<Record<string, string>>;
+  /** The variables of Consul, which say whose catalogue the services find each other in. */
+  readonly consulEnvironment: Readonly<Record<string, string>>;
   readonly input: ReadStream;
   readonly output: WriteStream;
   readonly say: (text: string) => void;
@@ -82,7 +85,7 @@ class Run {
     this.#ended = new Promise((resolve) => {
       this.#end = resolve;
     });
-    this.#view = this.#look(new Map());
+    this.#view = this.#look(new Map(), new Map());
   }
 
   crash(message: string): void {
@@ -105,8 +108,8 @@ class Run {
     this.#terminal?.close();
     await this.#traffic.stop(ending.kind === 'time' ? finishWithinMs : abandonWithinMs);
     stop.removeEventListener('abort', onStop);
-    const readings = await this.#mesh.read();
-    return { view: { ...this.#look(readings), elapsedMs }, ending };
+    const [readings, catalogue] = await Promise.all([this.#mesh.read(), this.#mesh.readCatalogue()]);
+    return { view: { ...this.#look(readings, catalogue), elapsedMs }, ending };
   }
 
   #schedule(): void {
@@ -145,13 +148,14 @@ class Run {
   }
 
   async #refresh(): Promise<void> {
-    this.#view = this.#look(await this.#mesh.read());
+    const [readings, catalogue] = await Promise.all([this.#mesh.read(), this.#mesh.readCatalogue()]);
+    this.#view = this.#look(readings, catalogue);
     if (this.#terminal !== undefined) this.#terminal.draw(renderScreen(this.#view, this.#terminal.columns, this.#terminal.rows));
     else this.#context.say(`${plainLine(this.#view)}\n`);
     this.#after(this.#terminal === undefined ? lineIntervalMs : screenIntervalMs, () => void this.#refresh());
   }
 
-  #look(readings: ReadonlyMap<MeshMember, SidecarReading>): DemoView {
+  #look(readings: ReadonlyMap<MeshMember, SidecarReading>, catalogue: CatalogueReading): DemoView {
     return {
       elapsedMs: this.#context.clock.now() - this.#startedMs,
       callsPerSecond: this.#options.callsPerSecond,
@@ -160,6 +164,8 @@ class Run {
       cpuMs: this.#mesh.cpuMs,
       ledger: this.#ledger,
       readings,
+      catalogue,
+      catalogueName: this.#mesh.catalogue,
       activeFaults: this.#faults.active,
       adminPorts: this.#ports,
       policyFile: join(this.#mesh.folder, 'policies', 'mesh.yaml'),
@@ -170,7 +176,7 @@ class Run {
 const introduce = (mesh: DemoMesh, startedWithinMs: number): string => {
   const ports = meshMembers.map((name) => `  ${name.padEnd(20)} admin http://127.0.0.1:${mesh.adminPort(name)}\n`).join('');
   const policies = join(mesh.folder, 'policies', 'mesh.yaml');
-  return `the mesh runs after ${formatDurationMs(Math.round(startedWithinMs))}: 3 services, 4 sidecars, mTLS between them\n${ports}  policies             ${policies}\n`;
+  return `the mesh runs after ${formatDurationMs(Math.round(startedWithinMs))}: 3 services, 4 sidecars, mTLS between them\n${ports}  catalogue            ${mesh.catalogue}\n  policies             ${policies}\n`;
 };
 
 /**
@@ -178,7 +184,7 @@ const introduce = (mesh: DemoMesh, startedWithinMs: number): string => {
  * have, else 1. Whatever happens, no process, no file and no changed terminal stay behind.
  */
 export const runDemo = async (options: DemoOptions, context: DemoContext): Promise<number> => {
-  const { clock, say, complain, stop, program, environment } = context;
+  const { clock, say, complain, stop, program, environment, consulEnvironment } = context;
   const tell = options.json ? complain : say;
   let run: Run | undefined;
   let crashed: string | undefined;
@@ -188,7 +194,7 @@ export const runDemo = async (options: DemoOptions, context: DemoContext): Promi
   };
   const startedMs = clock.now();
   tell('starting certificates, services and sidecars\n');
-  const mesh = new DemoMesh({ clock, program, environment, onCrash });
+  const mesh = new DemoMesh({ clock, program, environment, consulEnvironment, say: tell, onCrash });
   const takeBack = context.onSuddenEnd(() => mesh.abandon());
   try {
     const interrupted = new Promise<never>((_resolve, reject) => {

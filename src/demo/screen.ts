@@ -1,4 +1,5 @@
 import { formatDurationMs } from '../core/index.ts';
+import type { CatalogueReading, CatalogueStatus } from './catalogue.ts';
 import { expectationOf, type FaultKind, faultKinds, faultTargets, faultTitles } from './faults.ts';
 import type { CallOutcome, Ledger } from './ledger.ts';
 import { clientName, type MeshMember } from './members.ts';
@@ -14,6 +15,9 @@ export interface DemoView {
   readonly cpuMs: number | undefined;
   readonly ledger: Ledger;
   readonly readings: ReadonlyMap<MeshMember, SidecarReading>;
+  readonly catalogue: CatalogueReading;
+  /** What the services find each other in. */
+  readonly catalogueName: string;
   readonly activeFaults: readonly { readonly kind: FaultKind; readonly service: DemoServiceName }[];
   readonly adminPorts: ReadonlyMap<MeshMember, number>;
   readonly policyFile: string;
@@ -60,6 +64,13 @@ const edgeLines = ({ readings }: DemoView): readonly string[] =>
     const cells = [caller.padEnd(13), cluster.padEnd(21), paintBreaker(reading?.breaker ?? '-', 11)];
     return `${cells.join('')}${String(reading?.requests ?? 0).padStart(8)}${String(reading?.retries ?? 0).padStart(9)}`;
   });
+
+const statusColours: Readonly<Record<CatalogueStatus, keyof typeof colours>> = { passing: 'green', critical: 'red', absent: 'yellow' };
+
+const catalogueLine = ({ catalogue }: DemoView): string => {
+  const services = [...catalogue].map(([name, status]) => `${name} ${colour(statusColours[status], status)}`);
+  return `in the catalogue: ${services.join('  ') || 'it does not answer'}`;
+};
 
 const faultLines = (view: DemoView, columns: number): readonly string[] => {
   const lines = faultKinds.map((kind, i) => {
@@ -131,9 +142,12 @@ export const renderScreen = (view: DemoView, columns: number, rows: number): rea
     faint('caller       calls                breaker    attempts  retries'),
     ...edgeLines(view),
     '',
+    catalogueLine(view),
+    '',
     ...faultLines(view, columns),
     '',
     ...wrap(`admin ports: ${ports}`, columns).map(faint),
+    faint(`catalogue: ${view.catalogueName}`),
     faint(`policies: ${view.policyFile}`),
     '',
   ];
@@ -149,7 +163,9 @@ export const plainLine = (view: DemoView): string => {
     .filter(({ breaker }) => breaker !== 'CLOSED')
     .map(({ caller, cluster, breaker }) => `${caller}->${cluster} ${breaker}`);
   const breakers = open.length === 0 ? 'all closed' : open.join(', ');
-  return `${clockOf(view.elapsedMs)}  ${totals(view)}  breakers: ${breakers}`;
+  const gone = [...view.catalogue].filter(([, status]) => status !== 'passing').map(([name, status]) => `${name} ${status}`);
+  const catalogue = view.catalogue.size === 0 ? 'does not answer' : gone.length === 0 ? 'all passing' : gone.join(', ');
+  return `${clockOf(view.elapsedMs)}  ${totals(view)}  breakers: ${breakers}  catalogue: ${catalogue}`;
 };
 
 /** What remains of a run. */

@@ -36,11 +36,16 @@ export const processesMarked = (mark: string): readonly number[] => {
 };
 
 /** Runs the demo with a temporary folder of its own, which its children inherit: by that name they are found again. */
-export const runDemo = (t: TestContext, parameters: readonly string[], onOut?: (out: string, pid: number) => void): Promise<Ended> => {
+export const runDemo = (
+  t: TestContext,
+  parameters: readonly string[],
+  onOut?: (out: string, pid: number) => void,
+  more: Readonly<Record<string, string>> = {},
+): Promise<Ended> => {
   const folder = mkdtempSync(join(tmpdir(), 'outrider-demo-test-'));
   t.after(() => rmSync(folder, { recursive: true, force: true }));
   return new Promise((resolve, reject) => {
-    const environment = { PATH: process.env['PATH'] ?? '', TMPDIR: folder };
+    const environment = { PATH: process.env['PATH'] ?? '', TMPDIR: folder, ...more };
     const child = spawn(process.execPath, [main, 'demo', ...parameters], { env: environment, stdio: ['ignore', 'pipe', 'pipe'] });
     let out = '';
     let error = '';

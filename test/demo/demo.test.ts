@@ -6,6 +6,7 @@ test('the demo runs a mesh, ends by itself with a summary, and leaves nothing be
   const ended = await runDemo(t, ['--for', '3s']);
   assert.equal(ended.code, 0, ended.error + ended.out);
   assert.match(ended.out, /the mesh runs after .*: 3 services, 4 sidecars, mTLS between them/);
+  assert.match(ended.out, /^ {2}catalogue {12}outrider registry at http:\/\/127\.0\.0\.1:\d+$/m);
   assert.match(ended.out, /^ {2}failed {12}0$/m);
   assert.match(ended.out, /^ {2}latency {11}p50 .* ms, p99 .* m?s$/m);
   assert.match(ended.out, /nothing failed that should not have\n$/);

@@ -32,7 +32,12 @@ const viewOf = (ledger: Ledger, changes: Partial<DemoView> = {}): DemoView => ({
   retries: 7,
   cpuMs: 30,
   ledger,
-  readings: new Map([['demo-client', new Map([['learner-svc', { breaker: 'OPEN', requests: 40, retries: 7 }]])]]),
+  readings: new Map([['demo-client', new Map([['learner-svc', { breaker: 'OPEN', requests: 40, retries: 7, endpoints: 1 }]])]]),
+  catalogue: new Map([
+    ['auth-svc', 'passing'],
+    ['learner-svc', 'critical'],
+  ]),
+  catalogueName: 'outrider registry at http://127.0.0.1:8500',
   activeFaults: [{ kind: 'kill', service: 'learner-svc' }],
   adminPorts: new Map([
     ['demo-client', 40121],
@@ -52,6 +57,7 @@ test('the screen shows calls, breakers, faults with what one should see, and the
   assert.ok(lines.includes('broken by reason: circuit_open 1'));
   assert.ok(lines.includes('demo-client  learner-svc          OPEN             40        7'));
   assert.ok(lines.some((line) => /^\[1\] kill learner-svc +ON$/.test(line)));
+  assert.ok(lines.includes('in the catalogue: auth-svc passing  learner-svc critical'));
   assert.match(lines.join(' '), /you should see: retries, then connect_failure; after 5 failures the breaker opens/);
   assert.equal(lines.at(-2), 'learner-svc          GetProfile      2.0 ms  circuit_open');
 });
@@ -78,9 +84,12 @@ test('wrapping breaks at blanks and loses no word', () => {
   );
 });
 
-test('without a terminal one line names the breakers that are not closed', () => {
+test('without a terminal one line names the breakers that are not closed, and who is not passing in the catalogue', () => {
   const line = plainLine(viewOf(ledgerOf([outcome()])));
-  assert.equal(line, '1:05  calls 1  ok 1  without profile 0  failed 0  retried 7  in flight 1  breakers: demo-client->learner-svc OPEN');
+  const totals = '1:05  calls 1  ok 1  without profile 0  failed 0  retried 7  in flight 1';
+  assert.equal(line, `${totals}  breakers: demo-client->learner-svc OPEN  catalogue: learner-svc critical`);
+  const silent = plainLine(viewOf(ledgerOf([]), { catalogue: new Map() }));
+  assert.match(silent, /catalogue: does not answer$/);
 });
 
 test('the summary has the figures of the run', () => {
