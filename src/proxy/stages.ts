@@ -189,8 +189,9 @@ const retry = (call: Call): void => {
 const mirror = (call: Call, policies: readonly MirrorPolicy[]): void => {
   const { proxy, request, requestEnded, endsAtMs } = call;
   let copies: MirroredCall[] | undefined;
-  for (const policy of policies) {
-    if (policy.share < 1 && proxy.random() >= policy.share) continue;
+  for (let i = 0; i < policies.length; i++) {
+    const policy = policies[i] as MirrorPolicy;
+    if (policy.share < 1 && (policy.share === 0 || proxy.random() >= policy.share)) continue;
     const copy = MirroredCall.begin(proxy, proxy.cluster(policy.cluster), policy, request, requestEnded, endsAtMs);
     if (copy === undefined) continue;
     if (copies === undefined) copies = [copy];

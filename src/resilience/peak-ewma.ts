@@ -32,7 +32,9 @@ export class PeakEwmaBalancer<E extends BalancerEndpoint> implements Balancer<E>
   }
 
   pick(usable: Usable<E> | undefined, nowMs: number): E | undefined {
-    if (this.#endpoints.length === 0) return undefined;
+    const first = this.#endpoints[0];
+    // Of one endpoint there is nothing to draw.
+    if (this.#endpoints.length <= 1) return first === undefined || (usable !== undefined && !usable(first)) ? undefined : first;
     let found: E | undefined;
     for (let tries = 0; tries < randomTries; tries++) {
       const endpoint = this.#draw.any();
@@ -40,7 +42,7 @@ export class PeakEwmaBalancer<E extends BalancerEndpoint> implements Balancer<E>
       if (found === undefined) found = endpoint;
       else return this.#better(found, endpoint, nowMs);
     }
-    return found ?? (usable === undefined ? this.#endpoints[0] : this.#betterOfFew(usable, nowMs));
+    return found ?? (usable === undefined ? first : this.#betterOfFew(usable, nowMs));
   }
 
   #betterOfFew(usable: Usable<E>, nowMs: number): E | undefined {

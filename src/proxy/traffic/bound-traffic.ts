@@ -1,10 +1,10 @@
-import { isGrpcPath } from '../../grpc/index.ts';
-import { type HeaderBlock, Token } from '../../http2/index.ts';
+import type { HeaderBlock } from '../../http2/index.ts';
 import type { HeaderChanges, Route, TrafficPolicy } from '../../policy/index.ts';
 import type { BoundRoute } from '../bound-table.ts';
 import { type LocalReply, localReply } from '../replies.ts';
 import { Faults } from './faults.ts';
-import { type EditedCall, type EditedRoute, editHeaders, rewritePath } from './header-edits.ts';
+import { type EditedCall, HeaderEdits } from './header-edits.ts';
+import { PathRewriting } from './path-rewriting.ts';
 import type { RouteConcurrency } from './route-concurrency.ts';
 import type { RouteRateLimit } from './route-rate-limit.ts';
 import type { TrafficState } from './traffic-state.ts';
@@ -37,9 +37,10 @@ export class BoundTraffic {
   readonly faults: Faults | undefined;
   /** `undefined`: its calls may come as often as they like. */
   readonly #rateLimit: RouteRateLimit | undefined;
-  readonly #requestChanges: readonly HeaderChanges[];
-  readonly #responseChanges: readonly HeaderChanges[];
-  readonly #names: EditedRoute;
+  readonly #requestEdits: readonly HeaderEdits[];
+  readonly #responseEdits: readonly HeaderEdits[];
+  readonly #pathRewriting: PathRewriting | undefined;
+  readonly #clusterName: string;
 
   constructor(route: Route, { clusterName, changes, state, weighted }: BoundTrafficOptions) {
     const policy = route.traffic as TrafficPolicy;
@@ -47,41 +48,38 @@ export class BoundTraffic {
     const { weightedClusters } = policy;
     this.weighted =
       weighted === undefined || weightedClusters === undefined ? undefined : new WeightedRoutes(route, weightedClusters, weighted);
-    this.#requestChanges = [changes?.requestHeaders, policy.requestHeaders].filter((each) => each !== undefined);
-    this.#responseChanges = [changes?.responseHeaders, policy.responseHeaders].filter((each) => each !== undefined);
+    const names = { clusterName, routeName: route.name };
+    const editsOf = (all: readonly (HeaderChanges | undefined)[]): readonly HeaderEdits[] =>
+      all.flatMap((each) => (each === undefined ? [] : [new HeaderEdits(each, names)]));
+    this.#requestEdits = editsOf([changes?.requestHeaders, policy.requestHeaders]);
+    this.#responseEdits = editsOf([changes?.responseHeaders, policy.responseHeaders]);
+    this.#pathRewriting = policy.pathRewrite === undefined ? undefined : new PathRewriting(policy.pathRewrite);
     this.#rateLimit = state.rateLimitOf(route);
     this.concurrency = state.concurrencyOf(route);
     this.faults = policy.fault === undefined ? undefined : new Faults(policy.fault, clusterName);
-    this.#names = { clusterName, routeName: route.name };
+    this.#clusterName = clusterName;
   }
 
   /** The answer to a call that comes too soon. */
   refusal(call: TrafficCall, nowMs: number): LocalReply | undefined {
-    return this.#rateLimit?.refusal(call, this.#names.clusterName, nowMs);
+    return this.#rateLimit?.refusal(call, this.#clusterName, nowMs);
   }
 
   /** The request as the service gets it. An answer where that is no request. */
   prepareRequest(call: TrafficCall): LocalReply | undefined {
     const { request } = call;
-    for (const changes of this.#requestChanges) editHeaders(request, changes, call, this.#names);
-    const { pathRewrite } = this.policy;
-    if (pathRewrite === undefined) return undefined;
-    const original = request.value(request.indexOf(Token.path));
-    const path = pathRewrite.rewrite(original);
-    if (path === original) return undefined;
-    if (!isGrpcPath(path)) {
-      const shown = JSON.stringify(path.slice(0, 200));
-      return localReply(
-        'malformed_request',
-        `${call.rule} rewrites ${original} to ${shown}, which is no /package.Service/Method; correct its rewrite`,
-      );
-    }
-    rewritePath(request, path, original);
-    return undefined;
+    for (let i = 0; i < this.#requestEdits.length; i++) (this.#requestEdits[i] as HeaderEdits).apply(request, call);
+    const wrong = this.#pathRewriting?.apply(request);
+    if (wrong === undefined) return undefined;
+    const shown = JSON.stringify(wrong.path.slice(0, 200));
+    return localReply(
+      'malformed_request',
+      `${call.rule} rewrites ${wrong.original} to ${shown}, which is no /package.Service/Method; correct its rewrite`,
+    );
   }
 
   /** The first block of an answer, ours or the service's. */
   editResponse(call: TrafficCall, block: HeaderBlock): void {
-    for (const changes of this.#responseChanges) editHeaders(block, changes, call, this.#names);
+    for (let i = 0; i < this.#responseEdits.length; i++) (this.#responseEdits[i] as HeaderEdits).apply(block, call);
   }
 }

@@ -39,7 +39,8 @@ export class Faults {
   /** Draws for one attempt. `undefined`: nothing happens to it. */
   draw(call: FaultyCall, target: FaultTarget): InjectedFault | undefined {
     const { headers } = this.#policy;
-    if (!this.#applies || !headers.every((matcher) => matcher.matches(headerValue(call.request, matcher.name)))) return undefined;
+    if (!this.#applies) return undefined;
+    if (headers.length > 0 && !headers.every((matcher) => matcher.matches(headerValue(call.request, matcher.name)))) return undefined;
     let delayMs = this.#drawDelay(call);
     const abort = this.#drawAbort(call);
     let bytesPerMs = abort === undefined ? this.#drawPace(call) : 0;
@@ -95,7 +96,7 @@ const positive = (value: number | undefined): number | undefined => (value === u
 const happens = (random: () => number, share: number, askedPercent: number | undefined): boolean => {
   const asked = positive(askedPercent);
   const least = asked === undefined ? share : Math.min(share, asked / 100);
-  return least >= 1 || random() < least;
+  return least >= 1 || (least > 0 && random() < least);
 };
 
 /** What happens to one attempt. As a `Deadline` it is the end of the delay, or of the attempt's time where that comes first. */

@@ -1,5 +1,5 @@
-import { type HeaderBlock, Token } from '../../http2/index.ts';
-import type { HeaderAddition, HeaderChanges, HeaderValuePart } from '../../policy/index.ts';
+import { HeaderBlock } from '../../http2/index.ts';
+import type { AppendAction, HeaderAddition, HeaderChanges, HeaderValuePart } from '../../policy/index.ts';
 import type { Downstream } from '../tls-acceptor.ts';
 
 /** What values of added headers may ask of a call. */
@@ -14,29 +14,93 @@ export interface EditedRoute {
   readonly routeName: string;
 }
 
-/** Removes and adds what the policy says, as Envoy does. Only for calls whose route asks for it. */
-export const editHeaders = (block: HeaderBlock, { add, remove }: HeaderChanges, call: EditedCall, route: EditedRoute): void => {
-  for (const name of remove) removeNamed(block, name);
-  for (const addition of add) addHeader(block, addition, call, route);
-};
+interface Edit {
+  readonly name: string;
+  readonly action: AppendAction;
+  readonly keepEmpty: boolean;
+  readonly parts: readonly HeaderValuePart[];
+  /** Place in the block of those that are the same for all calls; -1: it is not. */
+  readonly fixedAt: number;
+}
+
+/**
+ * Removes and adds what the policy says, as Envoy does, for the calls of one route. A value that is the same for all of them is written and checked
+ * once, and copied. Loops count, since each call would make iterators of its own.
+ */
+export class HeaderEdits {
+  readonly #remove: readonly string[];
+  readonly #edits: readonly Edit[];
+  readonly #fixedValues: readonly { readonly name: string; readonly value: string }[];
+  /** Made for the first call: most of ten thousand routes never have one. */
+  #fixed: HeaderBlock | undefined;
+
+  constructor({ add, remove }: HeaderChanges, route: EditedRoute) {
+    this.#remove = remove;
+    const fixedValues: { name: string; value: string }[] = [];
+    this.#edits = add.flatMap(({ name, action, keepEmpty, value: parts }: HeaderAddition): readonly Edit[] => {
+      const value = fixedValueOf(parts, route);
+      if (value === '' && !keepEmpty) return [];
+      const fixedAt = value === undefined ? -1 : fixedValues.push({ name, value }) - 1;
+      return [{ name, action, keepEmpty, parts: parts.map((part) => namedPart(part, route)), fixedAt }];
+    });
+    this.#fixedValues = fixedValues;
+  }
+
+  apply(block: HeaderBlock, call: EditedCall): void {
+    for (let i = 0; i < this.#remove.length; i++) removeNamed(block, this.#remove[i] as string);
+    for (let i = 0; i < this.#edits.length; i++) this.#apply(this.#edits[i] as Edit, block, call);
+  }
+
+  #apply({ name, action, keepEmpty, parts, fixedAt }: Edit, block: HeaderBlock, call: EditedCall): void {
+    const text = fixedAt < 0 ? textOf(parts, call) : undefined;
+    if (text === '' && !keepEmpty) return;
+    if (action !== 'APPEND_IF_EXISTS_OR_ADD') {
+      const exists = block.find(name) >= 0;
+      if (exists ? action === 'ADD_IF_ABSENT' : action === 'OVERWRITE_IF_EXISTS') return;
+      if (exists) removeNamed(block, name);
+    }
+    if (text === undefined) block.addFrom(this.#fixedBlock(), fixedAt);
+    else block.addNamed(name, text);
+  }
+
+  #fixedBlock(): HeaderBlock {
+    if (this.#fixed !== undefined) return this.#fixed;
+    const block = new HeaderBlock();
+    for (const { name, value } of this.#fixedValues) block.addNamed(name, value);
+    this.#fixed = block;
+    return block;
+  }
+}
 
 const removeNamed = (block: HeaderBlock, name: string): void => {
   for (let at = block.find(name); at >= 0; at = block.find(name)) block.remove(at);
 };
 
-const addHeader = (block: HeaderBlock, { name, value, action, keepEmpty }: HeaderAddition, call: EditedCall, route: EditedRoute): void => {
-  const [only] = value;
-  // Nearly always there is one part.
-  const text =
-    only !== undefined && value.length === 1 ? textOf(only, call, route) : value.map((part) => textOf(part, call, route)).join('');
-  if (text === '' && !keepEmpty) return;
-  const exists = block.find(name) >= 0;
-  if (exists ? action === 'ADD_IF_ABSENT' : action === 'OVERWRITE_IF_EXISTS') return;
-  if (exists && action !== 'APPEND_IF_EXISTS_OR_ADD') removeNamed(block, name);
-  block.addNamed(name, text);
+/** What does not differ between calls, as text. */
+const namedPart = (part: HeaderValuePart, { clusterName, routeName }: EditedRoute): HeaderValuePart => {
+  if (part.kind === 'cluster') return { kind: 'text', text: clusterName };
+  return part.kind === 'route' ? { kind: 'text', text: routeName } : part;
 };
 
-const textOf = (part: HeaderValuePart, call: EditedCall, { clusterName, routeName }: EditedRoute): string => {
+/** `undefined`: it is not the same for all calls. */
+const fixedValueOf = (parts: readonly HeaderValuePart[], route: EditedRoute): string | undefined => {
+  let text = '';
+  for (const part of parts) {
+    const named = namedPart(part, route);
+    if (named.kind !== 'text') return undefined;
+    text += named.text;
+  }
+  return text;
+};
+
+const textOf = (parts: readonly HeaderValuePart[], call: EditedCall): string => {
+  const first = parts[0];
+  let text = first === undefined ? '' : textOfPart(first, call);
+  for (let i = 1; i < parts.length; i++) text += textOfPart(parts[i] as HeaderValuePart, call);
+  return text;
+};
+
+const textOfPart = (part: HeaderValuePart, call: EditedCall): string => {
   switch (part.kind) {
     case 'text':
       return part.text;
@@ -51,19 +115,12 @@ const textOf = (part: HeaderValuePart, call: EditedCall, { clusterName, routeNam
       return names?.length === 1 ? (names[0] as string) : (names?.join(',') ?? '');
     }
     case 'cluster':
-      return clusterName;
     case 'route':
-      return routeName;
+      return '';
   }
 };
 
 const headerValue = (block: HeaderBlock, name: string | undefined): string | undefined => {
   const at = name === undefined ? -1 : block.find(name);
   return at < 0 ? undefined : block.value(at);
-};
-
-/** The path as the service sees it, and beside it the one that came, as Envoy has it. */
-export const rewritePath = (block: HeaderBlock, path: string, original: string): void => {
-  block.set(Token.path, path);
-  block.addNamed('x-envoy-original-path', original);
 };
