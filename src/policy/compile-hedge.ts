@@ -1,13 +1,12 @@
 import { GrpcStatus } from '../grpc/index.ts';
 import { type HedgePolicyOptions, statusBits } from '../resilience/index.ts';
+import { isMoreThanAll, shareOf } from './fractional-percent.ts';
 import type { hedgePolicyShape } from './hedge-schema.ts';
 import type { Problems } from './problems.ts';
 import type { Placed, Read } from './shape.ts';
 import type { RetryPolicy } from './types.ts';
 
 type HedgeGroup = Read<typeof hedgePolicyShape>;
-
-const denominators = { HUNDRED: 100, TEN_THOUSAND: 10_000, MILLION: 1_000_000 } as const;
 
 /** @returns `undefined` where nothing is hedged. */
 export const compileHedge = (
@@ -27,9 +26,8 @@ export const compileHedge = (
     );
   }
   const initialRequests = values.initial_requests?.value ?? 1;
-  const chance = values.additional_request_chance?.values;
-  const additionalRequestChance = chance === undefined ? 0 : (chance.numerator ?? 0) / denominators[chance.denominator ?? 'HUNDRED'];
-  if (additionalRequestChance > 1) {
+  const additionalRequestChance = shareOf(values.additional_request_chance, 0);
+  if (isMoreThanAll(values.additional_request_chance)) {
     problems.error(group.placeOf('additional_request_chance'), 'is more than always', 'write a numerator up to the denominator');
   }
   const onPerTryTimeout = values.hedge_on_per_try_timeout?.value ?? false;

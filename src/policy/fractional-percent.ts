@@ -28,6 +28,9 @@ export const shareOf = (written: Read<typeof percentShape> | undefined, otherwis
   return Math.min(numerator / denominators[denominator], 1);
 };
 
+export const isMoreThanAll = (written: Read<typeof percentShape> | undefined): boolean =>
+  typeof written === 'object' && (written.values.numerator ?? 0) > denominators[written.values.denominator ?? 'HUNDRED'];
+
 /** Envoy's `RuntimeFractionalPercent`, whose runtime does not exist here. */
 export const runtimeFractionShape = group(
   'runtime_fraction',

@@ -1,9 +1,8 @@
-import { field, group, required } from './group.ts';
+import { percentShape } from './fractional-percent.ts';
+import { field, group } from './group.ts';
 import { homeOf } from './homes.ts';
-import { count, duration, flag, list, placed, word } from './shape.ts';
+import { count, duration, flag, list, placed } from './shape.ts';
 import { statusShape } from './status-shape.ts';
-
-const denominators = ['HUNDRED', 'TEN_THOUSAND', 'MILLION'] as const;
 
 /** Envoy's `HedgePolicy`, and beside it what gRPC's `hedgingPolicy` has (gRFC A6). */
 export const hedgePolicyShape = group(
@@ -11,18 +10,7 @@ export const hedgePolicyShape = group(
   'a group such as { max_attempts: 3, hedging_delay: 50ms }',
   {
     initial_requests: field(placed(count(1, 5)), 'Attempts that begin at once; 1 where left out'),
-    additional_request_chance: field(
-      group(
-        'fractional_percent',
-        'a group such as { numerator: 10, denominator: HUNDRED }',
-        {
-          numerator: required(count(), 'How many'),
-          denominator: field(word(denominators), 'Of how many; HUNDRED where left out'),
-        },
-        homeOf,
-      ),
-      'How often one more attempt begins at once',
-    ),
+    additional_request_chance: field(percentShape, 'How often one more attempt begins at once; never where left out'),
     hedge_on_per_try_timeout: field(
       placed(flag),
       'At per_try_timeout another attempt begins beside the one that is late; num_retries is the limit',

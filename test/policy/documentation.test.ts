@@ -76,6 +76,19 @@ test('every section says what its field means, what holds where it is left out, 
   assert.deepEqual(lines, []);
 });
 
+test('what editors show as the default is what the document says', () => {
+  const lines = sections.flatMap((section) => {
+    const { line, rule } = section;
+    return fieldsOf(section).flatMap(({ description, paths }) => {
+      // Words such as "all" or "any number" say it in other terms.
+      const shown = /(?:^|[ ;,])(\d[\w.]*|true|false) where left out/.exec(description)?.[1];
+      if (shown === undefined || (rule?.kind === 'default' && rule.value === shown)) return [];
+      return [`${at(line)}: says ${rule?.kind === 'default' ? rule.value : rule?.kind} of ${paths[0]}, and the schema ${shown}`];
+    });
+  });
+  assert.deepEqual(lines, []);
+});
+
 /** As GitHub makes them of headings. */
 const anchorsOf = (document: string): ReadonlySet<string> =>
   new Set(

@@ -11,6 +11,8 @@ export interface PolicyField {
   readonly required: boolean;
   /** A warning says that it does nothing. */
   readonly inert: boolean;
+  /** What editors show. */
+  readonly description: string;
 }
 
 /** Parts that are described once although the schema has two of them. */
@@ -24,7 +26,7 @@ const twins: Readonly<Record<string, string>> = {
 };
 
 type Parts = Readonly<Record<string, unknown>>;
-type Found = Map<string, { readonly paths: Set<string>; required: boolean; inert: boolean }>;
+type Found = Map<string, { readonly paths: Set<string>; required: boolean; inert: boolean; readonly description: string }>;
 
 const isGroup = (value: unknown): value is JsonSchema => typeof value === 'object' && value !== null && !Array.isArray(value);
 
@@ -40,7 +42,12 @@ const walk = (schema: unknown, parts: Parts, path: string, within: readonly stri
   for (const [key, property] of Object.entries(part['properties'])) {
     const here = (path === '' ? key : `${path}.${key}`).replace(/^inbound\.routes\./, 'routes.');
     const id = `${twins[name] ?? name}.${key}`;
-    const field = found.get(id) ?? { paths: new Set(), required: false, inert: false };
+    const field = found.get(id) ?? {
+      paths: new Set(),
+      required: false,
+      inert: false,
+      description: isGroup(property) ? String(property['description']) : '',
+    };
     found.set(id, field);
     field.paths.add(here);
     field.required ||= wanted.includes(key);

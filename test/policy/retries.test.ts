@@ -56,6 +56,8 @@ test('a hedge policy means what Envoy and gRPC mean', () => {
     'idempotent: true, hedge_policy: { initial_requests: 2, additional_request_chance: { numerator: 5, denominator: TEN_THOUSAND } }',
   );
   assert.deepEqual([chance.hedge?.initialRequests, chance.hedge?.additionalRequestChance, chance.hedge?.maxAttempts], [2, 0.0005, 3]);
+  const percent = routeOf('idempotent: true, hedge_policy: { additional_request_chance: 5 }');
+  assert.deepEqual([percent.hedge?.additionalRequestChance, percent.hedge?.maxAttempts], [0.05, 2]);
 });
 
 for (const [what, keys, expected] of [
