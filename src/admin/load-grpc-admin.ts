@@ -19,7 +19,7 @@ export interface GrpcAdminHandle {
   close(): void;
 }
 
-/** Starts the gRPC server of the admin. Where nobody wants one, neither grpc-js nor protobuf is ever loaded: that is 20 MB and a third of the start. */
+/** Starts the gRPC server of the admin. Where nobody wants one, neither grpc-js nor protobufjs is ever loaded: about 5 MB. */
 export const startGrpcAdmin = async (options: GrpcAdminOptions): Promise<GrpcAdminHandle> => {
   const { GrpcAdmin } = await import('./grpc-admin.ts');
   return GrpcAdmin.start(options);
