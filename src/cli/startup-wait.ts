@@ -16,7 +16,7 @@ export interface StartupWait {
   readonly onMissing?: (paths: readonly string[]) => void;
 }
 
-const awaitedFiles = ({ identity, policyPath }: SidecarConfiguration): readonly AwaitedFile[] => {
+const awaitedFiles = ({ consul, identity, policyPath }: SidecarConfiguration): readonly AwaitedFile[] => {
   const files: AwaitedFile[] = [];
   const add = (variable: string, path: string | undefined): void => {
     if (path !== undefined) files.push({ variable, path });
@@ -26,6 +26,10 @@ const awaitedFiles = ({ identity, policyPath }: SidecarConfiguration): readonly 
   add('CLIENT_KEY_PATH', identity?.clientKeyPath);
   add('CRL_PATH', identity?.crlPath);
   add('POLICY_PATH', policyPath);
+  add('CONSUL_HTTP_TOKEN_FILE', consul?.tokenFile);
+  add('CONSUL_CACERT', consul?.caCertPath);
+  add('CONSUL_CLIENT_CERT', consul?.clientCertPath);
+  add('CONSUL_CLIENT_KEY', consul?.clientKeyPath);
   return files;
 };
 
