@@ -5,7 +5,7 @@ import { GrpcStatus } from '../../src/grpc/index.ts';
 import { checkLeaks } from '../harness/leak-check.ts';
 import { virtualClock } from './mesh.ts';
 import { startPattern, wait } from './pattern.ts';
-import { answerOk, closedPort } from './upstream.ts';
+import { answerOk, closedPort, until } from './upstream.ts';
 
 checkLeaks();
 
@@ -80,6 +80,36 @@ test('slow-start: an instance that joins gets its share little by little', async
   await wait(clock, 64);
   for (let i = 0; i < 30; i++) assert.equal((await client.call({ path })).status, GrpcStatus.OK);
   assert.equal(newcomer.received.length - cold, 10);
+  await moved();
+});
+
+test('zone-aware: calls stay in the zone of the sidecar', async (t) => {
+  const { client, moved, service } = await startPattern(t, 'zone-aware.yaml', { environment: { LOCALITY: 'eu-central-1/a' } });
+  for (let i = 0; i < 6; i++) assert.equal((await client.call({ path: '/shop.Inventory/Get' })).status, GrpcStatus.OK);
+  assert.deepEqual([service('inventory', 0).received.length, service('inventory', 1).received.length], [6, 0]);
+  await moved();
+});
+
+test('connection-age: clients that are connected for long are sent away, and no call of them fails', async (t) => {
+  const clock = virtualClock();
+  const { client, moved, outrider, service } = await startPattern(t, 'connection-age.yaml', {
+    clock,
+    random: () => 0.5,
+    local: (call) => answerOk(call),
+  });
+  const inbound = outrider.inboundCaller();
+  const path = '/shop.Feed/Next';
+  for (let minutes = 0; minutes < 31; minutes++) {
+    assert.equal((await inbound.call()).status, GrpcStatus.OK);
+    assert.equal((await client.call({ path })).status, GrpcStatus.OK);
+    await wait(clock, 60);
+    if (inbound.goAways.length > 0) break;
+  }
+  await until(() => inbound.goAways.length > 0, 'GOAWAY');
+  assert.deepEqual([inbound.goAways[0]?.code, inbound.goAways[0]?.debug], [0, 'max_age']);
+  assert.equal((await outrider.inboundCaller().call()).status, GrpcStatus.OK);
+  for (let i = 0; i < 2; i++) assert.equal((await client.call({ path })).status, GrpcStatus.OK);
+  assert.ok(service('feed').accepted >= 2, 'a new connection to the service');
   await moved();
 });
 

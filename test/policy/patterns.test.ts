@@ -20,6 +20,8 @@ test('every pattern says when to use it, what is seen when it acts, and how to t
     for (const word of ['# When: ', '# Seen: ', '# Try: '])
       assert.equal(comments.filter((line) => line.startsWith(word)).length, 1, `${file} has one line "${word}"`);
     assert.ok(seen.length > 0, `${file} names no statistics`);
+    for (const name of seen)
+      assert.match(name, /^[\w.-]+\.[\w.-]+$/, `${file}: "# Seen:" is names of statistics with a comma and a blank between them`);
     assert.equal(readFileSync(new URL(file, policies), 'utf8').split('\n')[0], '# yaml-language-server: $schema=./outrider.schema.json');
   }
 });
