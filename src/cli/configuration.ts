@@ -31,6 +31,8 @@ export interface SidecarConfiguration {
   readonly policyPath: string | undefined;
   /** Keys of Consul that begin with it hold policies; ends with a slash. */
   readonly policyConsulKv: string | undefined;
+  /** Config entries of Consul are read as policies. */
+  readonly policyConsulEntries: boolean;
   readonly drainTimeoutMs: number;
   readonly drainDelayMs: number;
   readonly startupWaitMs: number;
@@ -255,8 +257,13 @@ export const readSidecarConfiguration = ({ environment, configPath }: Configurat
   const policyConsulKv = reader.get('policyConsulKv');
   const adminGrpcPort = reader.get('adminGrpcPort');
   const consul = consulOf(reader);
-  if (policyConsulKv !== undefined && consul === undefined && reader.written('consulHttpAddress') === undefined) {
-    problems.push('POLICY_CONSUL_KV: set without CONSUL_HTTP_ADDR; write the address of an agent of Consul, or remove it');
+  const policyConsulEntries = reader.get('policyConsulEntries') ?? false;
+  for (const [variable, wanted] of [
+    ['POLICY_CONSUL_KV', policyConsulKv !== undefined],
+    ['POLICY_CONSUL_CONFIG_ENTRIES', policyConsulEntries],
+  ] as const) {
+    if (wanted && consul === undefined && reader.written('consulHttpAddress') === undefined)
+      problems.push(`${variable}: set without CONSUL_HTTP_ADDR; write the address of an agent of Consul, or remove it`);
   }
   const registration = readRegistration(reader, consul !== undefined);
   const drainDelayMs = reader.get('drainDelayMs') ?? (registration === undefined ? 0 : registeredDrainDelayMs);
@@ -280,6 +287,7 @@ export const readSidecarConfiguration = ({ environment, configPath }: Configurat
     serviceVersion,
     policyPath,
     policyConsulKv,
+    policyConsulEntries,
     adminGrpcPort,
     consul,
     registration,

@@ -218,6 +218,7 @@ export const settings = {
     keyPrefix,
     'prefix of keys of Consul that hold policies, such as outrider/policies/',
   ),
+  policyConsulEntries: setting('POLICY_CONSUL_CONFIG_ENTRIES', 'false', truth, 'read config entries of Consul as policies'),
   drainTimeoutMs: setting('DRAIN_TIMEOUT', '30s', duration('30s'), 'how long accepted calls may take to finish'),
   drainDelayMs: setting(
     'DRAIN_DELAY',

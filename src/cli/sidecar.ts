@@ -18,7 +18,7 @@ import {
   TimerWheel,
   type Watch,
 } from '../core/index.ts';
-import { ConsulDiscovery, ConsulPolicyKeys, createEndpointSource, type Registration } from '../discovery/index.ts';
+import { ConsulDiscovery, ConsulPolicyEntries, ConsulPolicyKeys, createEndpointSource, type Registration } from '../discovery/index.ts';
 import type { ServingStatus } from '../grpc/index.ts';
 import { Engine } from '../http2/index.ts';
 import { type Identity, IdentityFiles } from '../identity/index.ts';
@@ -55,7 +55,7 @@ export class Sidecar {
   readonly #identity: IdentityFiles | undefined;
   readonly #policyFiles: PolicyFiles | undefined;
   readonly #consul: ConsulDiscovery | undefined;
-  readonly #policyKeys: ConsulPolicyKeys | undefined;
+  readonly #consulPolicies: readonly (ConsulPolicyKeys | ConsulPolicyEntries)[];
   readonly #policies: Watch<PolicyTable>;
   readonly #stats = new StatRegistry();
   readonly #process: ProcessStats;
@@ -83,9 +83,7 @@ export class Sidecar {
     this.#identity = configuration.identity === undefined ? undefined : new IdentityFiles(configuration.identity, { clock, log });
     const consul = configuration.consul === undefined ? undefined : new ConsulDiscovery({ ...configuration.consul, clock, log, random });
     this.#consul = consul;
-    const prefix = configuration.policyConsulKv;
-    this.#policyKeys =
-      prefix === undefined || consul === undefined ? undefined : new ConsulPolicyKeys({ client: consul.client, log, random, prefix });
+    this.#consulPolicies = consul === undefined ? [] : this.#openConsulPolicies(consul);
     try {
       this.#policyFiles = this.#openPolicies();
     } catch (error) {
@@ -140,12 +138,13 @@ export class Sidecar {
       const admin = await this.#admin.start();
       this.#adminPort = admin.port;
       await this.#startGrpcAdmin();
-      await this.#firstPolicyKeys();
+      await this.#firstConsulPolicies();
       await this.#firstEndpoints();
       // A signal came meanwhile.
       if (this.#drained !== undefined) return;
       await this.proxy.start();
       await this.#register();
+      if (this.#drained !== undefined) return;
     } catch (error) {
       await this.close();
       throw error;
@@ -262,21 +261,21 @@ export class Sidecar {
   }
 
   /** Policies of Consul are to be in force from the first call on. One that cannot be reached holds up nobody for long; wrong ones are refused as files are. */
-  async #firstPolicyKeys(): Promise<void> {
-    const keys = this.#policyKeys;
-    if (keys === undefined) return;
+  async #firstConsulPolicies(): Promise<void> {
+    const sources = this.#consulPolicies;
+    if (sources.length === 0) return;
     const { clock, log } = this.#world;
     const { promise, resolve } = Promise.withResolvers<void>();
     const timer = clock.setTimer(resolve, Math.max(longestFirstResolutionMs, this.#configuration.startupWaitMs));
-    await Promise.race([keys.first, promise]);
+    await Promise.race([Promise.all(sources.map(({ first }) => first)), promise]);
     timer.cancel();
     const problems = this.#lastProblems();
     if (problems.length > 0) {
-      throw new ConfigurationError(`policies are wrong\n${problems.map(formatProblem).join('\n')}`, {
-        remedy: `Mend them under ${keys.where}`,
-      });
+      const where = sources.map((source) => source.where).join(' and ');
+      throw new ConfigurationError(`policies are wrong\n${problems.map(formatProblem).join('\n')}`, { remedy: `Mend them under ${where}` });
     }
-    if (keys.error !== undefined) log.warning('started without the policies in Consul', { prefix: keys.where, why: keys.error });
+    for (const { error, where } of sources)
+      if (error !== undefined) log.warning('started without the policies in Consul', { where, why: error });
   }
 
   #lastProblems(): readonly PolicyProblem[] {
@@ -298,9 +297,17 @@ export class Sidecar {
 
   #openPolicies(): PolicyFiles | undefined {
     const { policyPath } = this.#configuration;
-    const keys = this.#policyKeys;
-    if (policyPath === undefined && keys === undefined) return undefined;
-    return new PolicyFiles(policyPath, { ...this.#world, others: keys === undefined ? [] : [keys] });
+    const others = this.#consulPolicies;
+    return policyPath === undefined && others.length === 0 ? undefined : new PolicyFiles(policyPath, { ...this.#world, others });
+  }
+
+  #openConsulPolicies({ client }: ConsulDiscovery): readonly (ConsulPolicyKeys | ConsulPolicyEntries)[] {
+    const { policyConsulKv: prefix, policyConsulEntries, serviceName } = this.#configuration;
+    const { log, random } = this.#world;
+    return [
+      ...(prefix === undefined ? [] : [new ConsulPolicyKeys({ client, log, random, prefix })]),
+      ...(policyConsulEntries ? [new ConsulPolicyEntries({ client, log, random, serviceName })] : []),
+    ];
   }
 
   #registerStats(): void {

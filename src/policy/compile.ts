@@ -50,7 +50,8 @@ export const compilePolicies = (texts: readonly PolicyText[], descriptorSets: re
     .map((text) => parseDocument(text, problems))
     .map((document) => (document === undefined ? undefined : policyShape.read(document, '', problems)))
     .filter((group) => group !== undefined);
-  const build = compileGroups({ groups, serviceConfigs, descriptorSets }, problems);
+  const givingWay = new Set(texts.flatMap(({ path, givesWay }) => (givesWay === true ? [path] : [])));
+  const build = compileGroups({ groups, serviceConfigs, descriptorSets, givingWay }, problems);
   const list = problems.list();
   if (problems.hasErrors) return { table: undefined, problems: list, files };
   const version = sha256(files.map(({ path, sha256: hash }) => `${path.replace(/^.*\//, '')}\0${hash}\n`).join(''));
@@ -68,16 +69,18 @@ interface WrittenPolicies {
   readonly groups: readonly PolicyGroup[];
   readonly serviceConfigs: readonly Read<typeof serviceConfigShape>[];
   readonly descriptorSets: readonly PolicyText[];
+  /** Files whose clusters count only where no other has them. */
+  readonly givingWay: ReadonlySet<string>;
 }
 
-const compileGroups = ({ groups, serviceConfigs, descriptorSets }: WrittenPolicies, problems: Problems) => {
+const compileGroups = ({ groups, serviceConfigs, descriptorSets, givingWay }: WrittenPolicies, problems: Problems) => {
   const single = <T>(pick: (group: PolicyGroup) => { value: T; place: Place } | undefined) => singleOf(groups, pick, problems);
   const named = groups.flatMap(({ values }) => values.descriptor_sets ?? []);
   const methods = idempotentMethods(named, descriptorSets, problems);
   const knowsMethods = named.length > 0;
   const breakersGroup = single(({ values }) => values.circuit_breakers);
   const breakers = breakersGroup === undefined ? defaultBreakers : compileBreakers(breakersGroup, problems);
-  const clusters = compileClusters(groups, breakers, problems);
+  const clusters = compileClusters(groups, breakers, givingWay, problems);
 
   const compileDirection = (
     direction: Direction,
@@ -179,6 +182,7 @@ const singleOf = <T>(
 const compileClusters = (
   groups: readonly PolicyGroup[],
   breakers: CompiledBreakers,
+  givingWay: ReadonlySet<string>,
   problems: Problems,
 ): ReadonlyMap<string, ClusterPolicy> => {
   const clusters = new Map<string, ClusterPolicy>();
@@ -190,6 +194,10 @@ const compileClusters = (
     const policy = compileCluster(name ?? '', place, listed ? written : written.value, breakers, problems);
     if (name === undefined) continue;
     const earlier = places.get(name);
+    if (earlier !== undefined && givingWay.has(place.location.file)) {
+      problems.warning(place, `cluster "${name}" is written in ${describePlace(earlier)}, which counts`, 'keep one of them');
+      continue;
+    }
     if (earlier !== undefined) {
       problems.error(
         place,

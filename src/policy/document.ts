@@ -8,6 +8,8 @@ export interface PolicyText {
   /** As problems name it. */
   readonly path: string;
   readonly bytes: Uint8Array;
+  /** A cluster that another text has as well is that one's. */
+  readonly givesWay?: boolean;
 }
 
 export type DocumentNode = DocumentScalar | DocumentList | DocumentMap;

@@ -1,4 +1,5 @@
 export { clusterPolicy, compilePolicies, emptyPolicyTable, type PolicyCompilation } from './compile.ts';
+export { type ConsulEntry, type ConsulEntryKind, consulEntryKinds, translateConsulEntries } from './consul-entries.ts';
 export * from './consul-types.ts';
 export type { PolicyText } from './document.ts';
 export { type EndpointFileReading, largestEndpointFileBytes, readEndpointFile } from './endpoint-file.ts';

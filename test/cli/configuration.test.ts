@@ -59,6 +59,7 @@ test('a name and an identity are enough, and everything else has its documented 
     trustDomain: 'mesh.local',
     policyPath: undefined,
     policyConsulKv: undefined,
+    policyConsulEntries: false,
     drainTimeoutMs: 30_000,
     drainDelayMs: 0,
     startupWaitMs: 0,
@@ -69,6 +70,7 @@ test('a name and an identity are enough, and everything else has its documented 
     logLevel: 'info',
     consul: undefined,
     registration: undefined,
+    locality: undefined,
     warnings: [],
   });
 });
@@ -244,14 +246,17 @@ test('whatever the values are, the answer is a configuration or a configuration 
 });
 
 test('a start without waiting names every file that is missing', async () => {
-  const configuration = read({ ...smallest, POLICY_PATH: '/nowhere/policies' });
+  const consul = { CONSUL_HTTP_ADDR: 'consul', CONSUL_HTTP_TOKEN_FILE: '/nowhere/token', CONSUL_CACERT: '/nowhere/consul.crt' };
+  const configuration = read({ ...smallest, POLICY_PATH: '/nowhere/policies', ...consul });
   await assert.rejects(awaitStartupFiles(configuration, new VirtualClock()), {
     name: 'ConfigurationError',
     message: `files of the configuration are missing:
   CA_CERT_PATH: /certs/ca.crt: no such file or folder
   CLIENT_CERT_PATH: /certs/auth.crt: no such file or folder
   CLIENT_KEY_PATH: /certs/auth.pem: no such file or folder
-  POLICY_PATH: /nowhere/policies: no such file or folder`,
+  POLICY_PATH: /nowhere/policies: no such file or folder
+  CONSUL_HTTP_TOKEN_FILE: /nowhere/token: no such file or folder
+  CONSUL_CACERT: /nowhere/consul.crt: no such file or folder`,
   });
 });
 

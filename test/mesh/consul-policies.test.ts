@@ -11,7 +11,7 @@ import { temporaryFolder } from '../harness/temporary-folder.ts';
 import { ConsulProcess } from '../peers/consul-process.ts';
 import { peerProgram } from '../peers/peer-programs.ts';
 import { startSidecar, type TestSidecar } from './mesh.ts';
-import { until } from './upstream.ts';
+import { answerOk, startUpstream, until } from './upstream.ts';
 
 checkLeaks();
 
@@ -29,7 +29,7 @@ const policiesOf = async (outrider: TestSidecar): Promise<Policies> => {
   const { history = [] } = JSON.parse(policies.text) as { history?: readonly { ok: boolean; problems: readonly unknown[] }[] };
   const last = history.at(-1) ?? history[0];
   return {
-    routes: [...routes.text.matchAll(/"name":\s*"([a-z]+)"/g)].map(([, name]) => String(name)),
+    routes: [...routes.text.matchAll(/"name":\s*"([a-z:/0-9]+)"/g)].map(([, name]) => String(name)),
     last: { ok: last?.ok ?? false, problems: (last?.problems ?? []).map((problem) => JSON.stringify(problem)) },
   };
 };
@@ -107,6 +107,43 @@ describe('policies in Consul', { skip: program.skip }, () => {
     await consul.ready();
     await key('p.yaml', route('b') + clusters);
     await routesBecome('b');
+  });
+
+  test('of config entries are routes and clusters, and follow them', async (t) => {
+    const consul = await ConsulProcess.start({ path: String(program.path) });
+    t.after(() => consul[Symbol.asyncDispose]());
+    const write = (entry: Readonly<Record<string, unknown>>) => consul.ask('PUT', '/config', entry);
+    const protocol = (name: string) => write({ Kind: 'service-defaults', Name: name, Protocol: 'grpc' });
+    for (const name of ['cart', 'adder']) await protocol(name);
+    await write({
+      Kind: 'service-resolver',
+      Name: 'cart',
+      ConnectTimeout: '3s',
+      Subsets: { v2: { Filter: 'Service.Meta.version == v2' } },
+    });
+    await write({ Kind: 'service-splitter', Name: 'cart', Splits: [{ Weight: 75 }, { Weight: 25, ServiceSubset: 'v2' }] });
+    const service = await startUpstream(t, (call) => answerOk(call));
+    await consul.register({ Name: 'adder', ID: 'adder', Address: '127.0.0.1', Port: Number(service.address.split(':').at(-1)) });
+    const outrider = await startSidecar(t, {
+      environment: { CONSUL_HTTP_ADDR: consul.address, POLICY_CONSUL_CONFIG_ENTRIES: 'true' },
+      policies: 'clusters: { adder: { consul: {}, tls: { mode: disable } } }',
+    });
+    const translated = async () => (await policiesOf(outrider)).routes.filter((name) => name.startsWith('consul:'));
+    assert.deepEqual(await translated(), ['consul:cart']);
+    const { text } = await outrider.admin('GET', '/config_dump');
+    assert.match(text, /"v2\.cart"/);
+    await write({
+      Kind: 'service-router',
+      Name: 'cart',
+      Routes: [{ Match: { HTTP: { PathPrefix: '/acme.' } }, Destination: { Service: 'adder', RequestTimeout: '5s' } }],
+    });
+    for (let i = 0; i < 500 && (await translated()).length < 2; i++) await new Promise((resolve) => setTimeout(resolve, 20));
+    assert.deepEqual(await translated(), ['consul:cart/0', 'consul:cart']);
+    const answer = await outrider.caller().call({ authority: 'cart:50051', path: '/acme.Cart/Add' });
+    assert.equal(answer.status, 0, JSON.stringify(answer));
+    for (const kind of ['service-router', 'service-splitter', 'service-resolver']) await consul.ask('DELETE', `/config/${kind}/cart`);
+    for (let i = 0; i < 500 && (await translated()).length > 0; i++) await new Promise((resolve) => setTimeout(resolve, 20));
+    assert.deepEqual(await translated(), []);
   });
 
   test('that are wrong at the start end the sidecar with their key and line; a Consul that is away does not', async (t) => {
