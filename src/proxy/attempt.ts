@@ -103,7 +103,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
     this.#permit = permit;
     this.endpoint = endpoint;
     this.#previousAttempts = call.machine?.previousAttempts ?? 0;
-    if (call.hedging) call.noteTried(endpoint);
+    if (call.hedging && call.attempts > 1) call.noteTried(endpoint);
     // A number with fractions in a field is an object of its own: only what somebody will ask for is kept.
     if (endpoint.latency !== undefined || breaker.watchesSlowness) this.#startedMs = nowMs;
     endpoint.begin();

@@ -151,6 +151,8 @@ export class Rivals extends Deadline {
   #mayBeginAnother(): boolean {
     const call = this.#call;
     if (call.finished || call.rivals !== this || !call.hedgeMachine.tryBegin(this.#circumstances)) return false;
+    // The first one has not told: nearly always it stays the only one.
+    if (call.attempt?.endpoint !== undefined) call.noteTried(call.attempt.endpoint);
     (call.cluster as Cluster).stats.upstreamRqHedge++;
     return true;
   }

@@ -88,9 +88,16 @@ const fillIn = (
     const rule = rules[i] as readonly RateLimitAction[];
     if (rule.length === 0) return false;
     for (let j = 0; j < rule.length; j++) {
-      const value = entryValue(rule[j] as RateLimitAction, call, clusterName);
+      const action = rule[j] as RateLimitAction;
+      const entry = descriptors[i]?.[j] as WrittenEntry;
+      // Mostly the value is the one of the call before: no string is made to find that out.
+      if (action.kind === 'request_header' && entry.value !== '') {
+        const at = call.request.find(action.name);
+        if (at >= 0 && call.request.valueEquals(at, entry.value)) continue;
+      }
+      const value = entryValue(action, call, clusterName);
       if (value === undefined) return false;
-      (descriptors[i]?.[j] as WrittenEntry).value = value;
+      entry.value = value;
     }
   }
   return true;
