@@ -101,7 +101,7 @@ export class Cluster implements EndpointOwner, StatSource {
       this.#onResolved = resolve;
     });
     this.#source = context.createSource(policy.endpoints, policy.serviceName);
-    this.#unsubscribe = this.#source.subscribe((set) => this.#onEndpoints(set));
+    this.#unsubscribe = this.#source.subscribe((set) => this.#onEndpoints(set, true));
     this.#onEndpoints(this.#source.value);
   }
 
@@ -403,7 +403,7 @@ export class Cluster implements EndpointOwner, StatSource {
     this.#unsubscribe();
     this.#sourceAnswered = false;
     this.#source = this.context.createSource(policy.endpoints, policy.serviceName);
-    this.#unsubscribe = this.#source.subscribe((set) => this.#onEndpoints(set));
+    this.#unsubscribe = this.#source.subscribe((set) => this.#onEndpoints(set, true));
     this.#onEndpoints(this.#source.value);
   }
 
@@ -413,12 +413,24 @@ export class Cluster implements EndpointOwner, StatSource {
     this.#onResolved?.();
   }
 
-  #onEndpoints(set: EndpointSet): void {
+  /** @param mayTakeTurns calls are under way, perhaps, and are not to wait while thousands of endpoints are made. */
+  #onEndpoints(set: EndpointSet, mayTakeTurns = false): void {
     // A source that has not answered yet knows nothing: until then the endpoints of the former one are the best there are.
     if (!this.#sourceAnswered && set.updatedAtMs === 0 && set.error === undefined && set.endpoints.length === 0) return;
     this.#sourceAnswered = true;
-    this.#setEndpoints(set.endpoints);
+    if (mayTakeTurns && this.#endpoints.length === 0 && set.endpoints.length > endpointsAtOnce) this.#fill(set.endpoints, endpointsAtOnce);
+    else this.#setEndpoints(set.endpoints);
     this.#onResolved?.();
+  }
+
+  /** The first `count` endpoints now, and the others in turns of the event loop of their own, unless the source says something else. */
+  #fill(addresses: EndpointSet['endpoints'], count: number): void {
+    const part = count >= addresses.length ? addresses : addresses.slice(0, count);
+    this.#setEndpoints(part);
+    if (part === addresses) return;
+    setImmediate(() => {
+      if (this.#addresses === part && !this.#draining) this.#fill(addresses, count + endpointsAtOnce);
+    });
   }
 
   #setEndpoints(addresses: EndpointSet['endpoints']): void {
@@ -492,3 +504,5 @@ export class Cluster implements EndpointOwner, StatSource {
 
 const none: readonly Endpoint[] = [];
 const untriedCounted = 16;
+/** So many are made in a millisecond or two. */
+const endpointsAtOnce = 1_000;

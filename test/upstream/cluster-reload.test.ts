@@ -172,6 +172,24 @@ test('a new source of endpoints takes over when it has answered, not before', as
   assert.equal(cluster?.pickEndpoint()?.address.port, two.port);
 });
 
+test('thousands of endpoints that come at once are made in several turns, and what the source says meanwhile counts', async (t) => {
+  const many = Array.from({ length: 3_500 }, (_, i) => addressOf(1_024 + i));
+  const { cluster, source } = clusterOf(t, []);
+  source.become(...many);
+  assert.equal(cluster.endpoints.length, 1_000);
+  await cluster.resolved;
+  await until(() => cluster.endpoints.length === 3_500, 'all of them');
+  source.become();
+  assert.equal(cluster.endpoints.length, 0);
+  source.become(...many);
+  source.become(...many.slice(0, 2));
+  for (let i = 0; i < 10; i++) await new Promise((resolve) => setImmediate(resolve));
+  assert.deepEqual(
+    cluster.endpoints.map(({ address }) => address.port),
+    [1_024, 1_025],
+  );
+});
+
 test('a cluster that leaves the table finishes its calls, and is gone', async (t) => {
   const server = await backend(t, { hold: true });
   const { clusters, sources } = setOf(t, policyOf({ endpoints: at(server.port) }));
