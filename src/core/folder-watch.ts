@@ -28,6 +28,7 @@ export class FolderWatch {
   readonly #paths: readonly string[];
   readonly #clock: Clock;
   readonly #onChange: () => void;
+  readonly #beside: () => ((name: string) => boolean) | undefined;
   readonly #watched = new Map<string, WatchedFolder>();
   #signature: string;
   #debounce: Timer | undefined;
@@ -35,11 +36,20 @@ export class FolderWatch {
   #forced = false;
   #closed = false;
 
-  /** @param paths files or folders, absolute or relative to the working folder; of a folder, its direct entries count too. */
-  constructor(paths: readonly string[], clock: Clock, onChange: () => void) {
+  /**
+   * @param paths files or folders, absolute or relative to the working folder; of a folder, its direct entries count too.
+   * @param beside which other names in the folder of a file count; asked each time.
+   */
+  constructor(
+    paths: readonly string[],
+    clock: Clock,
+    onChange: () => void,
+    beside: () => ((name: string) => boolean) | undefined = () => undefined,
+  ) {
     this.#paths = paths.map((path) => resolve(path));
     this.#clock = clock;
     this.#onChange = onChange;
+    this.#beside = beside;
     this.#arm();
     this.#signature = this.#sign();
     this.#poll = clock.setTimer(this.#onPoll, pollMs);
@@ -111,22 +121,30 @@ export class FolderWatch {
   }
 
   #onEvent(folder: string, name: string | null): void {
-    if (name === null || this.#paths.some((path) => path === folder || (dirname(path) === folder && basename(path) === name))) {
+    const beside = this.#beside();
+    const counts = (path: string): boolean =>
+      path === folder || (dirname(path) === folder && (basename(path) === name || (name !== null && beside?.(name) === true)));
+    if (name === null || this.#paths.some(counts)) {
       this.#forced = true;
     }
     this.#soon();
   }
 
   #sign(): string {
+    const beside = this.#beside();
     return this.#paths
-      .map((path) => (isFolder(path) ? `${statSignature(path)}{${folderSignature(path)}}` : statSignature(path)))
+      .map((path) => {
+        if (isFolder(path)) return `${statSignature(path)}{${folderSignature(path)}}`;
+        return beside === undefined ? statSignature(path) : `${statSignature(path)}{${folderSignature(dirname(path), beside)}}`;
+      })
       .join('\n');
   }
 }
 
-const folderSignature = (folder: string): string => {
+const folderSignature = (folder: string, counts: (name: string) => boolean = () => true): string => {
   try {
     return readdirSync(folder)
+      .filter(counts)
       .sort()
       .slice(0, mostEntries)
       .map((name) => `${name}=${statSignature(join(folder, name))}`)

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { type Clock, ConfigurationError, FolderWatch, type Logger, type Watch, WatchSource } from '../core/index.ts';
 import { formatProblem } from './problems.ts';
-import { compileReading, type PolicyReading, readPolicyTexts } from './read-policies.ts';
+import { compileReading, isDescriptorSet, type PolicyReading, readPolicyTexts } from './read-policies.ts';
 import type { PolicyFileInfo, PolicyProblem, PolicyTable, ReloadRecord } from './types.ts';
 
 export interface PolicyFilesOptions {
@@ -48,6 +48,7 @@ export class PolicyFiles implements Watch<PolicyTable> {
   readonly #history: ReloadRecord[] = [];
   /** What was read last, good or not. */
   #seen: string;
+  #namesDescriptorSets = false;
 
   /**
    * @param path a file, or a folder whose `.yaml` and `.yml` files are merged in the order of their names; `undefined`: only the others.
@@ -59,7 +60,7 @@ export class PolicyFiles implements Watch<PolicyTable> {
     this.#clock = clock;
     this.#log = log;
     // Before the first reading: a change in between would be lost.
-    this.#watch = path === undefined ? undefined : new FolderWatch([path], clock, () => this.#onChange());
+    this.#watch = path === undefined ? undefined : this.#watchPath(path);
     this.#subscriptions = others.map((other) => other.subscribe(() => this.#onChange()));
     const reading = this.#read();
     const { table, problems, files } = compileReading(reading);
@@ -102,12 +103,19 @@ export class PolicyFiles implements Watch<PolicyTable> {
     for (const other of this.#others) other.close();
   }
 
+  /** A policy that is one file may name descriptor sets that lie beside it. */
+  #watchPath(path: string): FolderWatch {
+    const beside = () => (this.#namesDescriptorSets ? isDescriptorSet : undefined);
+    return new FolderWatch([path], this.#clock, () => this.#onChange(), beside);
+  }
+
   #countOthers(): void {
     this.#otherCounts = this.#others.map(({ value }) => value.texts.length);
   }
 
   #read(): PolicyReading {
     const own = this.#path === undefined ? nothingRead : readPolicyTexts([this.#path]);
+    this.#namesDescriptorSets = namesDescriptorSets(own);
     const all = [own, ...this.#others.map(({ value }) => value)];
     return {
       texts: all.flatMap(({ texts }) => texts),
@@ -186,6 +194,9 @@ export class PolicyFiles implements Watch<PolicyTable> {
 }
 
 const errorsOf = (problems: readonly PolicyProblem[]): readonly PolicyProblem[] => problems.filter(({ severity }) => severity === 'error');
+
+const namesDescriptorSets = ({ texts }: PolicyReading): boolean =>
+  texts.some(({ bytes }) => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).includes('descriptor_sets'));
 
 /** Equal where the same was read. */
 const fingerprint = ({ descriptorSets, texts, problems }: PolicyReading): string => {

@@ -10,7 +10,7 @@ const mostFiles = 1_000;
 const isPolicyFile = (name: string): boolean => /(\.ya?ml|service[-_]config\.json)$/i.test(name) && !name.startsWith('.');
 
 /** Descriptor sets that policies may name: what `protoc -o` and buf write. */
-const isDescriptorSet = (name: string): boolean => /\.(binpb|protoset|desc)$/i.test(name) && !name.startsWith('.');
+export const isDescriptorSet = (name: string): boolean => /\.(binpb|protoset|desc)$/i.test(name) && !name.startsWith('.');
 const largestDescriptorSetBytes = 16 * 1_048_576;
 
 /** What was found at the paths: texts to compile, and what could not be read. */

@@ -250,7 +250,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
   }
 
   onSlowReader(stream: Stream): void {
-    if (!this.#concluded) this.#call.onSlowServer(stream, (this.endpoint as Endpoint).key);
+    if (!this.#concluded) this.#call.onSlowServer(this, stream, (this.endpoint as Endpoint).key);
   }
 
   // ---- time ----

@@ -257,14 +257,18 @@ export class Call extends Deadline implements StreamHandler {
     this.finish('flush_timeout', GrpcStatus.CANCELLED);
   }
 
-  /** The server takes less than 1 KiB/s of the request while memory is short. */
-  onSlowServer(stream: Stream, endpoint: string): void {
+  /**
+   * The server of `attempt` takes less than 1 KiB/s of the request while memory is short. That attempt ends; the call does with it,
+   * unless others run beside it: they may still answer, and none is begun any more.
+   */
+  onSlowServer(attempt: Attempt, stream: Stream, endpoint: string): void {
     if (this.finished || (!this.proxy.engine.buffersShort && !this.downstream.connection.buffersShort)) return;
     stream.connection.counters.txFlushTimeout++;
-    this.#abandon('neutral');
+    if (this.rivals === undefined) this.#abandon('neutral');
+    else attempt.abandon('neutral');
     const { name } = this.cluster as Cluster;
     const message = `cluster ${name}: ${endpoint} took less than 1 KiB/s of the request for 30 s while the memory for waiting bytes was short; read the request, or answer without it`;
-    this.reply(localReply('flush_timeout', message));
+    this.refuse(localReply('flush_timeout', message), attempt);
   }
 
   // ---- sizes ----

@@ -5,7 +5,7 @@ import { GrpcStatus } from '../../src/grpc/index.ts';
 import { checkLeaks } from '../harness/leak-check.ts';
 import { Caller, type WireCall } from './caller.ts';
 import { pass, startSidecar, type TestSidecar, throughOne, virtualClock } from './mesh.ts';
-import { answerOk, beginAnswer, endAnswer, type Handler, type ReceivedCall, until } from './upstream.ts';
+import { answerOk, beginAnswer, endAnswer, type Handler, type ReceivedCall, startUpstream, until } from './upstream.ts';
 
 checkLeaks();
 
@@ -200,6 +200,38 @@ test('a call whose server does not read the request ends with the reason while m
   assert.equal(outrider.stat('cluster.echo.http2.tx_flush_timeout'), 2);
   engine.unbuffer(others);
   await until(() => outrider.stat('server.buffered_bytes') === 0, 'nothing is held');
+});
+
+test('of attempts beside each other only the one ends whose server does not read the request', async (t) => {
+  const clock = virtualClock();
+  const slow = await startUpstream(t, service, { settings: { initialWindowSize: 100 } });
+  const {
+    client,
+    outrider,
+    service: quick,
+  } = await throughOne(t, (call) => void call.stream.resume(), {
+    clock,
+    alsoAt: [slow.address],
+    cluster: 'keepalive: { interval: 0s }',
+    route: 'timeout: 0s\nidempotent: true\nhedge_policy: { initial_requests: 2 }',
+  });
+  const call = client.start({ headers: { 'x-ignore': '1' }, bytes: Buffer.alloc(20_000), open: true });
+  const [waiting, refused] = await Promise.all([quick.call(0), slow.call(0)]);
+  await until(() => waiting.bytes().length === 20_000, 'all of the request at the other one');
+  const { engine } = outrider.sidecar.proxy;
+  const others = engine.maxBufferedBytes * 0.8;
+  engine.bufferedBytes += others;
+  engine.slowReaders.watch();
+  await settle();
+  await passSeconds(clock, 32);
+  await until(() => outrider.stat('cluster.echo.http2.tx_flush_timeout') === 1, 'the end of the attempt');
+  assert.equal(await refused.closed, 8, 'CANCEL');
+  assert.equal(call.settled, false);
+  engine.unbuffer(others);
+  call.end();
+  answerOk(waiting);
+  assert.equal((await call.answer).status, GrpcStatus.OK);
+  assert.deepEqual(outrider.fates(), { ok: 1 });
 });
 
 test('twenty thousand messages of six bytes at once all arrive, and cost about their bytes while nobody reads', async (t) => {

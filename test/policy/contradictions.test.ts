@@ -39,7 +39,7 @@ for (const [what, text, problem] of [
   ],
   [
     'retries of what must not be done twice',
-    file('cluster: c, timeout: 1s, idempotent: false, retry_policy: { retry_on: "deadline-exceeded,refused-stream" }'),
+    file('cluster: c, timeout: 1s, idempotent: false, retry_policy: { retry_on: "unavailable,refused-stream" }'),
     undefined,
   ],
   [

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
+import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { silentLogger, VirtualClock } from '../../src/core/index.ts';
 import { GrpcStatus } from '../../src/grpc/index.ts';
-import { formatProblem, loadPolicies } from '../../src/policy/index.ts';
+import { formatProblem, loadPolicies, PolicyFiles } from '../../src/policy/index.ts';
 import { descriptorSetOf } from '../harness/descriptor-set.ts';
 import { checkLeaks } from '../harness/leak-check.ts';
 import { temporaryFolder } from '../harness/temporary-folder.ts';
@@ -75,4 +76,32 @@ test('only the methods that a descriptor set declares idempotent are hedged wher
   assert.equal((await client.call({ path: '/acme.Echo/Add' })).status, GrpcStatus.OK);
   assert.equal(service.received.length, 6, 'one attempt each');
   add.cancel();
+});
+
+test('one file of policies is read again when only its descriptor set changes, goes or comes', (t) => {
+  const clock = new VirtualClock();
+  const folder = folderWith(t, policies('h:1', 'retry_policy: { retry_on: unavailable }'), descriptors);
+  const files = new PolicyFiles(join(folder, 'p.yaml'), { clock, log: silentLogger });
+  atEnd(t, () => files.close());
+  const methods = (): readonly string[] => [...files.value.idempotentMethods];
+  assert.deepEqual(methods(), ['/acme.Echo/Get', '/acme.Echo/Put']);
+  const set = join(folder, 'acme.binpb');
+  const other = descriptorSetOf(
+    'syntax = "proto3"; package acme; message Empty {} service Echo { rpc Add (Empty) returns (Empty) { option idempotency_level = IDEMPOTENT; } }',
+  );
+  writeFileSync(set, other);
+  // The poll sees it, whatever events are lost.
+  clock.advance(1_200);
+  assert.deepEqual([methods(), files.reloadOk, files.reloadFailed], [['/acme.Echo/Add'], 1, 0]);
+
+  rmSync(set);
+  clock.advance(1_200);
+  assert.deepEqual([methods(), files.reloadOk, files.reloadFailed], [['/acme.Echo/Add'], 1, 1], 'the last good one stays');
+  writeFileSync(set, descriptors);
+  clock.advance(1_200);
+  assert.deepEqual([methods(), files.reloadOk], [['/acme.Echo/Get', '/acme.Echo/Put'], 2]);
+
+  writeFileSync(join(folder, 'notes.txt'), 'nothing to do with it');
+  clock.advance(1_200);
+  assert.equal(files.history.length, 4);
 });
