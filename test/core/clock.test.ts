@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { SystemClock, VirtualClock } from '../../src/core/index.ts';
+import { Deadline, SystemClock, TimerWheel, VirtualClock } from '../../src/core/index.ts';
 
 test('a virtual clock stands still until it is told to move', () => {
   const clock = new VirtualClock(1_000);
@@ -79,4 +79,26 @@ test('a delay beyond what Node can count is clamped instead of firing at once', 
   clock.setTimer(() => assert.fail('fired'), Number.POSITIVE_INFINITY);
   clock.advance(2 ** 31 - 2);
   assert.equal(clock.pending, 1);
+});
+
+test('a wall clock that jumps moves no deadline', async (t) => {
+  const clock = new SystemClock();
+  const wheel = new TimerWheel(clock);
+  const startMs = clock.now();
+  const wallMs = Date.now();
+  for (const jumpMs of [-86_400_000, 86_400_000]) {
+    const jumped = t.mock.method(Date, 'now', () => wallMs + jumpMs);
+    assert.equal(clock.wallNow(), wallMs + jumpMs);
+    await new Promise<void>((resolve) => {
+      class Near extends Deadline {
+        override expire(): void {
+          resolve();
+        }
+      }
+      wheel.arm(new Near(), clock.now() + 20);
+    });
+    assert.ok(clock.now() - startMs < 60_000, 'what is monotonic has not jumped');
+    jumped.mock.restore();
+  }
+  wheel.stop();
 });
