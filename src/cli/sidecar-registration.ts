@@ -54,6 +54,11 @@ const localityMeta = (locality: string | undefined): Readonly<Record<string, str
   return Object.fromEntries(Object.entries({ region, zone, sub_zone: subZone }).filter(([, value]) => value !== ''));
 };
 
+const scopeOf = ({ consul }: SidecarConfiguration): Readonly<Record<string, string>> => ({
+  ...(consul?.namespace ? { ns: consul.namespace } : {}),
+  ...(consul?.partition ? { partition: consul.partition } : {}),
+});
+
 /** The registration of the service beside a sidecar that listens; it has not begun yet. */
 export const createRegistration = async (
   settings: RegistrationConfiguration,
@@ -86,6 +91,7 @@ export const createRegistration = async (
       },
       weight: settings.weight,
     },
+    scope: scopeOf(configuration),
     check: checkOf(settings, configuration, adminPort),
     health: report,
     deregisterAfterMs: settings.deregisterAfterMs,

@@ -70,8 +70,6 @@ export const blockingAnswer = async (
   checkConsistency(query);
   const datacenter = query.get('dc') ?? '';
   if (datacenter !== '' && datacenter !== node.datacenter) throw new RegistryProblem(500, 'No path to datacenter');
-  // Whatever is wrong with the question is said at once, not after five minutes.
-  const first = value();
   const since = indexOf(query.get('index'));
   const waitMs = waitOf(query.get('wait'));
   await waiting.wait({ since, waitMs, indexNow, gone });
@@ -81,7 +79,7 @@ export const blockingAnswer = async (
     'X-Consul-Knownleader': 'true',
     'X-Consul-Lastcontact': '0',
   };
-  return reply(since === 0 ? first : value(), headers);
+  return reply(value(), headers);
 };
 
 const checkConsistency = (query: URLSearchParams): void => {

@@ -31,13 +31,14 @@ interface Setup {
   readonly clock?: Clock;
   readonly check?: RegistrationCheck;
   readonly tokenFile?: string;
+  readonly scope?: Readonly<Record<string, string>>;
 }
 
 /** A registration with `address`, which has begun. */
 const register = (
   t: TestContext,
   address: string,
-  { clock = new SystemClock(), check = { kind: 'ttl', ttlMs: 12_000 }, tokenFile }: Setup,
+  { clock = new SystemClock(), check = { kind: 'ttl', ttlMs: 12_000 }, tokenFile, scope = {} }: Setup,
 ) => {
   const parsed = parseConsulAddress(address);
   assert.ok(parsed);
@@ -51,6 +52,7 @@ const register = (
     log,
     random: () => 0.5,
     service,
+    scope,
     check,
     health,
     deregisterAfterMs: 300_000,
@@ -284,6 +286,21 @@ test('where Consul checks by itself it is asked whether it still knows the servi
   health.set({ status: 'critical', output: 'a reason to look' });
   await until('again', () => stats()['success'] === 2);
   assert.equal(stats()['report'], 0);
+});
+
+test('namespace and partition go with every request', async (t) => {
+  const agent = await startScript(t);
+  const { registration, stats } = register(t, agent.address, { scope: { ns: 'team', partition: 'east' } });
+  await until('registered', () => stats()['registered'] === 1);
+  await registration.deregister();
+  assert.deepEqual(
+    agent.asked.map(({ path }) => path.replace('&note=answers%20SERVING', '').replace('note=answers%20SERVING&', '')),
+    [
+      '/v1/agent/service/register?ns=team&partition=east',
+      '/v1/agent/check/pass/service%3Aecho-1?ns=team&partition=east',
+      '/v1/agent/service/deregister/echo-1?ns=team&partition=east',
+    ],
+  );
 });
 
 test('a token without the rights is said with what it needs, and its successor is used at once', { skip: consul.skip }, async (t) => {

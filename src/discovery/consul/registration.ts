@@ -17,6 +17,8 @@ export interface RegistrationOptions {
   /** From 0 to 1, for jitter. */
   readonly random: () => number;
   readonly service: RegisteredService;
+  /** `ns` and `partition` of Consul Enterprise, where they are not those of the token and the agent. */
+  readonly scope?: Readonly<Record<string, string>>;
   readonly check: RegistrationCheck;
   /** How the service beside the sidecar is; used by a TTL check. */
   readonly health: Watch<ServiceReport>;
@@ -113,11 +115,14 @@ export class Registration implements StatSource {
   async deregister(): Promise<void> {
     const wasThere = this.#state !== 'deregistered';
     await this.#end();
-    const { client, service, log } = this.#options;
+    const { client, service, log, scope = {} } = this.#options;
     // Also where no registration was ever confirmed: one whose answer was lost stands in the catalogue all the same.
     if (!wasThere || this.#counts.attempt === 0) return;
     try {
-      await client.call((api, ctx) => api.agent.service.deregister({ id: service.id, ctx }), { timeoutMs: deregisterWithinMs });
+      await client.call((api, ctx) => api.agent.service.deregister({ id: service.id, ctx }), {
+        query: scope,
+        timeoutMs: deregisterWithinMs,
+      });
       log.info('deregistered', { service: service.name, id: service.id });
     } catch (error) {
       if (isUnknown(error)) return;
@@ -186,11 +191,15 @@ export class Registration implements StatSource {
   }
 
   async #register(): Promise<void> {
-    const { client, service, check, health, deregisterAfterMs, clock } = this.#options;
+    const { client, service, scope = {}, check, health, deregisterAfterMs, clock } = this.#options;
     this.#counts.attempt++;
     const report = health.value;
     const body = registrationBody(service, check, report, deregisterAfterMs);
-    await client.call((api, ctx) => api.agent.service.register({ name: service.name, ctx }), { body, timeoutMs: answerWithinMs });
+    await client.call((api, ctx) => api.agent.service.register({ name: service.name, ctx }), {
+      body,
+      query: scope,
+      timeoutMs: answerWithinMs,
+    });
     // What was there already has kept its status: the agent takes that of the body for new checks only.
     if (check.kind === 'ttl') await this.#report(report);
     this.#counts.success++;
@@ -205,7 +214,7 @@ export class Registration implements StatSource {
 
   /** Feeds the check, or asks where there is nothing to feed; false where the agent knows nothing of us. */
   async #isKnown(): Promise<boolean> {
-    const { client, service, check, health } = this.#options;
+    const { client, service, scope, check, health } = this.#options;
     if (check.kind === 'ttl') {
       try {
         await this.#report(health.value);
@@ -216,17 +225,17 @@ export class Registration implements StatSource {
         throw error;
       }
     }
-    const query = { filter: `ID == ${JSON.stringify(service.id)}` };
+    const query = { ...scope, filter: `ID == ${JSON.stringify(service.id)}` };
     const { body } = await client.call((api, ctx) => api.agent.service.list({ ctx }), { query, timeoutMs: answerWithinMs });
     return typeof body === 'object' && body !== null && Object.hasOwn(body, service.id);
   }
 
   async #report({ status, output }: ServiceReport): Promise<void> {
-    const { client, service } = this.#options;
+    const { client, service, scope = {} } = this.#options;
     const verb = { passing: 'pass', warning: 'warn', critical: 'fail' } as const;
     const told = { id: checkIdOf(service), note: output.slice(0, longestOutput) };
     this.#counts.report++;
-    await client.call((api, ctx) => api.agent.check[verb[status]]({ ...told, ctx }), { timeoutMs: answerWithinMs });
+    await client.call((api, ctx) => api.agent.check[verb[status]]({ ...told, ctx }), { query: scope, timeoutMs: answerWithinMs });
   }
 
   #onFailure(error: unknown): void {
