@@ -81,7 +81,14 @@ test('an instance becomes an endpoint with its weight, place, version and tags',
   await using made = await open({ passingOnly: false });
   const warning = [{ Status: 'passing' }, { Status: 'warning' }];
   made.consul.say([
-    at(1, { id: 'a', service: { Weights: { Passing: 7, Warning: 2 }, Tags: ['v2', 'canary', 'tier=gold'], Meta: { zone: 'z1' } } }),
+    at(1, {
+      id: 'a',
+      service: {
+        Weights: { Passing: 7, Warning: 2 },
+        Tags: ['v2', 'canary', 'tier=gold'],
+        Meta: { region: 'r1', zone: 'z1', sub_zone: 's1' },
+      },
+    }),
     at(2, { id: 'b', service: { Weights: { Passing: 7, Warning: 2 } }, checks: warning }),
     at(3, { id: 'c', service: { Weights: { Passing: 7, Warning: 0 } }, checks: warning }),
     at(4, { id: 'd', checks: [{ Status: 'critical' }] }),
@@ -92,13 +99,15 @@ test('an instance becomes an endpoint with its weight, place, version and tags',
   assert.deepEqual(
     source.value.endpoints.map(({ host, weight, instance, locality }) => ({ host, weight, instance, locality })),
     [
-      { host: '10.0.0.1', weight: 7, instance: 'a', locality: '/z1/' },
+      { host: '10.0.0.1', weight: 7, instance: 'a', locality: 'r1/z1/s1' },
       { host: '10.0.0.2', weight: 2, instance: 'b', locality: '/a/' },
       { host: '10.0.0.5', weight: 1, instance: 'e', locality: 'eu/eu-1/' },
     ],
   );
   assert.deepEqual(source.value.endpoints[0]?.metadata, {
     datacenter: 'dc1',
+    region: 'r1',
+    sub_zone: 's1',
     'tag.canary': 'true',
     'tag.v2': 'true',
     tier: 'gold',

@@ -164,10 +164,11 @@ const metadataOf = (service: Json, node: Json): Readonly<Record<string, string>>
   return Object.fromEntries([...found].sort(([a], [b]) => (a < b ? -1 : 1)));
 };
 
-/** `region/zone/`: Consul's own locality, else the zone that the instance was registered with. */
+/** `region/zone/sub_zone`: Consul's own locality, else what the instance was registered with. */
 const localityOf = (service: Json, node: Json, metadata: Readonly<Record<string, string>>): string | undefined => {
   const locality = isObject(service['Locality']) ? service['Locality'] : isObject(node['Locality']) ? node['Locality'] : {};
-  const region = textOf(locality['Region']);
+  const region = textOf(locality['Region']) || (metadata['region'] ?? '');
   const zone = textOf(locality['Zone']) || (metadata['zone'] ?? '');
-  return region === '' && zone === '' ? undefined : `${region}/${zone}/`;
+  const subZone = metadata['sub_zone'] ?? '';
+  return region === '' && zone === '' && subZone === '' ? undefined : `${region}/${zone}/${subZone}`;
 };
