@@ -15,3 +15,12 @@ export const residentBytesOf = (pid: number): number => {
   const kilobytes = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1];
   return Number(kilobytes ?? Number.NaN) * 1024;
 };
+
+/** Nanoseconds for which the main thread has stood ready without getting its core: what others do on this machine. */
+export const waitedNanosecondsOf = (pid: number): number => {
+  try {
+    return Number(readFileSync(`/proc/${pid}/schedstat`, 'latin1').split(' ')[1]);
+  } catch {
+    return Number.NaN;
+  }
+};

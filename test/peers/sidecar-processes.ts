@@ -53,6 +53,10 @@ export class SidecarProcess implements AsyncDisposable {
     this.adminPort = Number(ready['admin']);
   }
 
+  get pid(): number {
+    return this.#program.pid;
+  }
+
   /** Lines of the log so far, parsed. */
   get log(): readonly Readonly<Record<string, unknown>>[] {
     const lines = this.#program.stderr.split('\n').slice(0, -1);

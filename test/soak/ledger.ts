@@ -16,6 +16,8 @@ export interface KindCounts {
 }
 
 const keptExamples = 20;
+/** What a sidecar refuses when it is short of CPU: right or wrong by what else the machine does, which the ledger does not know. */
+const shedding = 'RESOURCE_EXHAUSTED overloaded';
 
 /** Every call that was begun, by kind, and what came of it. */
 export class Ledger {
@@ -25,6 +27,8 @@ export class Ledger {
   /** Calls that the sidecar has certainly seen, and those that it may have. */
   reached = 0;
   unsure = 0;
+  /** Calls that were refused for want of CPU; not among the unexpected. */
+  shed = 0;
 
   /** A call of this kind begins; the returned function takes its end, once. */
   begin(kind: string): (outcome: Outcome) => void {
@@ -70,6 +74,10 @@ export class Ledger {
     const short = what.split(':')[0] ?? what;
     counts.outcomes.set(short, (counts.outcomes.get(short) ?? 0) + 1);
     if (expected) return;
+    if (short === shedding) {
+      this.shed++;
+      return;
+    }
     counts.unexpected++;
     if (this.examples.length < keptExamples) this.examples.push(`${new Date().toISOString().slice(11, 23)} ${kind}: ${what}`);
   }

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client, credentials, Metadata } from '@grpc/grpc-js';
+import { waitedNanosecondsOf } from '../../bench/process-usage.ts';
 import type { SidecarProcess } from '../peers/sidecar-processes.ts';
 import { type ChangeIntervals, runChanges } from './changes.ts';
 import { type ForeignCaller, runForeignCaller } from './foreign-caller.ts';
@@ -37,6 +38,10 @@ export interface SoakReport {
   readonly seconds: number;
   readonly kinds: ReadonlyMap<string, KindCounts>;
   readonly unexpected: number;
+  /** Calls that a sidecar refused for want of CPU. */
+  readonly shed: number;
+  /** For how long others kept a sidecar from its core at most, in milliseconds of one second. */
+  readonly longestWaitMs: number;
   readonly examples: readonly string[];
   /** Calls of the caller's clients that its sidecar has certainly seen, and those that it may have. */
   readonly reached: number;
@@ -102,16 +107,33 @@ const fateSums = async (mesh: SoakMesh): Promise<readonly FateSum[]> => {
   return sums;
 };
 
-/** Resident bytes of each sidecar, once a second until `stop`. */
-const sampleMemory = async (mesh: SoakMesh, stop: AbortSignal): Promise<ReadonlyMap<string, number[]>> => {
+/** What each second says of each sidecar. */
+interface Samples {
+  readonly residentBytes: ReadonlyMap<string, number[]>;
+  /** `SoakReport.longestWaitMs`. */
+  readonly longestWaitMs: number;
+}
+
+/** Looks at every sidecar once a second until `stop`. */
+const sampleSidecars = async (mesh: SoakMesh, stop: AbortSignal): Promise<Samples> => {
   const samples = new Map<string, number[]>(mesh.sidecars.map(([name]) => [name, []]));
+  const waited = new Map<string, number>();
+  let longestWaitMs = 0;
   const startedMs = performance.now();
   for (let second = 1; !stop.aborted; second++) {
-    for (const [name, sidecar] of mesh.sidecars) samples.get(name)?.push(await sidecar.stat('server.memory_physical_size'));
+    for (const [name, sidecar] of mesh.sidecars) {
+      samples.get(name)?.push(await sidecar.stat('server.memory_physical_size'));
+      const waitedMs = waitedNanosecondsOf(sidecar.pid) / 1e6;
+      longestWaitMs = Math.max(longestWaitMs, waitedMs - (waited.get(name) ?? waitedMs) || 0);
+      waited.set(name, waitedMs);
+    }
     await sleep(Math.max(0, startedMs + second * 1_000 - performance.now()), undefined, { signal: stop }).catch(() => {});
   }
-  return samples;
+  return { residentBytes: samples, longestWaitMs };
 };
+
+/** Kept from its core for as long as a turn of the event loop may take, a sidecar sheds calls, and does right. */
+const excusingWaitMs = 250;
 
 const limitCounters = /\.http2\.(\w*flood|\w*overflow|rapid_reset|keepalive_timeout|preface_timeout|rx_messaging_error|tx_flush_timeout)$/;
 
@@ -150,7 +172,7 @@ export const runSoak = async (options: SoakOptions): Promise<SoakReport> => {
   const stop = new AbortController();
   const startedMs = performance.now();
   load.start();
-  const sampling = sampleMemory(mesh, stop.signal);
+  const sampling = sampleSidecars(mesh, stop.signal);
   const others = Promise.all([
     runWireCallers(mesh, ledger, options.wirePauseMs, stop.signal),
     runChanges(mesh, ledger, options.changes, stop.signal),
@@ -163,7 +185,7 @@ export const runSoak = async (options: SoakOptions): Promise<SoakReport> => {
   await others;
   await load.stop();
   const seconds = (performance.now() - startedMs) / 1_000;
-  const samples = await sampling;
+  const { residentBytes, longestWaitMs } = await sampling;
   const countedAfter = (await fateSums(mesh))[0] as FateSum;
 
   await touch(mesh, options.quietMs);
@@ -171,11 +193,15 @@ export const runSoak = async (options: SoakOptions): Promise<SoakReport> => {
   const fates = await fateSums(mesh);
   const met = await limitsMet(mesh);
   const memory = new Map<string, MemoryVerdict>();
-  for (const [name, bytes] of samples) memory.set(name, judgeMemory(bytes.slice(warmUpS)));
+  for (const [name, bytes] of residentBytes) memory.set(name, judgeMemory(bytes.slice(warmUpS)));
   await mesh.stop();
 
   const problems: string[] = [];
   if (ledger.unexpected > 0) problems.push(`${ledger.unexpected} unexpected ends`);
+  if (ledger.shed > 0 && longestWaitMs < excusingWaitMs)
+    problems.push(
+      `${ledger.shed} calls were shed, although nobody kept a sidecar from its core for more than ${Math.round(longestWaitMs)} ms in a second`,
+    );
   if (ledger.inFlight > 0) problems.push(`${ledger.inFlight} calls never ended`);
   const counted = countedAfter.requests - countedBefore.requests;
   if (counted < ledger.reached || counted > ledger.reached + ledger.unsure)
@@ -190,6 +216,8 @@ export const runSoak = async (options: SoakOptions): Promise<SoakReport> => {
     seconds,
     kinds: ledger.kinds,
     unexpected: ledger.unexpected,
+    shed: ledger.shed,
+    longestWaitMs,
     examples: ledger.examples,
     reached: ledger.reached,
     unsure: ledger.unsure,

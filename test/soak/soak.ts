@@ -64,6 +64,10 @@ const printReport = (report: SoakReport): void => {
   console.log(`\n${table(['MEMORY', 'MEAN MIB', 'MIB A MINUTE', 'GROWTH MIB', ''], sizes)}`);
   console.log(`\n${report.gauges} gauges compared with before the load, ${report.leaks.length} different`);
   if (Object.keys(report.limitsMet).length > 0) console.log(`limits met: ${inWords(report.limitsMet)}`);
+  if (report.shed > 0) {
+    const waited = Math.round(report.longestWaitMs);
+    console.log(`shed: ${report.shed} calls, while others on this machine kept a sidecar from its core for up to ${waited} ms in a second`);
+  }
   for (const example of examples) console.log(`unexpected: ${example}`);
   for (const problem of problems) console.log(`problem: ${problem}`);
   console.log(problems.length === 0 ? `passed: ${Math.round(report.seconds)} s` : `failed: ${problems.length} problems`);

@@ -1,5 +1,4 @@
-import { readFileSync } from 'node:fs';
-import { cpuMicrosecondsOf, residentBytesOf } from '../../../bench/process-usage.ts';
+import { cpuMicrosecondsOf, residentBytesOf, waitedNanosecondsOf } from '../../../bench/process-usage.ts';
 import type { Program } from '../../harness/program.ts';
 import type { NeighbourCall } from './neighbour.ts';
 
@@ -54,15 +53,6 @@ export class NeighbourLog {
     this.#read = end;
   }
 }
-
-/** Nanoseconds for which the main thread has stood ready without getting its core: what others do on this machine. */
-const waitedNanosecondsOf = (pid: number): number => {
-  try {
-    return Number(readFileSync(`/proc/${pid}/schedstat`, 'latin1').split(' ')[1]);
-  } catch {
-    return Number.NaN;
-  }
-};
 
 /** Memory of a process over time, and its CPU. */
 export class ProcessWatch {
