@@ -2,6 +2,7 @@ import { endpointShape, loadAssignmentShape } from './cluster-schema.ts';
 import { type PlacedEndpoint, readLoadAssignment, readShort, refuseDuplicates } from './compile-endpoints.ts';
 import { type DocumentEntry, type DocumentMap, type DocumentNode, type PolicyText, parseDocument } from './document.ts';
 import { isName } from './endpoint-address.ts';
+import { readPlainEndpoints } from './endpoint-file-fast.ts';
 import { field, group, required } from './group.ts';
 import { Problems } from './problems.ts';
 import { list } from './shape.ts';
@@ -38,10 +39,13 @@ const nowhere = { file: '', line: 0, column: 0 };
  */
 export const readEndpointFile = (text: PolicyText, clusterName: string): EndpointFileReading => {
   // JSON of thousands of endpoints is read a hundred times as fast when nobody asks where each value stands; only errors need that.
-  const quick = documentOfJson(text);
-  if (quick !== undefined) {
-    const reading = readRoot(quick, text, clusterName, new Problems([text.path]));
-    if (reading.problems.length === 0) return reading;
+  const json = jsonOf(text);
+  if (json !== undefined) {
+    const plain = readPlainEndpoints(json, clusterName);
+    if (plain !== undefined) return { endpoints: plain, problems: [] };
+    const document = documentOfJson(json);
+    const reading = document && readRoot(document, text, clusterName, new Problems([text.path]));
+    if (reading?.problems.length === 0) return reading;
   }
   const problems = new Problems([text.path]);
   const document = parseDocument(text, problems);
@@ -152,11 +156,20 @@ const metadataSpelled = (node: DocumentNode): DocumentNode =>
     ? node
     : { ...node, entries: node.entries.map((entry) => (entry.key === 'filterMetadata' ? { ...entry, key: 'filter_metadata' } : entry)) };
 
-/** Without places; `undefined` where it is no JSON, or not of a kind that `parseDocument` would accept. */
-const documentOfJson = ({ bytes }: PolicyText): DocumentMap | undefined => {
+/** `undefined` where it is no JSON of a group. */
+const jsonOf = ({ bytes }: PolicyText): unknown => {
   if (bytes.length > largestEndpointFileBytes || bytes.find((byte) => byte > 0x20) !== 0x7b) return undefined;
   try {
-    const node = nodeOf(JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes)), 0);
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+  } catch {
+    return undefined;
+  }
+};
+
+/** Without places; `undefined` where it is not of a kind that `parseDocument` would accept. */
+const documentOfJson = (json: unknown): DocumentMap | undefined => {
+  try {
+    const node = nodeOf(json, 0);
     return node.kind === 'map' ? spelledAsInYaml(node) : undefined;
   } catch {
     return undefined;

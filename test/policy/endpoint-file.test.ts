@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { readPlainEndpoints } from '../../src/policy/endpoint-file-fast.ts';
 import { formatProblem, readEndpointFile } from '../../src/policy/index.ts';
 
 const read = (text: string, clusterName = 'auth') => {
@@ -71,6 +72,37 @@ test('our own list has weights and places', () => {
     { host: 'fd00::1', port: 2, weight: 3, priority: 1, locality: 'eu/a', metadata: { v: '1' } },
   ]);
   assert.deepEqual(read('endpoints: []'), { endpoints: [], problems: [] });
+});
+
+test('plain endpoints are read the short way, and mean what the long way reads', () => {
+  const lb = (address: string, more = {}) => ({ endpoint: { address: { socket_address: { address, port_value: 1 } } }, ...more });
+  const files: readonly (readonly [unknown, unknown])[] = [
+    [{ endpoints: ['10.0.0.1:1', '10.0.0.2:2'] }, { endpoints: ['10.0.0.1:1', { address: '10.0.0.2:2', weight: 1 }] }],
+    [
+      { cluster_name: 'auth', endpoints: [{ lb_endpoints: [lb('10.0.0.1'), lb('fd00::1', { load_balancing_weight: 3 })] }] },
+      {
+        cluster_name: 'auth',
+        endpoints: [
+          {
+            priority: 0,
+            lb_endpoints: [lb('10.0.0.1'), lb('fd00::1', { loadBalancingWeight: 3 }), lb('10.0.0.9', { health_status: 'TIMEOUT' })],
+          },
+        ],
+      },
+    ],
+  ];
+  for (const [plain, long] of files) {
+    assert.notEqual(readPlainEndpoints(plain, 'auth'), undefined);
+    assert.equal(readPlainEndpoints(long, 'auth'), undefined);
+    assert.deepEqual(read(JSON.stringify(plain)), read(JSON.stringify(long)));
+  }
+  for (const wrong of [
+    { endpoints: ['10.0.0.1:0'] },
+    { endpoints: ['10.0.0.1:1', '10.0.0.1:1'] },
+    { endpoints: ['name:1'] },
+    { cluster_name: 'auth', endpoints: [{ lb_endpoints: [lb('10.0.0.1', { weight: 3 })] }] },
+  ])
+    assert.ok(read(JSON.stringify(wrong)).problems.length > 0, JSON.stringify(wrong));
 });
 
 for (const [what, text, problem] of [
