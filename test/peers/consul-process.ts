@@ -11,6 +11,8 @@ export interface ConsulProcessOptions {
   readonly configuration?: Readonly<Record<string, unknown>>;
   /** Keeps its state on disk, so that a restart finds it again; without it the agent is one of `-dev`, in memory. */
   readonly persistent?: boolean;
+  /** Where it answers by HTTPS, with the certificates that `configuration` names; nowhere unless given. */
+  readonly httpsPort?: number;
   /** Sent with every question of `ask`. */
   readonly token?: string;
 }
@@ -28,7 +30,6 @@ export interface InstanceRegistration {
 
 interface ConsulPorts {
   readonly http: number;
-  readonly https: number;
   readonly dns: number;
   readonly server: number;
   readonly serf_lan: number;
@@ -36,8 +37,8 @@ interface ConsulPorts {
 }
 
 const choosePorts = async (): Promise<ConsulPorts> => {
-  const [http = 0, https = 0, dns = 0, server = 0, serf_lan = 0, serf_wan = 0] = await Promise.all(Array.from({ length: 6 }, freePort));
-  return { http, https, dns, server, serf_lan, serf_wan };
+  const [http = 0, dns = 0, server = 0, serf_lan = 0, serf_wan = 0] = await Promise.all(Array.from({ length: 5 }, freePort));
+  return { http, dns, server, serf_lan, serf_wan };
 };
 
 /**
@@ -79,15 +80,14 @@ export class ConsulProcess implements AsyncDisposable {
 
   /** Starts the process, on the same ports each time. In memory it begins empty. */
   async begin(configuration: Readonly<Record<string, unknown>> = {}): Promise<void> {
-    const { path, persistent = false } = this.#options;
+    const { path, persistent = false, httpsPort = -1 } = this.#options;
     const file = join(this.folder, 'consul.json');
     writeFileSync(
       file,
       JSON.stringify({
         bind_addr: '127.0.0.1',
         client_addr: '127.0.0.1',
-        // Certificates of tests come with `configuration`; without any there is no HTTPS.
-        ports: { ...this.ports, https: -1, grpc: -1, grpc_tls: -1 },
+        ports: { ...this.ports, https: httpsPort, grpc: -1, grpc_tls: -1 },
         node_name: `node-${this.ports.http}`,
         log_level: 'warn',
         disable_update_check: true,
