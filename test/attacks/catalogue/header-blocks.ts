@@ -244,6 +244,23 @@ export const tableChurn: Attack = {
       },
     },
     {
+      name: 'a field of 500 bytes for one byte each, ninety times in a call',
+      answers: [{ kind: 'served' }],
+      counters: [],
+      send: async (attacker) => {
+        const block = blockFor(attacker, 'Call');
+        const named = Buffer.concat([block, Buffer.alloc(90, 0xbe)]);
+        const peer = await attacker.open();
+        for (let i = 0; i < 10 && !peer.ended; i++) {
+          for (let one = 0; one < 50; one++) peer.calls.add(1 + 2 * (i * 50 + one));
+          const blockOf = (id: number): Buffer => (id === 1 ? Buffer.concat([block, inserted('v'.repeat(500))]) : named);
+          await peer.flood(streams(50, (id) => [headersFrame(id, blockOf(id), whole)], 1 + 100 * i));
+          await peer.answered();
+        }
+        return await peer.outcome();
+      },
+    },
+    {
       name: 'thousands of size updates in a block',
       answers: [{ kind: 'served' }, goAway(Code.compressionError, /./), calm(/./)],
       counters: [],
