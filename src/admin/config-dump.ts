@@ -1,10 +1,8 @@
 import { clusterConfigJson, routeConfigJson } from './policy-pages.ts';
+import { redacted, secretName } from './secrets.ts';
 import type { AdminViews, ListenerView } from './views.ts';
 
-const secretName = /TOKEN|SECRET|PASSWORD|PASSPHRASE|CREDENTIAL|PRIVATE|API_?KEY|(^|_)KEY$/i;
 const placeName = /_(PATH|FILE)$/i;
-/** Envoy's word for it. */
-const redacted = '[redacted]';
 
 /** Settings as they may be shown: values of secrets and passwords inside of URLs are gone, paths of files with secrets stay. */
 const redactSettings = (settings: Readonly<Record<string, string>>): Readonly<Record<string, string>> =>

@@ -1,7 +1,7 @@
 import { formatDurationMs } from '../core/index.ts';
-import { GrpcStatus } from '../grpc/index.ts';
 import type {
   ClusterPolicy,
+  ConnectionAgePolicy,
   PathMatch,
   PolicyProblem,
   PolicyTable,
@@ -9,11 +9,13 @@ import type {
   RetryPolicy,
   Route,
   RouteTable,
+  ThresholdOptions,
 } from '../policy/index.ts';
 import { retryOnWords } from '../resilience/index.ts';
 import { balancerJson, lbEndpointsJson, outlierJson } from './balancing-pages.ts';
 import { isoTime, protoDuration } from './durations.ts';
 import { protoUint32 } from './proto-number.ts';
+import { actionExtrasJson, adaptiveJson, clusterJson, routeHeadersJson, statusesIn } from './traffic-pages.ts';
 
 const matchJson = (match: PathMatch) => {
   switch (match.kind) {
@@ -38,12 +40,6 @@ const retryJson = (retry: RetryPolicy, duration: (ms: number) => string) => ({
   ...(retry.retriableStatusCodes.length > 0 && { retriable_status_codes: retry.retriableStatusCodes }),
 });
 
-const clusterJson = ({ cluster, traffic }: Route) => {
-  const weighted = traffic?.weightedClusters?.clusters.map(({ name, weight }) => ({ name, weight }));
-  if (weighted !== undefined) return { weighted_clusters: weighted };
-  return cluster === '' ? {} : { cluster };
-};
-
 const limitsJson = (route: Route, duration: (ms: number) => string) => ({
   ...clusterJson(route),
   ...(route.timeoutMs > 0 && { timeout: duration(route.timeoutMs) }),
@@ -53,21 +49,34 @@ const limitsJson = (route: Route, duration: (ms: number) => string) => ({
   ...((route.maxBytes?.response ?? 0) > 0 && { max_response_bytes: route.maxBytes?.response }),
   ...(route.retry !== undefined && { retry_policy: retryJson(route.retry, duration) }),
   ...(route.idempotent !== undefined && { idempotent: route.idempotent }),
+  ...actionExtrasJson(route, duration),
 });
 
+/** How long connections of a listener live, where anybody wrote it. */
+const ageJson = (listener: 'inbound' | 'outbound', { ageMs, graceMs }: ConnectionAgePolicy) =>
+  ageMs > 0 && {
+    [`${listener}_connections`]: {
+      max_connection_age: formatDurationMs(ageMs),
+      ...(Number.isFinite(graceMs) && { max_connection_age_grace: formatDurationMs(graceMs) }),
+    },
+  };
+
 /** `/routes`: one list per direction, in the order of evaluation, each route with the place where it was written. */
-export const routesJson = ({ outbound, inbound, defaultAction, version }: PolicyTable) => {
+export const routesJson = ({ outbound, inbound, defaultAction, version, connectionAge }: PolicyTable) => {
   const list = ({ routes }: RouteTable) =>
     routes.map((route) => ({
       name: route.name,
       match: { ...matchJson(route.match), ...(route.headers.length > 0 && { headers: route.headers.map(({ name }) => name) }) },
       ...limitsJson(route, formatDurationMs),
+      ...routeHeadersJson(route),
       location: route.location,
     }));
   return {
     version,
     outbound: list(outbound),
     inbound: list(inbound),
+    ...ageJson('outbound', connectionAge.outbound),
+    ...ageJson('inbound', connectionAge.inbound),
     default: defaultAction.kind === 'error' ? { action: 'error' } : { action: 'use_cluster', use_cluster: defaultAction.cluster },
   };
 };
@@ -108,6 +117,7 @@ export const routeConfigJson = (name: string, { routes }: RouteTable) => ({
           ...(route.headers.length > 0 && { headers: route.headers.map((header) => ({ name: header.name })) }),
         },
         route: limitsJson(route, protoDuration),
+        ...routeHeadersJson(route),
       })),
     },
   ],
@@ -119,11 +129,23 @@ const clusterType = (endpoints: ClusterPolicy['endpoints']): string => {
   return 'EDS';
 };
 
-/** Envoy's `Cluster`, with our breaker beside the thresholds. */
-/** Names of the gRPC statuses in a set of bits. */
-const statusesIn = (bits: number): readonly string[] =>
-  Object.entries(GrpcStatus).flatMap(([name, code]) => (((bits >>> code) & 1) === 1 ? [name] : []));
+const thresholdsJson = (priority: 'DEFAULT' | 'HIGH', thresholds: ThresholdOptions) => ({
+  priority,
+  max_connections: protoUint32(thresholds.maxConnections),
+  max_pending_requests: protoUint32(thresholds.maxPendingRequests),
+  ...(thresholds.maxPendingDurationMs !== undefined && { max_pending_duration: protoDuration(thresholds.maxPendingDurationMs) }),
+  max_requests: protoUint32(thresholds.maxRequests),
+  ...(Number.isFinite(thresholds.maxRetries) && { max_retries: thresholds.maxRetries }),
+  ...(thresholds.retryBudget !== undefined && {
+    retry_budget: {
+      budget_percent: { value: thresholds.retryBudget.percent },
+      min_retry_concurrency: thresholds.retryBudget.minConcurrency,
+    },
+  }),
+  track_remaining: thresholds.trackRemaining ?? false,
+});
 
+/** Envoy's `Cluster`, with our breaker beside the thresholds. */
 export const clusterConfigJson = ({
   name,
   serviceName,
@@ -132,6 +154,9 @@ export const clusterConfigJson = ({
   outlierDetection,
   connectTimeoutMs,
   thresholds,
+  highThresholds,
+  adaptiveConcurrency,
+  maxConnectionAgeMs,
   breaker,
   tls,
 }: ClusterPolicy) => ({
@@ -150,22 +175,7 @@ export const clusterConfigJson = ({
     },
   }),
   circuit_breakers: {
-    thresholds: [
-      {
-        priority: 'DEFAULT',
-        max_connections: protoUint32(thresholds.maxConnections),
-        max_pending_requests: protoUint32(thresholds.maxPendingRequests),
-        max_requests: protoUint32(thresholds.maxRequests),
-        ...(Number.isFinite(thresholds.maxRetries) && { max_retries: thresholds.maxRetries }),
-        ...(thresholds.retryBudget !== undefined && {
-          retry_budget: {
-            budget_percent: { value: thresholds.retryBudget.percent },
-            min_retry_concurrency: thresholds.retryBudget.minConcurrency,
-          },
-        }),
-        track_remaining: thresholds.trackRemaining ?? false,
-      },
-    ],
+    thresholds: [thresholdsJson('DEFAULT', thresholds), ...(highThresholds === undefined ? [] : [thresholdsJson('HIGH', highThresholds)])],
     consecutive_failures: protoUint32(breaker.consecutiveFailures),
     recovery_timeout: protoDuration(breaker.recoveryTimeoutMs),
     ...(breaker.successThreshold !== undefined && { success_threshold: breaker.successThreshold }),
@@ -180,6 +190,8 @@ export const clusterConfigJson = ({
     ...(breaker.failureStatuses !== undefined && { failure_statuses: statusesIn(breaker.failureStatuses) }),
     scope: breaker.scope,
   },
+  ...(adaptiveConcurrency !== undefined && { adaptive_concurrency: adaptiveJson(adaptiveConcurrency, protoDuration) }),
+  ...(maxConnectionAgeMs > 0 && { max_connection_age: protoDuration(maxConnectionAgeMs) }),
   tls: {
     mode: tls.mode,
     ...(tls.sni !== '' && { sni: tls.sni }),

@@ -70,6 +70,15 @@ export const changeBreaker = async (
   context.console.out(`circuit breaker of ${cluster}${which} ${done}${until}\n`);
 };
 
+/** Takes an endpoint back that outlier detection has ejected. */
+export const unejectEndpoint = async (cluster: string, address: string, options: AdminOptions, context: CommandContext): Promise<void> => {
+  const path = `/clusters/${encodeURIComponent(cluster)}/endpoints/${encodeURIComponent(address)}/uneject`;
+  const answer = await clientOf(options, context).post(path);
+  if (options.json) return context.console.out(answer.endsWith('\n') ? answer : `${answer}\n`);
+  const { unejected } = JSON.parse(answer) as { readonly unejected?: unknown };
+  context.console.out(unejected === true ? `${address} of ${cluster} takes calls again\n` : `${address} of ${cluster} was not ejected\n`);
+};
+
 export const drainSidecar = async (options: AdminOptions, context: CommandContext): Promise<void> => {
   const answer = await clientOf(options, context).post('/drain');
   if (options.json) return context.console.out(answer.endsWith('\n') ? answer : `${answer}\n`);

@@ -106,12 +106,23 @@ const buildProgram = async (argv: readonly string[], context: CommandContext, fi
     .addOption(adminOption())
     .addOption(jsonOption())
     .action(async (options) => (await import('./admin-commands.ts')).printStats(options, context));
-  program
+  const clusters = program
     .command('clusters')
     .description('print its clusters: endpoints, health, circuit breakers')
     .addOption(adminOption())
     .addOption(jsonOption())
     .action(async (options) => (await import('./admin-commands.ts')).printClusters(options, context));
+  clusters
+    .command('uneject')
+    .description('take an endpoint back that outlier detection has ejected')
+    .argument('<cluster>', 'name of the cluster')
+    .argument('<address>', 'the endpoint, host:port')
+    .addOption(adminOption())
+    .addOption(jsonOption())
+    // The options of `clusters` are known here, too, and whichever of both takes them.
+    .action(async (cluster: string, address: string, _options, command: Command) =>
+      (await import('./admin-commands.ts')).unejectEndpoint(cluster, address, command.optsWithGlobals(), context),
+    );
   program
     .command('routes')
     .description('print its routes in the order of evaluation')

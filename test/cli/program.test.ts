@@ -219,6 +219,24 @@ test('breaker asks by POST for the cluster, endpoint, method and time that it wa
   assert.equal(reset.out, 'circuit breaker of auth-svc for /a.B/C reset\n');
 });
 
+test('clusters uneject takes an endpoint back, and says where there was nothing to take', async (t) => {
+  let unejected = true;
+  const { port, asked } = await adminPort(t, () => ({ body: JSON.stringify({ cluster: 'auth-svc', endpoint: 'x', unejected }) }));
+  const environment = { ADMIN_PORT: String(port) };
+  const first = await outrider(['clusters', 'uneject', 'auth-svc', '10.0.0.4:50051'], environment);
+  unejected = false;
+  const second = await outrider(['clusters', 'uneject', 'auth svc', '[fd00::4]:50051', '--admin', `127.0.0.1:${port}`]);
+  const third = await outrider(['clusters', 'uneject', 'auth-svc', '10.0.0.4:50051', '--json'], environment);
+  assert.deepEqual(asked, [
+    'POST /clusters/auth-svc/endpoints/10.0.0.4%3A50051/uneject',
+    'POST /clusters/auth%20svc/endpoints/%5Bfd00%3A%3A4%5D%3A50051/uneject',
+    'POST /clusters/auth-svc/endpoints/10.0.0.4%3A50051/uneject',
+  ]);
+  assert.deepEqual([first.out, first.code], ['10.0.0.4:50051 of auth-svc takes calls again\n', 0]);
+  assert.equal(second.out, '[fd00::4]:50051 of auth svc was not ejected\n');
+  assert.equal(JSON.parse(third.out).unejected, false);
+});
+
 test('what the admin port refuses is a failure with its own words', async (t) => {
   const { port } = await adminPort(t, () => ({ status: 404, body: '{"error":"no cluster is called x"}' }));
   const { code, error } = await outrider(['breaker', 'reset', 'x', '--admin', `localhost:${port}`]);
