@@ -82,7 +82,7 @@ test('every statistic and every reason that the document says a policy moves is 
   const outrider = await startSidecar(t, { policies: everything(service.address) });
   const { text } = await outrider.admin('GET', '/stats');
   const names = text.split('\n').map((line) => line.slice(0, line.lastIndexOf(': ')));
-  const table = /^\| policy \| reason of a call[^]*?\n\n/m.exec(document)?.[0] ?? assert.fail('the table is gone');
+  const table = /^\| policy \| reason of a call[\s\S]*?\n\n/m.exec(document)?.[0] ?? assert.fail('the table is gone');
   const rows = table.trim().split('\n').slice(2);
   assert.ok(rows.length > 15);
   const ticked = (cell = ''): readonly string[] => [...cell.matchAll(/`([^`]+)`/g)].map(([, word = '']) => word);
