@@ -18,6 +18,7 @@ const executions: Readonly<Record<string, number>> = {
   proxy: 60,
   'grpc-text': 1_500,
   policy: 60,
+  consul: 1_500,
   certificates: 400,
 };
 
