@@ -60,6 +60,9 @@ export interface ServiceDefinition {
 const decodeFailed = (why: string): RegistryProblem => new RegistryProblem(400, `Request decode failed: ${why}`);
 const invalid = (why: string): RegistryProblem => new RegistryProblem(400, why);
 
+/** Ten years. */
+const longestDurationMs = 3_652 * 86_400_000;
+
 const kindOf = (value: unknown): string => (Array.isArray(value) ? 'array' : typeof value === 'boolean' ? 'bool' : typeof value);
 
 /** A JSON object read as Go reads it: names in any case, with or without underscores, unknown ones refused. */
@@ -121,10 +124,9 @@ class Fields {
   durationMs(name: string): number {
     const value = this.#values.get(name);
     if (value === undefined) return 0;
-    if (typeof value === 'number') return value / 1e6;
-    if (typeof value !== 'string') throw this.#wrongType(name, value, 'time.Duration');
-    const ms = parseGoDurationMs(value);
-    if (ms === undefined) throw decodeFailed(`time: invalid duration ${JSON.stringify(value)}`);
+    if (typeof value !== 'number' && typeof value !== 'string') throw this.#wrongType(name, value, 'time.Duration');
+    const ms = typeof value === 'number' ? value / 1e6 : parseGoDurationMs(value);
+    if (ms === undefined || Math.abs(ms) > longestDurationMs) throw decodeFailed(`time: invalid duration ${JSON.stringify(value)}`);
     return ms;
   }
 

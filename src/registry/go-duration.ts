@@ -13,7 +13,8 @@ export const parseGoDurationMs = (text: string): number | undefined => {
   return sign === '-' ? -ms : ms;
 };
 
-const trimmed = (value: number): string => String(Number(value.toFixed(9)));
+/** Never with an exponent, which Go does not read. */
+const trimmed = (value: number): string => value.toFixed(9).replace(/\.?0+$/, '');
 
 /** As Go's `Duration.String` does: `0s`, `500ms`, `10s`, `1m0s`, `1h0m0s`. */
 export const formatGoDuration = (durationMs: number): string => {

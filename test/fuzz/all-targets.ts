@@ -9,5 +9,7 @@ export const targets: Readonly<Record<string, TargetMaker>> = {
   'grpc-text': async () => new (await import('./targets/grpc-text.ts')).GrpcTextTarget(),
   policy: async () => new (await import('./targets/policy.ts')).PolicyTarget(),
   discovery: async () => new (await import('./targets/discovery.ts')).DiscoveryTarget(),
+  registry: async () => new (await import('./targets/registry.ts')).RegistryTarget(),
+  consul: async () => new (await import('./targets/consul.ts')).ConsulTarget(),
   certificates: async () => new (await import('./targets/certificates.ts')).CertificatesTarget(),
 };
