@@ -119,6 +119,11 @@ export class EndpointChecker extends Deadline {
   /** The last result came of a request of ours. */
   asked = false;
 
+  /** A check is under way. */
+  get checking(): boolean {
+    return this.#placed;
+  }
+
   get watching(): boolean {
     return this.#watchProbe?.watching === true;
   }
