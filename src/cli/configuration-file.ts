@@ -105,6 +105,7 @@ export const readConfigurationFile = (path: string): ConfigurationFile => {
 const policyKeys: ReadonlyMap<string, string> = new Map([
   ['path', 'POLICY_PATH'],
   ['consul_kv', 'POLICY_CONSUL_KV'],
+  ['consul_intentions', 'POLICY_CONSUL_INTENTIONS'],
   ['consul_config_entries', 'POLICY_CONSUL_CONFIG_ENTRIES'],
 ]);
 

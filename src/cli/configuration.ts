@@ -33,6 +33,8 @@ export interface SidecarConfiguration {
   readonly policyConsulKv: string | undefined;
   /** Config entries of Consul are read as policies. */
   readonly policyConsulEntries: boolean;
+  /** Intentions of Consul say who may call the service. */
+  readonly policyConsulIntentions: boolean;
   readonly drainTimeoutMs: number;
   readonly drainDelayMs: number;
   readonly startupWaitMs: number;
@@ -258,7 +260,9 @@ export const readSidecarConfiguration = ({ environment, configPath }: Configurat
   const adminGrpcPort = reader.get('adminGrpcPort');
   const consul = consulOf(reader);
   const policyConsulEntries = reader.get('policyConsulEntries') ?? false;
+  const policyConsulIntentions = reader.get('policyConsulIntentions') ?? false;
   for (const [variable, wanted] of [
+    ['POLICY_CONSUL_INTENTIONS', policyConsulIntentions],
     ['POLICY_CONSUL_KV', policyConsulKv !== undefined],
     ['POLICY_CONSUL_CONFIG_ENTRIES', policyConsulEntries],
   ] as const) {
@@ -288,6 +292,7 @@ export const readSidecarConfiguration = ({ environment, configPath }: Configurat
     policyPath,
     policyConsulKv,
     policyConsulEntries,
+    policyConsulIntentions,
     adminGrpcPort,
     consul,
     registration,

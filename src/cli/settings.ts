@@ -219,6 +219,12 @@ export const settings = {
     'prefix of keys of Consul that hold policies, such as outrider/policies/',
   ),
   policyConsulEntries: setting('POLICY_CONSUL_CONFIG_ENTRIES', 'false', truth, 'read config entries of Consul as policies'),
+  policyConsulIntentions: setting(
+    'POLICY_CONSUL_INTENTIONS',
+    'false',
+    truth,
+    'let only those call the service whom intentions of Consul allow',
+  ),
   drainTimeoutMs: setting('DRAIN_TIMEOUT', '30s', duration('30s'), 'how long accepted calls may take to finish'),
   drainDelayMs: setting(
     'DRAIN_DELAY',

@@ -18,7 +18,14 @@ import {
   TimerWheel,
   type Watch,
 } from '../core/index.ts';
-import { ConsulDiscovery, ConsulPolicyEntries, ConsulPolicyKeys, createEndpointSource, type Registration } from '../discovery/index.ts';
+import {
+  ConsulDiscovery,
+  ConsulPolicyEntries,
+  ConsulPolicyIntentions,
+  ConsulPolicyKeys,
+  createEndpointSource,
+  type Registration,
+} from '../discovery/index.ts';
 import type { ServingStatus } from '../grpc/index.ts';
 import { Engine } from '../http2/index.ts';
 import { type Identity, IdentityFiles } from '../identity/index.ts';
@@ -42,6 +49,8 @@ export interface SidecarWorld {
   readonly readMemory?: () => MemoryReading;
 }
 
+type ConsulPolicies = ConsulPolicyKeys | ConsulPolicyEntries | ConsulPolicyIntentions;
+
 /**
  * One sidecar, put together: configuration, identity, policies, clusters and listeners, admin. Each part is started in this
  * order and ended in reverse.
@@ -55,7 +64,7 @@ export class Sidecar {
   readonly #identity: IdentityFiles | undefined;
   readonly #policyFiles: PolicyFiles | undefined;
   readonly #consul: ConsulDiscovery | undefined;
-  readonly #consulPolicies: readonly (ConsulPolicyKeys | ConsulPolicyEntries)[];
+  readonly #consulPolicies: readonly ConsulPolicies[];
   readonly #policies: Watch<PolicyTable>;
   readonly #stats = new StatRegistry();
   readonly #process: ProcessStats;
@@ -301,12 +310,13 @@ export class Sidecar {
     return policyPath === undefined && others.length === 0 ? undefined : new PolicyFiles(policyPath, { ...this.#world, others });
   }
 
-  #openConsulPolicies({ client }: ConsulDiscovery): readonly (ConsulPolicyKeys | ConsulPolicyEntries)[] {
-    const { policyConsulKv: prefix, policyConsulEntries, serviceName } = this.#configuration;
+  #openConsulPolicies({ client }: ConsulDiscovery): readonly ConsulPolicies[] {
+    const { policyConsulKv: prefix, policyConsulEntries, policyConsulIntentions, serviceName } = this.#configuration;
     const { log, random } = this.#world;
     return [
       ...(prefix === undefined ? [] : [new ConsulPolicyKeys({ client, log, random, prefix })]),
       ...(policyConsulEntries ? [new ConsulPolicyEntries({ client, log, random, serviceName })] : []),
+      ...(policyConsulIntentions ? [new ConsulPolicyIntentions({ client, log, random, serviceName })] : []),
     ];
   }
 

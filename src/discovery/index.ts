@@ -4,6 +4,7 @@ export { ConsulDiscovery, type ConsulDiscoveryOptions } from './consul/consul-di
 export { ConsulError } from './consul/consul-error.ts';
 export { findOwnAddress } from './consul/own-address.ts';
 export { ConsulPolicyEntries, type ConsulPolicyEntriesOptions } from './consul/policy-entries.ts';
+export { ConsulPolicyIntentions, type ConsulPolicyIntentionsOptions } from './consul/policy-intentions.ts';
 export { ConsulPolicyKeys, type ConsulPolicyKeysOptions } from './consul/policy-keys.ts';
 export { Registration, type RegistrationState, type RegistrationView } from './consul/registration.ts';
 export type { RegisteredService, RegistrationCheck, ServiceReport } from './consul/registration-definition.ts';

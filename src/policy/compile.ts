@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { compileAccess } from './access.ts';
 import { type CompiledBreakers, compileBreakers, compileCluster, defaultBreakers, unwrittenCluster } from './compile-cluster.ts';
 import { type CompiledRetry, compileRetryPolicy } from './compile-retry.ts';
 import { type CompiledRoute, compileRoute, fallbackRoute, type RouteDefaults } from './compile-routes.ts';
@@ -121,11 +122,13 @@ const compileGroups = ({ groups, serviceConfigs, descriptorSets, givingWay }: Wr
   warnOfTimes([...outbound.compiled, ...inbound.compiled], clusters, problems);
   warnOfBalancing(outbound.compiled, clusters, problems);
 
+  const access = single(({ values }) => values.inbound?.values.access);
   const http2 = single(({ values }) => values.http2_protocol_options);
   const connectionAge = compileConnectionAges(groups, problems);
   return {
     outbound: outbound.table,
     inbound: inbound.table,
+    inboundAccess: access === undefined ? undefined : compileAccess(access, problems),
     clusters,
     defaultCluster: unwrittenCluster('', breakers),
     defaultAction,

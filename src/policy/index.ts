@@ -1,3 +1,4 @@
+export type { AccessPolicy, AccessRule } from './access.ts';
 export { clusterPolicy, compilePolicies, emptyPolicyTable, type PolicyCompilation } from './compile.ts';
 export { type ConsulEntry, type ConsulEntryKind, consulEntryKinds, translateConsulEntries } from './consul-entries.ts';
 export * from './consul-types.ts';

@@ -1,3 +1,4 @@
+import { accessShape } from './access.ts';
 import { circuitBreakersShape, clustersShape, streamWindow } from './cluster-schema.ts';
 import { listenerAgeFields } from './connection-age.ts';
 import { field, group, refused } from './group.ts';
@@ -22,6 +23,7 @@ export const policyShape = group(
         'a group with "routes:"',
         {
           routes: field(list(inboundRouteShape), 'Inbound routes, tried in their order'),
+          access: field(placed(accessShape), 'Who may call the local service; whoever has a certificate of the mesh where left out'),
           match_order: field(matchOrder, matchOrderDoc),
           retry_policy: field(placed(retryPolicyShape), 'For inbound routes that write none'),
           ...listenerAgeFields,

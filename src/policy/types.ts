@@ -9,7 +9,7 @@ import type {
   RetryThrottleOptions,
   ThresholdOptions,
 } from '../resilience/index.ts';
-
+import type { AccessPolicy } from './access.ts';
 import type { ConsulEndpointsPolicy } from './consul-types.ts';
 import type { TrafficPolicy } from './traffic-types.ts';
 
@@ -290,6 +290,8 @@ export type DefaultAction = { readonly kind: 'error' } | { readonly kind: 'use_c
 export interface PolicyTable {
   readonly outbound: RouteTable;
   readonly inbound: RouteTable;
+  /** Who may call the local service; `undefined`: whoever has a certificate of the mesh. */
+  readonly inboundAccess: AccessPolicy | undefined;
   readonly clusters: ReadonlyMap<string, ClusterPolicy>;
   /** Defaults of a cluster that nobody wrote; its name is `''`. Use `clusterPolicy(table, name)`. */
   readonly defaultCluster: ClusterPolicy;

@@ -4,6 +4,7 @@ import type { PickWish } from '../resilience/index.ts';
 import type { CallMetrics, MethodMetrics } from '../telemetry/index.ts';
 import type { Cluster } from '../upstream/index.ts';
 import { headerValue } from './headers.ts';
+import { PeerAccess } from './peer-access.ts';
 import { BoundTraffic } from './traffic/bound-traffic.ts';
 import type { TrafficState } from './traffic/traffic-state.ts';
 
@@ -28,6 +29,7 @@ export interface BindingContext {
   readonly serviceLabel: (clusterName: string) => string;
   readonly cluster: (name: string) => Cluster | undefined;
   readonly trafficState: TrafficState;
+  readonly trustDomain: string;
 }
 
 interface PathEntry {
@@ -47,6 +49,8 @@ export class BoundTable {
   readonly policies: PolicyTable;
   /** Whether callers may ask for faults by their headers. */
   readonly readsFaultHeaders: boolean;
+  /** `undefined`: whoever got as far as here. */
+  readonly access: PeerAccess | undefined;
   readonly #table: RouteTable;
   readonly #hasHighPriority: boolean;
   readonly #context: BindingContext;
@@ -59,6 +63,9 @@ export class BoundTable {
     this.#table = policies[context.direction];
     this.readsFaultHeaders = this.#table.routes.some(({ traffic }) => traffic?.fault !== undefined && goesByHeaders(traffic.fault));
     this.#hasHighPriority = this.#table.routes.some(({ traffic }) => traffic?.highPriority === true);
+    const { inboundAccess } = policies;
+    this.access =
+      context.direction === 'outbound' || inboundAccess === undefined ? undefined : new PeerAccess(inboundAccess, context.trustDomain);
     this.#context = context;
   }
 

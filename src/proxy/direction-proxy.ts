@@ -30,6 +30,8 @@ export interface DirectionContext {
   readonly cluster: (name: string) => Cluster | undefined;
   /** A cluster that no policy has, made by its name; without it there is none. */
   readonly demand?: (name: string) => Cluster | 'too_many' | undefined;
+  /** Ours: callers of it are known by the names of their services. */
+  readonly trustDomain: string;
   /** The label `service` of a call to the cluster of that name. */
   readonly serviceLabel: (clusterName: string) => string;
 }

@@ -99,6 +99,7 @@ export class SidecarProxy implements StatSource {
       overload: this.overload,
       guard: new CrossHopGuard(),
       random: options.random,
+      trustDomain: options.trustDomain,
     };
     this.#inboundCalls = new DirectionProxy(
       { ...shared, direction: 'inbound', cluster: () => this.localService, serviceLabel: () => serviceName },

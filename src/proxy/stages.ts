@@ -21,6 +21,7 @@ import { MirroredCall } from './traffic/mirrored-call.ts';
  */
 export const runStages = (call: Call): void => {
   if (!guard(call)) return;
+  if (!authorize(call)) return;
   if (!match(call)) return;
   if (!limitRate(call)) return;
   if (!limitSize(call)) return;
@@ -61,6 +62,12 @@ const guard = (call: Call): boolean => {
   const { forwardedClientCert } = call.peer;
   if (forwardedClientCert !== undefined) block.add(Token.xForwardedClientCert, forwardedClientCert);
   return true;
+};
+
+/** Whether this caller may call this service at all. */
+const authorize = (call: Call): boolean => {
+  const why = call.proxy.table.access?.refusal(call.peer);
+  return why === undefined || refuse(call, 'denied', why);
 };
 
 /** The route, and the cluster that it or the authority names. */
@@ -203,7 +210,11 @@ const mirror = (call: Call, policies: readonly MirrorPolicy[]): void => {
 const tooManyNames =
   'too many services were named for the first time within a moment; call services that there are, or write clusters for them';
 
-const refuse = (call: Call, reason: 'headers_too_large' | 'malformed_request' | 'no_route' | 'no_cluster', message: string): false => {
+const refuse = (
+  call: Call,
+  reason: 'headers_too_large' | 'malformed_request' | 'denied' | 'no_route' | 'no_cluster',
+  message: string,
+): false => {
   call.reply(localReply(reason, message));
   return false;
 };

@@ -97,6 +97,7 @@ const route: Route = {
 
 const policyTable: PolicyTable = {
   outbound: { routes: [route], candidates: () => [route], fallback: route },
+  inboundAccess: undefined,
   inbound: { routes: [], candidates: () => [], fallback: route },
   clusters: new Map([['learner-svc', clusterPolicy('learner-svc')]]),
   defaultCluster: clusterPolicy(''),

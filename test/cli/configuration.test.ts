@@ -60,6 +60,7 @@ test('a name and an identity are enough, and everything else has its documented 
     policyPath: undefined,
     policyConsulKv: undefined,
     policyConsulEntries: false,
+    policyConsulIntentions: false,
     drainTimeoutMs: 30_000,
     drainDelayMs: 0,
     startupWaitMs: 0,

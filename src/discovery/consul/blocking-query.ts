@@ -9,7 +9,7 @@ export interface BlockingQueryOptions<T> {
   /** One method of the package, given `ctx`. */
   readonly ask: (api: Consul, ctx: ConsulCallContext) => Promise<T>;
   /** Also where nothing has changed. What it throws is a failure of the answer. */
-  readonly onAnswer: (answer: ConsulAnswer<Awaited<T>>) => void;
+  readonly onAnswer: (answer: ConsulAnswer<Awaited<T>>) => void | Promise<void>;
   readonly onFailure: (error: Error) => void;
 }
 
@@ -75,7 +75,7 @@ export class BlockingQuery<T> {
       query: waits ? { index: String(this.#index), wait: `${waitMs / 1_000}s` } : {},
     });
     if (this.#giveUp.signal.aborted) throw new ConsulError('aborted', 'given up');
-    onAnswer(answer);
+    await onAnswer(answer);
     const index = indexOf(answer.headers['x-consul-index']);
     // Backwards: the state is another one, and waiting for a later index than it has could take for ever.
     this.#index = index < this.#index ? 0n : index;

@@ -1,4 +1,3 @@
-import type Consul from 'consul';
 import { type Logger, WatchSource } from '../../core/index.ts';
 import {
   type ConsulEntry,
@@ -9,7 +8,8 @@ import {
   translateConsulEntries,
 } from '../../policy/index.ts';
 import { BlockingQuery } from './blocking-query.ts';
-import type { ConsulCallContext, ConsulClient } from './consul-client.ts';
+import type { ConsulClient } from './consul-client.ts';
+import { getPath } from './package-get.ts';
 
 export interface ConsulPolicyEntriesOptions {
   readonly client: ConsulClient;
@@ -19,34 +19,6 @@ export interface ConsulPolicyEntriesOptions {
   /** Whose `service-defaults` says how it calls others. */
   readonly serviceName: string;
 }
-
-/** The package has no method for config entries; this is what its methods are made of. */
-interface Extensible {
-  _get(
-    request: {
-      readonly name: string;
-      readonly path: string;
-      readonly params: object;
-      readonly query: object;
-      readonly ctx: ConsulCallContext;
-    },
-    after: (
-      request: { readonly err?: Error & { response?: unknown }; readonly res: { readonly body?: unknown } },
-      next: (stop: false, error?: Error, result?: unknown) => void,
-    ) => void,
-  ): Promise<unknown>;
-}
-
-const listEntries = (api: Consul, kind: ConsulEntryKind, ctx: ConsulCallContext): Promise<unknown> =>
-  (api as unknown as Extensible)._get(
-    { name: 'config.list', path: '/config/{kind}', params: { kind }, query: {}, ctx },
-    ({ err, res }, next) => {
-      if (err !== undefined) {
-        err.response = res;
-        next(false, err);
-      } else next(false, undefined, [res, res.body]);
-    },
-  );
 
 /** Config entries of a Consul mesh as policies. What changes in one kind is in force at once, since each says something by itself. */
 export class ConsulPolicyEntries implements PolicyTexts {
@@ -73,7 +45,7 @@ export class ConsulPolicyEntries implements PolicyTexts {
       return new BlockingQuery<unknown>({
         client,
         random,
-        ask: (api, ctx) => listEntries(api, kind, ctx),
+        ask: (api, ctx) => getPath(api, `/config/${kind}`, {}, ctx),
         onAnswer: ({ body }) => {
           this.#entries.set(kind, readEntries(kind, body));
           this.error = undefined;
