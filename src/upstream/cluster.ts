@@ -433,6 +433,15 @@ export class Cluster implements EndpointOwner, StatSource {
     });
   }
 
+  #tell(what: string, endpoints: readonly Endpoint[]): void {
+    if (endpoints.length === 0) return;
+    const named = endpoints
+      .slice(0, endpointsTold)
+      .map(({ key, address: { instance } }) => (instance === undefined ? key : `${key} (${instance})`));
+    const more = endpoints.length > named.length ? { more: endpoints.length - named.length } : {};
+    this.#log.info(what, { cluster: this.name, source: this.#source.value.source, endpoints: named, ...more });
+  }
+
   #setEndpoints(addresses: EndpointSet['endpoints']): void {
     // Only the error has changed.
     if (addresses === this.#addresses) return;
@@ -478,7 +487,9 @@ export class Cluster implements EndpointOwner, StatSource {
       this.#leaving.add(endpoint);
       endpoint.drain('endpoint_removed');
     }
-    if (removed.length > 0) this.#log.info('endpoints removed', { cluster: this.name, endpoints: removed.map(({ key }) => key) });
+    this.#tell('endpoints removed', removed);
+    // What is written in a policy is known from there.
+    if (this.#source.value.source !== 'static') this.#tell('endpoints added', joined);
     for (const endpoint of joined) this.health.start(endpoint);
   }
 
@@ -504,5 +515,7 @@ export class Cluster implements EndpointOwner, StatSource {
 
 const none: readonly Endpoint[] = [];
 const untriedCounted = 16;
+/** In one line of the log. */
+const endpointsTold = 20;
 /** So many are made in a millisecond or two. */
 const endpointsAtOnce = 1_000;
