@@ -185,3 +185,31 @@ test('a grpc-js deadline reaches the service as what remains of it', async (t) =
   await unary(clientOf(t, mesh), Buffer.from('x'), new Metadata(), 20_000);
   assert.ok(seenMs > 0 && seenMs <= 20_000, `${seenMs} ms`);
 });
+
+test('no call fails while connections on both sides grow old and are replaced', async (t) => {
+  const mesh = await startMesh(t, {
+    services: { echo: await startService(t) },
+    policies: ({ echo: address }) =>
+      `max_connection_age: 60ms\nclusters: { echo: { endpoints: ["${address}"], max_connection_age: 45ms, circuit_breakers: { consecutive_failures: 1 } } }\n`,
+  });
+  const client = clientOf(t, mesh);
+  const replaced = (): number =>
+    Math.min(
+      mesh.entrance.stat('listener.outbound.downstream_cx_max_duration_reached'),
+      mesh.entrance.stat('cluster.echo.upstream_cx_max_duration_reached'),
+    );
+  let calls = 0;
+  const run = async (each: number): Promise<void> => {
+    for (let i = 0; replaced() < 5; i++) {
+      const payload = Buffer.from(`${each} ${i}`);
+      assert.deepEqual(await (i % 3 === 0 ? spread(client, payload) : unary(client, payload)), payload);
+      calls++;
+    }
+  };
+  // The statistics of a cluster are there with its first call.
+  await unary(client, Buffer.from('first'));
+  await Promise.all([1, 2, 3, 4].map(run));
+  const parts = [Buffer.from('a'), Buffer.from('b')];
+  assert.deepEqual(await exchange(client, parts), Buffer.concat(parts));
+  assert.deepEqual(mesh.entrance.fates(), { ok: calls + 2 });
+});
