@@ -215,9 +215,13 @@ test('a registration that is under way does not arrive after the end of it', asy
 
 test('an agent that never answers delays the end by seconds at most, and is told of', async (t) => {
   const clock = new VirtualClock();
-  const agent = await startScript(t, ({ path }) => (path.includes('/deregister') ? 'kept' : undefined));
-  const { registration, lines, stats } = register(t, agent.address, { clock });
+  let silent = false;
+  const agent = await startScript(t, () => (silent ? 'kept' : undefined));
+  const { registration, lines, stats, health } = register(t, agent.address, { clock });
   await until('registered', () => stats()['registered'] === 1);
+  silent = true;
+  health.set({ status: 'critical', output: 'a report that nobody answers' });
+  await until('reported', () => agent.asked.at(-1)?.path.includes('/fail/') === true);
   const end = registration.deregister();
   await until('asked', () => agent.asked.at(-1)?.path.includes('/deregister') === true);
   clock.advance(2_000);

@@ -75,6 +75,7 @@ export class Registration implements StatSource {
   /** Something changed while a request was under way. */
   #again = false;
   #closed = false;
+  readonly #ended = new AbortController();
   #unsubscribe: () => void = () => {};
   readonly #counts = { attempt: 0, success: 0, failure: 0, refused: 0, lost: 0, report: 0, report_failure: 0 };
 
@@ -146,7 +147,8 @@ export class Registration implements StatSource {
     this.#unsubscribe();
     this.#timer?.cancel();
     this.#move('deregistered');
-    // A registration that is under way must not arrive after the end of it.
+    // A report is given up; a registration that is under way must not arrive after the end of it.
+    this.#ended.abort();
     await this.#underWay;
   }
 
@@ -226,7 +228,11 @@ export class Registration implements StatSource {
       }
     }
     const query = { ...scope, filter: `ID == ${JSON.stringify(service.id)}` };
-    const { body } = await client.call((api, ctx) => api.agent.service.list({ ctx }), { query, timeoutMs: answerWithinMs });
+    const { body } = await client.call((api, ctx) => api.agent.service.list({ ctx }), {
+      query,
+      timeoutMs: answerWithinMs,
+      signal: this.#ended.signal,
+    });
     return typeof body === 'object' && body !== null && Object.hasOwn(body, service.id);
   }
 
@@ -235,7 +241,11 @@ export class Registration implements StatSource {
     const verb = { passing: 'pass', warning: 'warn', critical: 'fail' } as const;
     const told = { id: checkIdOf(service), note: output.slice(0, longestOutput) };
     this.#counts.report++;
-    await client.call((api, ctx) => api.agent.check[verb[status]]({ ...told, ctx }), { query: scope, timeoutMs: answerWithinMs });
+    await client.call((api, ctx) => api.agent.check[verb[status]]({ ...told, ctx }), {
+      query: scope,
+      timeoutMs: answerWithinMs,
+      signal: this.#ended.signal,
+    });
   }
 
   #onFailure(error: unknown): void {
