@@ -19,9 +19,13 @@ const addressOf = (host: Json): string => {
   return `${text(socket['address'])}:${text(socket['port_value'])}`;
 };
 
+const longestWhy = 60;
+
 const healthOf = (host: Json): string => {
   const health = object(host['health_status']);
-  return text(health['eds_health_status'] ?? host['health_status'], 'HEALTHY').toLowerCase();
+  const status = text(health['eds_health_status'] ?? host['health_status'], 'HEALTHY').toLowerCase();
+  const check = object(host['health_check']);
+  return check['state'] === 'unhealthy' ? `${status}: ${text(check['why']).slice(0, longestWhy)}` : status;
 };
 
 /** The breaker of the cluster, or the worst of its breakers with how many there are. */

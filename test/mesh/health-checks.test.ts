@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { clusterRows } from '../../src/cli/admin-tables.ts';
 import { checkLeaks } from '../harness/leak-check.ts';
 import { type Program, spawnProgram } from '../harness/program.ts';
 import { peerProgram } from '../peers/peer-programs.ts';
@@ -98,6 +99,9 @@ test('a server that says NOT_SERVING is told of by its Watch, long before the in
   await until(() => healthy(outrider, first.port) === false, 'NOT_SERVING');
   assert.deepEqual(await answering(outrider), new Set([second.program.pid]));
   assert.equal((await hostOf(outrider, first.port)).health_check?.why, 'answers NOT_SERVING for "acme.Echo"');
+  const { text } = await outrider.admin('GET', '/clusters?format=json');
+  const rows = clusterRows(JSON.parse(text)).filter((row) => row.includes(first.address));
+  assert.equal(rows[0]?.[4], 'unhealthy: answers NOT_SERVING for "acme.Echo"', 'outrider clusters');
   process.kill(first.program.pid, 'SIGUSR2');
   await until(() => healthy(outrider, first.port) === true, 'SERVING');
   assert.deepEqual(await answering(outrider), new Set([first.program.pid, second.program.pid]));

@@ -145,6 +145,23 @@ test('a service that takes connections and never answers is not healthy after tw
   assert.match(health.value.why, /no (connection|answer) within 2s/);
 });
 
+test('a service that is slow keeps its connection, and the calls on it: there is no other to go to', async (t) => {
+  const { clock, health, server } = await start(t);
+  await until(() => health.value.state === 'serving', 'the first answer');
+  server.mute = true;
+  await until(() => {
+    clock.advance(100);
+    return health.value.state === 'not_serving';
+  }, 'its silence');
+  assert.equal(health.value.why, 'no answer within 2s');
+  server.mute = false;
+  await until(() => {
+    clock.advance(100);
+    return health.value.state === 'serving';
+  }, 'its answer');
+  assert.equal(server.accepted, 1);
+});
+
 test('nothing is asked where the interval is 0, and no timer is left after the end', async (t) => {
   const server = await startHealthServer(t);
   const clock = new VirtualClock();

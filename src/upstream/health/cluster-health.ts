@@ -38,6 +38,7 @@ const mostAtOnce = 100;
  */
 export class ClusterHealth implements CheckerOwner {
   readonly stats = new HealthCheckStats();
+  readonly replacesConnections = true;
   readonly engine: Engine;
   readonly random: () => number;
   readonly #options: ClusterHealthOptions;

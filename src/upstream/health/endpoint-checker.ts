@@ -26,6 +26,8 @@ export interface CheckerOwner {
   readonly hadTraffic: boolean;
   /** Connections of the cluster are asked for signs of life, so that a `Watch` on one that is dead ends. */
   readonly keepsAlive: boolean;
+  /** A connection on which a check timed out is replaced. Not on loopback, where none goes half-dead, and calls wait for a service that is slow. */
+  readonly replacesConnections: boolean;
   /** Takes one of the places of checks that go on at once. False: there is none now, and `begin` is called when there is. */
   takePlace(checker: EndpointChecker): boolean;
   /** Gives the place back (`placed`), or the wish for one. */
@@ -208,7 +210,7 @@ export class EndpointChecker extends Deadline {
     this.#owner.onResult(this, verdict, transition, first);
     if (this.#closed) return;
     // A connection that swallows what is sent must not stand for the endpoint for ever.
-    if (verdict.kind === 'failed' && verdict.failure === 'network_timeout' && health.failing) {
+    if (this.#owner.replacesConnections && verdict.kind === 'failed' && verdict.failure === 'network_timeout' && health.failing) {
       this.endpoint.replaceConnections('health_check_timeout');
     }
     this.#schedule();

@@ -63,6 +63,7 @@ export class LocalServiceHealth implements Watch<LocalHealth>, CheckerOwner, Sta
   readonly scheme = 'http';
   readonly hadTraffic = true;
   readonly keepsAlive = false;
+  readonly replacesConnections = false;
   readonly #log: Logger;
   readonly #source: WatchSource<LocalHealth>;
   readonly #checker: EndpointChecker | undefined;
