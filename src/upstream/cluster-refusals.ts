@@ -24,10 +24,13 @@ export const tooMuchAtOnce = ({ adaptiveLimit, name }: Cluster): MeshError =>
     'call again later, or give the service more instances',
   );
 
-export const noEndpoint = ({ endpointSet, name }: Cluster): MeshError =>
+const whyNone = ({ endpointSet: { error, source, updatedAtMs } }: Cluster): string =>
+  error ?? (updatedAtMs === 0 ? `${source} has not answered yet` : `none is known (${source})`);
+
+export const noEndpoint = (cluster: Cluster): MeshError =>
   refusal(
     'no_endpoint',
-    `cluster "${name}" has no endpoint: ${endpointSet.error ?? `none is known (${endpointSet.source})`}`,
+    `cluster "${cluster.name}" has no endpoint: ${whyNone(cluster)}`,
     'check that the service runs and is registered, and the endpoints of the cluster in the policy files',
   );
 

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { healthEntry, StandInConsul } from '../discovery/stand-in-consul.ts';
 import { checkLeaks } from '../harness/leak-check.ts';
 import { ConsulProcess } from '../peers/consul-process.ts';
 import { peerProgram } from '../peers/peer-programs.ts';
@@ -54,6 +55,45 @@ test('a name that Consul does not know fails clearly, and is known as soon as Co
   await consul.register(registrationOf(instance));
   await until(() => clusterStat(mesh.caller, 'learner-svc', 'membership_total') === 1, 'the instance to be found');
   assert.equal((await client.call({ authority: 'learner-svc' })).status, 0);
+});
+
+test('while Consul is away a call fails at once and says so, and goes through as soon as Consul is there', { skip }, async (t) => {
+  await using consul = await ConsulProcess.prepare({ path });
+  const mesh = await ConsulMesh.start(t, consul);
+  const client = mesh.caller.caller();
+  const early = await client.call({ authority: 'learner-svc' });
+  assert.equal(early.reason, 'no_endpoint');
+  assert.match(early.message, /Consul at http:\/\/127\.0\.0\.1:\d+ cannot be reached: connect ECONNREFUSED/);
+  await consul.begin();
+  await consul.ready();
+  await consul.register(registrationOf(await mesh.instance('learner-svc')));
+  await until(() => clusterStat(mesh.caller, 'learner-svc', 'membership_total') === 1, 'the instance to be found');
+  assert.equal((await client.call({ authority: 'learner-svc' })).status, 0);
+});
+
+test('the first call waits for a Consul that is slow, and no longer than a connection may take', { skip }, async (t) => {
+  await using slow = await StandInConsul.start();
+  const mesh = await ConsulMesh.start(t, slow, { policies: 'clusters: { strict: { service_name: other-svc, connect_timeout: 0.3s } }' });
+  const instance = await mesh.instance('learner-svc');
+  const held: (() => void)[] = [];
+  slow.script = (_request, response) => {
+    held.push(() => {
+      response.writeHead(200, { 'content-type': 'application/json', 'x-consul-index': '5' });
+      response.end(JSON.stringify([healthEntry({ host: '127.0.0.1', port: instance.sidecar.inboundPort })]));
+    });
+  };
+  const client = mesh.caller.caller();
+  const late = await client.call({ authority: 'strict' });
+  assert.equal(late.reason, 'no_endpoint');
+  assert.match(late.message, /consul:other-svc has not answered yet/);
+  const waiting = client.start({ authority: 'learner-svc' });
+  const cancelled = client.start({ authority: 'learner-svc' });
+  const impatient = await client.call({ authority: 'learner-svc', headers: { 'grpc-timeout': '50m' } });
+  assert.equal(impatient.reason, 'caller_deadline');
+  cancelled.cancel();
+  await cancelled.answer;
+  for (const answer of held) answer();
+  assert.equal((await waiting.answer).status, 0);
 });
 
 test('a caller that makes up names costs a bounded number of clusters, and takes none from those that are called', { skip }, async (t) => {

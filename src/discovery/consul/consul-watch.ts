@@ -119,7 +119,12 @@ export class ConsulWatch {
       } catch (error) {
         if (this.#closed) return;
         if (error instanceof ConsulError && error.kind === 'aborted') continue;
-        this.#onFailure(error);
+        try {
+          this.#onFailure(error);
+        } catch (problem) {
+          // Whoever listens has a fault of its own: questions go on.
+          this.#shared.log.error('a change of endpoints could not be taken over', { error: String(problem) });
+        }
         await this.#sleep(this.#backOffMs());
       }
     }
