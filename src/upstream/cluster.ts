@@ -1,3 +1,4 @@
+// Above 500 lines: what a call asks of its cluster in one place; breakers, outliers, limits, health and refusals have files of their own.
 import { isDeepStrictEqual } from 'node:util';
 import type { Logger, MeshError } from '../core/index.ts';
 import type { EndpointSet, EndpointSource, EndpointUpdateCounts } from '../discovery/index.ts';

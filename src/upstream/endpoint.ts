@@ -1,3 +1,4 @@
+// Above 500 lines: the one place that knows all connections of an endpoint, and who waits for them; ages, queues and health checks have files of their own.
 import type { MeshError } from '../core/index.ts';
 import type { EndpointAddress } from '../discovery/index.ts';
 import { type Connection, type Engine, ErrorCode, type Http2Counters, type Stream, TokenBucket } from '../http2/index.ts';
@@ -12,6 +13,7 @@ import type {
   PooledEndpoint,
   ReportedLoad,
 } from '../resilience/index.ts';
+import { AgedConnections } from './aged-connections.ts';
 import { type ClusterStats, EndpointStats } from './cluster-stats.ts';
 import { type ConnectTarget, endpointClosed, endpointRemoved, pendingTooLong, settingsFailure, tooManyPending } from './connect-failure.ts';
 import type { EndpointChecker } from './health/endpoint-checker.ts';
@@ -61,10 +63,6 @@ const longestKeepaliveMs = 7_200_000;
 const replacementBurst = 16;
 const replacementsPerSecond = 2;
 
-/** After what part of its age a connection that could not be replaced is to be replaced again, and the longest wait, in milliseconds. */
-const agedAgainShare = 0.1;
-const longestAgedAgainMs = 60_000;
-
 /**
  * One place where a cluster can be reached, with its connections. There is one connection as long as one is enough, since
  * calls that share a connection share its writes and TLS records; another one is made only while the peer's
@@ -109,8 +107,7 @@ export class Endpoint implements PooledEndpoint, UpstreamConnectionOwner {
   #capacityPerConnection = Number.POSITIVE_INFINITY;
   #keepaliveFactor = 1;
   #replacements: TokenBucket | undefined = undefined;
-  /** Connections that are too old, and wait for a new one to be ready. */
-  readonly #aged: UpstreamConnection[] = [];
+  readonly #aged = new AgedConnections();
   /** The last attempt to connect failed, and no call has asked since: those that wait have a connection that works, if a full one. */
   #connectingIsFutile = false;
   #loggedFailure: string | undefined = undefined;
@@ -344,7 +341,7 @@ export class Endpoint implements PooledEndpoint, UpstreamConnectionOwner {
     this.#connecting.delete(connection);
     this.stats.cxConnectFail++;
     this.#connectingIsFutile = true;
-    this.#keepAged();
+    this.#aged.postpone(this.#owner.policy.maxConnectionAgeMs, this.#owner.context.random);
     this.#countGone(connection);
     this.#logFailure(error);
     if (error.reason === 'connect_failure') this.#owner.onConnectResult(this, false);
@@ -382,8 +379,8 @@ export class Endpoint implements PooledEndpoint, UpstreamConnectionOwner {
    * be one more than `max_connections`.
    */
   onAged(connection: UpstreamConnection): void {
-    this.#aged.push(connection);
-    if (this.#aged.length <= this.#connecting.size) return;
+    this.#aged.add(connection);
+    if (this.#aged.size <= this.#connecting.size) return;
     const { connections } = this.#owner.limits;
     connections.enter();
     this.#connect(connections);
@@ -504,23 +501,13 @@ export class Endpoint implements PooledEndpoint, UpstreamConnectionOwner {
 
   /** A connection has become ready: the oldest one of those that are too old makes room. */
   #replaceAged(): void {
-    const old = this.#aged[0];
+    const { oldest: old } = this.#aged;
     if (old === undefined) return;
     this.#owner.stats.upstreamCxMaxDurationReached++;
     this.#removeReady(old);
     this.#retired.add(old);
     this.checker?.onConnectionRetired(old.connection as Connection);
     old.retire('max_age');
-  }
-
-  /** None could be made: they are asked again. */
-  #keepAged(): void {
-    const { maxConnectionAgeMs } = this.#owner.policy;
-    const { random } = this.#owner.context;
-    for (const connection of this.#aged.splice(0)) {
-      const afterMs = Math.min(Math.max(maxConnectionAgeMs * agedAgainShare, 1_000), longestAgedAgainMs);
-      connection.remindOfAge(afterMs * (0.5 + random()));
-    }
   }
 
   #retireAll(debugData: string): void {
@@ -530,7 +517,7 @@ export class Endpoint implements PooledEndpoint, UpstreamConnectionOwner {
       connection.retire(debugData);
     }
     const ready = this.#ready.splice(0);
-    this.#aged.length = 0;
+    this.#aged.clear();
     // All of them first: an idle connection ends at once, and whoever hears it must see those that are left.
     for (const connection of ready) this.#retired.add(connection);
     for (const connection of ready) {
@@ -555,8 +542,7 @@ export class Endpoint implements PooledEndpoint, UpstreamConnectionOwner {
   #removeReady(connection: UpstreamConnection): boolean {
     const at = this.#ready.indexOf(connection);
     if (at >= 0) this.#ready.splice(at, 1);
-    const aged = this.#aged.indexOf(connection);
-    if (aged >= 0) this.#aged.splice(aged, 1);
+    this.#aged.remove(connection);
     return at >= 0;
   }
 
