@@ -73,7 +73,8 @@ test('while Consul is away a call fails at once and says so, and goes through as
 
 test('the first call waits for a Consul that is slow, and no longer than a connection may take', { skip }, async (t) => {
   await using slow = await StandInConsul.start();
-  const mesh = await ConsulMesh.start(t, slow, { policies: 'clusters: { strict: { service_name: other-svc, connect_timeout: 0.3s } }' });
+  // A sidecar waits for the first endpoints of its policies: this cluster comes later.
+  const mesh = await ConsulMesh.start(t, slow, { policies: 'clusters: {}' });
   const instance = await mesh.instance('learner-svc');
   const held: (() => void)[] = [];
   slow.script = (_request, response) => {
@@ -83,6 +84,8 @@ test('the first call waits for a Consul that is slow, and no longer than a conne
     });
   };
   const client = mesh.caller.caller();
+  mesh.caller.writePolicies('clusters: { strict: { service_name: other-svc, connect_timeout: 0.3s } }');
+  await until(() => held.length === 1, 'the question');
   const late = await client.call({ authority: 'strict' });
   assert.equal(late.reason, 'no_endpoint');
   assert.match(late.message, /consul:other-svc has not answered yet/);
