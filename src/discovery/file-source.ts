@@ -52,14 +52,20 @@ export class FileEndpointSource implements EndpointSource {
       if (size > largestEndpointFileBytes) throw new Error(`larger than ${largestEndpointFileBytes} bytes`);
       bytes = readFileSync(path);
     } catch (error) {
-      this.#kept.failed(`${path} cannot be read: ${error instanceof Error ? error.message : String(error)}`);
+      this.#fail(`${path} cannot be read: ${error instanceof Error ? error.message : String(error)}`);
       return;
     }
     const { endpoints, problems } = readEndpointFile({ path, bytes }, clusterName);
     const errors = problems.filter(({ severity }) => severity === 'error');
     if (errors.length > 0) {
       const more = errors.length > mostTold ? ` (and ${errors.length - mostTold} more)` : '';
-      this.#kept.failed(`${errors.slice(0, mostTold).map(formatProblem).join('; ')}${more}`);
+      this.#fail(`${errors.slice(0, mostTold).map(formatProblem).join('; ')}${more}`);
     } else this.#kept.found(endpoints, `${path} lists no endpoint`);
+  }
+
+  /** A file is right until it changes. */
+  #fail(why: string): void {
+    if (this.#kept.value.error === undefined) this.#kept.confirmed();
+    this.#kept.failed(why);
   }
 }

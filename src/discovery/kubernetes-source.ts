@@ -44,6 +44,7 @@ export class KubernetesEndpointSource implements EndpointSource {
   #version: string | undefined;
   /** Cheap for the server, but perhaps old: good enough until a version was too old. */
   #mayBeCached = true;
+  #watching = false;
   #timer: Timer | undefined;
   #closed = false;
 
@@ -98,7 +99,12 @@ export class KubernetesEndpointSource implements EndpointSource {
       if (error instanceof Gone) {
         this.#version = undefined;
         this.#mayBeCached = false;
-      } else this.#kept.failed(`${this.#where}: ${error instanceof Error ? error.message : String(error)}`);
+      } else {
+        // A watch that was open told of each change: until now what is known was right.
+        if (this.#watching) this.#kept.confirmed();
+        this.#kept.failed(`${this.#where}: ${error instanceof Error ? error.message : String(error)}`);
+      }
+      this.#watching = false;
       delayMs = this.#pace.afterFailure();
     }
     if (!this.#closed) this.#timer = this.#clock.setTimer(() => void this.#run(), delayMs);
@@ -139,6 +145,7 @@ export class KubernetesEndpointSource implements EndpointSource {
         status = started;
         refuseStatus(status);
         this.#pace.afterSuccess();
+        this.#watching = true;
         // It answers again: what was an outage is over, also where nothing has changed meanwhile.
         if (this.#kept.value.error !== undefined) this.#publish();
       },

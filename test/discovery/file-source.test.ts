@@ -97,3 +97,20 @@ test('a file behind symbolic links, swapped as Kubernetes swaps a mounted Config
   assert.equal(source.value.endpoints[0]?.host, '10.0.0.2');
   source.close();
 });
+
+test('a file that has become wrong was right until then', async () => {
+  using folder = temporaryFolder();
+  const path = join(folder.path, 'endpoints.yaml');
+  writeFileSync(path, 'endpoints: ["10.0.0.1:1"]');
+  const clock = new VirtualClock();
+  const source = createEndpointSource({ kind: 'file', path, clusterName: 'auth', keepLastMs: 0 }, { clock, log: silentLogger });
+  const { updatedAtMs } = source.value;
+  const pass = passWith(clock);
+  for (let i = 0; i < 50; i++) await pass();
+  assert.equal(source.value.updatedAtMs, updatedAtMs);
+  writeFileSync(path, 'endpoints: [');
+  for (let i = 0; i < 200 && source.value.error === undefined; i++) await pass();
+  assert.ok(source.value.updatedAtMs >= updatedAtMs + 10_000);
+  assert.equal(source.value.endpoints.length, 1);
+  source.close();
+});

@@ -190,6 +190,20 @@ for (const how of ['by an event', 'by status 410'] as const) {
   });
 }
 
+test('endpoints that were watched were right until the watch broke', async () => {
+  await using setup = await setUp((server) => server.put(slice('a', { endpoints: [ready('10.0.0.1')] })));
+  const { server, source, until, pass } = setup;
+  await until('the watch', () => server.watchers === 1);
+  const { updatedAtMs } = source.value;
+  for (let i = 0; i < 50; i++) await pass();
+  server.fail();
+  await until('an error', () => source.value.error !== undefined);
+  assert.ok(source.value.updatedAtMs >= updatedAtMs + 10_000);
+  const { updatedAtMs: last } = source.value;
+  for (let i = 0; i < 50; i++) await pass();
+  assert.equal(source.value.updatedAtMs, last);
+});
+
 test('long lists come in pages once a cached one was too old', async () => {
   const count = 1_200;
   await using setup = await setUp((server) => {
