@@ -112,6 +112,19 @@ test('the service sees the rewritten path and the one that came; routes and stat
   assert.match(metrics.text, /grpc_requests_total\{[^}]*method="\/acme\."/);
 });
 
+test('what is kept of one call is not said of the next: methods that take turns are rewritten each to its own path', async (t) => {
+  const service = await startUpstream(t, (call) => answerOk(call));
+  const route = 'request_headers_to_add: [{ header: { key: x-route, value: "%ROUTE_NAME%, %UPSTREAM_CLUSTER%" } }]';
+  const outrider = await through(t, { action: 'prefix_rewrite: /acme.v2.', route }, service);
+  const client = outrider.caller();
+  const methods = ['Echo/Call', 'Echo/Call', 'Echo/Cal2', 'Longer/Call', 'Echo/Call'];
+  for (const method of methods) assert.equal((await client.call({ path: `/acme.${method}` })).status, GrpcStatus.OK);
+  assert.deepEqual(
+    service.received.map(({ headers }) => [headers[':path'], headers['x-envoy-original-path'], headers['x-route']]),
+    methods.map((method) => [`/acme.v2.${method}`, `/acme.${method}`, 'echo-route, echo']),
+  );
+});
+
 test('a pattern is replaced with its groups', async (t) => {
   const service = await startUpstream(t, (call) => answerOk(call));
   const action = `regex_rewrite: { pattern: { regex: '^/acme\\.(\\w+)/' }, substitution: '/beta.\\1\\1.V$1/' }`.replace('$1', '1');
