@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import net from 'node:net';
 import { type TestContext, test } from 'node:test';
-import { JsonLogger, VirtualClock } from '../../src/core/index.ts';
+import { JsonLogger, SocketBudget, VirtualClock } from '../../src/core/index.ts';
 import { GrpcStatus } from '../../src/grpc/index.ts';
 import {
   defaultHealthCheckTimes,
@@ -267,6 +267,19 @@ test('a black hole times out, is left out, and gets a new connection for each fu
   assert.equal(cluster.endpoints[0]?.checker?.why, 'no connection within 500ms');
   assert.equal(cluster.endpoints[0]?.checker?.health.failure, 'network_timeout');
   await passUntil(clock, () => sockets.size >= 3, 'more connections');
+});
+
+test('where the first check could learn nothing another one follows within seconds, whatever the interval', async (t) => {
+  const server = await startHealthServer(t);
+  const clock = new VirtualClock();
+  const sockets = new SocketBudget(0);
+  const healthCheck = checking({ times: { intervalMs: 30_000, noTrafficIntervalMs: 60_000, unhealthyIntervalMs: 30_000 } });
+  const { cluster } = clusterOf(t, [addressOf(server.port)], { healthCheck }, { clock, sockets });
+  assert.equal(stateOf(cluster, server.port), 'pending');
+  assert.match(String(cluster.endpoints[0]?.checker?.why), /no file descriptor left/);
+  Object.assign(sockets, { limit: 10 });
+  await passUntil(clock, () => stateOf(cluster, server.port) === 'healthy', 'its first result');
+  assert.ok(clock.now() <= 6_000, `after ${clock.now()} ms`);
 });
 
 test('a passing check ends an ejection, unless the policy says that it does not', async (t) => {

@@ -226,6 +226,11 @@ export class EndpointChecker extends Deadline {
       this.#arm(Math.min(soonMs, longestMs));
       return;
     }
+    // Nothing was learned yet, and calls may be waiting for it.
+    if (!this.health.checked) {
+      this.#arm(Math.min(options.times.intervalMs, lookAgainMs * (1 + 4 * random())));
+      return;
+    }
     // Nothing to do until the server speaks, or its connection ends.
     if (this.watching && keepsAlive && !(this.health.pending && this.health.failing)) {
       this.#owner.engine.wheel.cancel(this);
