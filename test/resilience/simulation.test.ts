@@ -35,6 +35,15 @@ test('chance does not decide: outages end in time whatever the seed', () => {
   for (let seed = 2; seed <= 6; seed++) assert.deepEqual(missedTargets(run('outage', 'busy', 'outrider', seed)), [], `seed ${seed}`);
 });
 
+test('what the defaults do makes neither a brown-out nor a retry storm worse than doing nothing', () => {
+  for (const scenario of ['brown-out', 'retry-storm']) {
+    const [defaults, nothing] = [run(scenario, 'busy', 'outrider'), run(scenario, 'busy', 'no retries')];
+    const [whole, bare] = [defaults.goodput.during, nothing.goodput.during];
+    assert.ok(whole > 0.95 * bare, `${scenario}: ${whole} with the defaults, ${bare} without`);
+    assert.ok((defaults.recoveryMs ?? Number.POSITIVE_INFINITY) <= 2_000, `${scenario}: ${defaults.recoveryMs}`);
+  }
+});
+
 test('the same seed gives the same run, another one another', () => {
   assert.deepEqual(run('brown-out', 'wide', 'outrider'), run('brown-out', 'wide', 'outrider'));
   assert.notDeepEqual(run('brown-out', 'wide', 'outrider'), run('brown-out', 'wide', 'outrider', 2));
