@@ -10,6 +10,7 @@ import { checkLeaks } from '../harness/leak-check.ts';
 import { temporaryFolder } from '../harness/temporary-folder.ts';
 import { ConsulProcess } from '../peers/consul-process.ts';
 import { peerProgram } from '../peers/peer-programs.ts';
+import { agentKinds } from '../registry/catalogue-agents.ts';
 import { startSidecar, type TestSidecar } from './mesh.ts';
 import { answerOk, startUpstream, until } from './upstream.ts';
 
@@ -34,81 +35,101 @@ const policiesOf = async (outrider: TestSidecar): Promise<Policies> => {
   };
 };
 
-describe('policies in Consul', { skip: program.skip }, () => {
-  const start = async (t: TestContext, prepare: (consul: ConsulProcess) => Promise<void>, policies?: string) => {
-    const consul = await ConsulProcess.start({ path: String(program.path) });
-    t.after(() => consul[Symbol.asyncDispose]());
-    await prepare(consul);
-    const outrider = await startSidecar(t, {
-      environment: { CONSUL_HTTP_ADDR: consul.address, POLICY_CONSUL_KV: 'outrider/policies' },
-      ...(policies === undefined ? {} : { policies }),
-    });
-    const key = (name: string, text: string) => consul.ask('PUT', `/kv/outrider/policies/${name}`, text);
-    const routesBecome = async (...names: readonly string[]): Promise<void> => {
-      let found: readonly string[] = [];
-      for (let i = 0; i < 500; i++) {
-        found = (await policiesOf(outrider)).routes.filter((name) => names.includes(name) || /^[a-z]$/.test(name));
-        if (found.join() === names.join()) return;
-        await new Promise((resolve) => setTimeout(resolve, 20));
-      }
-      assert.deepEqual(found, names);
+type Put = (key: string, text: string) => Promise<void>;
+
+const request = async ({ address }: { readonly address: string }, method: string, path: string, body?: string): Promise<void> => {
+  const answer = await fetch(`http://${address}/v1/kv/${path}`, {
+    method,
+    headers: { connection: 'close' },
+    ...(body !== undefined && { body }),
+  });
+  await answer.text();
+  assert.ok(answer.ok, `${method} ${path}: ${answer.status}`);
+};
+const putInto =
+  (agent: { readonly address: string }): Put =>
+  (key, text) =>
+    request(agent, 'PUT', key, text);
+
+for (const kind of agentKinds)
+  describe(`policies in the keys of ${kind.name}`, { skip: kind.skip }, () => {
+    const start = async (t: TestContext, prepare: (put: Put) => Promise<void>, policies?: string) => {
+      const consul = await kind.start();
+      t.after(() => consul[Symbol.asyncDispose]());
+      const put = putInto(consul);
+      await prepare(put);
+      const outrider = await startSidecar(t, {
+        environment: { CONSUL_HTTP_ADDR: consul.address, POLICY_CONSUL_KV: 'outrider/policies' },
+        ...(policies === undefined ? {} : { policies }),
+      });
+      const key = (name: string, text: string) => put(`outrider/policies/${name}`, text);
+      const remove = (path: string) => request(consul, 'DELETE', path);
+      const routesBecome = async (...names: readonly string[]): Promise<void> => {
+        let found: readonly string[] = [];
+        for (let i = 0; i < 500; i++) {
+          found = (await policiesOf(outrider)).routes.filter((name) => names.includes(name) || /^[a-z]$/.test(name));
+          if (found.join() === names.join()) return;
+          await new Promise((resolve) => setTimeout(resolve, 20));
+        }
+        assert.deepEqual(found, names);
+      };
+      return { consul, outrider, key, remove, routesBecome };
     };
-    return { consul, outrider, key, routesBecome };
-  };
 
-  test('are in force from the first call on, follow their keys, and merge with those of files', async (t) => {
-    const { key, routesBecome, consul } = await start(
-      t,
-      async (consul) => {
-        await consul.ask('PUT', '/kv/outrider/policies/b.yaml', route('b'));
-        await consul.ask('PUT', '/kv/outrider/policies/team/c.yaml', route('c'));
-        // Another prefix that only begins alike.
-        await consul.ask('PUT', '/kv/outrider/policies-of-others/x.yaml', route('x'));
-      },
-      route('a') + clusters,
-    );
-    await routesBecome('a', 'b', 'c');
-    await key('b.yaml', route('d'));
-    await routesBecome('a', 'd', 'c');
-    await consul.ask('DELETE', '/kv/outrider/policies/team/c.yaml');
-    await routesBecome('a', 'd');
-  });
-
-  test('that are wrong, or all gone, leave the last good ones in force, and the record names key and line', async (t) => {
-    const { key, routesBecome, outrider, consul } = await start(t, async (consul) => {
-      await consul.ask('PUT', '/kv/outrider/policies/p.yaml', route('a') + clusters);
+    test('are in force from the first call on, follow their keys, and merge with those of files', async (t) => {
+      const { key, routesBecome, remove } = await start(
+        t,
+        async (put) => {
+          await put('outrider/policies/b.yaml', route('b'));
+          await put('outrider/policies/team/c.yaml', route('c'));
+          // Another prefix that only begins alike.
+          await put('outrider/policies-of-others/x.yaml', route('x'));
+        },
+        route('a') + clusters,
+      );
+      await routesBecome('a', 'b', 'c');
+      await key('b.yaml', route('d'));
+      await routesBecome('a', 'd', 'c');
+      await remove('outrider/policies/team/c.yaml');
+      await routesBecome('a', 'd');
     });
-    await routesBecome('a');
-    await key('p.yaml', `${clusters}\nroutes: [{ name: b, mtach: { path: /b } }]\n`);
-    await until(() => outrider.log.some(({ msg }) => msg === 'policies not reloaded, the last good ones stay in force'), 'a refusal');
-    const refusal = outrider.log.find(({ msg }) => msg === 'policies not reloaded, the last good ones stay in force');
-    assert.match(
-      String((refusal?.['problems'] as readonly string[] | undefined)?.[0]),
-      /^consul:outrider\/policies\/p\.yaml:3:\d+: routes\[0\]/,
-    );
-    await routesBecome('a');
-    await consul.ask('DELETE', '/kv/outrider/policies/?recurse');
-    await until(
-      () => outrider.log.some(({ problems }) => String((problems as readonly string[] | undefined)?.[0]).includes('any more')),
-      'told that they are gone',
-    );
-    await routesBecome('a');
-  });
 
-  test('outlive Consul, and are read again when it is back', async (t) => {
-    const { consul, outrider, key, routesBecome } = await start(t, async (agent) => {
-      await agent.ask('PUT', '/kv/outrider/policies/p.yaml', route('a') + clusters);
+    test('that are wrong, or all gone, leave the last good ones in force, and the record names key and line', async (t) => {
+      const { key, routesBecome, outrider, remove } = await start(t, async (put) => {
+        await put('outrider/policies/p.yaml', route('a') + clusters);
+      });
+      await routesBecome('a');
+      await key('p.yaml', `${clusters}\nroutes: [{ name: b, mtach: { path: /b } }]\n`);
+      await until(() => outrider.log.some(({ msg }) => msg === 'policies not reloaded, the last good ones stay in force'), 'a refusal');
+      const refusal = outrider.log.find(({ msg }) => msg === 'policies not reloaded, the last good ones stay in force');
+      assert.match(
+        String((refusal?.['problems'] as readonly string[] | undefined)?.[0]),
+        /^consul:outrider\/policies\/p\.yaml:3:\d+: routes\[0\]/,
+      );
+      await routesBecome('a');
+      await remove('outrider/policies/?recurse');
+      await until(
+        () => outrider.log.some(({ problems }) => String((problems as readonly string[] | undefined)?.[0]).includes('any more')),
+        'told that they are gone',
+      );
+      await routesBecome('a');
     });
-    await routesBecome('a');
-    await consul.kill();
-    await until(() => outrider.log.some(({ msg }) => String(msg).startsWith('policies in Consul cannot be read')), 'told of the outage');
-    await routesBecome('a');
-    await consul.begin();
-    await consul.ready();
-    await key('p.yaml', route('b') + clusters);
-    await routesBecome('b');
+
+    test('outlive Consul, and are read again when it is back', async (t) => {
+      const { consul, outrider, key, routesBecome } = await start(t, async (put) => {
+        await put('outrider/policies/p.yaml', route('a') + clusters);
+      });
+      await routesBecome('a');
+      await consul.kill();
+      await until(() => outrider.log.some(({ msg }) => String(msg).startsWith('policies in Consul cannot be read')), 'told of the outage');
+      await routesBecome('a');
+      await consul.begin();
+      await key('p.yaml', route('b') + clusters);
+      await routesBecome('b');
+    });
   });
 
+describe('policies in Consul', { skip: program.skip }, () => {
   test('of config entries are routes and clusters, and follow them', async (t) => {
     const consul = await ConsulProcess.start({ path: String(program.path) });
     t.after(() => consul[Symbol.asyncDispose]());

@@ -27,7 +27,6 @@ export class ConsulPolicyKeys implements PolicyTexts {
   error: string | undefined;
   readonly #reading: WatchSource<PolicyReading>;
   readonly #query: BlockingQuery<unknown>;
-  #fingerprint = '';
   #onFirst: () => void = () => {};
 
   constructor({ client, log, random, prefix }: ConsulPolicyKeysOptions) {
@@ -44,7 +43,8 @@ export class ConsulPolicyKeys implements PolicyTexts {
       onAnswer: ({ body }) => {
         if (this.error !== undefined) log.info('policies in Consul can be read again', { prefix });
         this.error = undefined;
-        this.#take(readEntries(body, prefix));
+        // Also where nothing is new: whoever compiles compares what it has read.
+        this.#reading.set(readEntries(body, prefix));
         this.#onFirst();
       },
       onFailure: ({ message }) => {
@@ -69,26 +69,18 @@ export class ConsulPolicyKeys implements PolicyTexts {
     this.#query.close();
     this.#onFirst();
   }
-
-  #take({ reading, fingerprint }: { readonly reading: PolicyReading; readonly fingerprint: string }): void {
-    if (fingerprint === this.#fingerprint) return;
-    this.#fingerprint = fingerprint;
-    this.#reading.set(reading);
-  }
 }
 
 /** `undefined` where Consul answers that there is no such key. */
-const readEntries = (body: unknown, prefix: string): { readonly reading: PolicyReading; readonly fingerprint: string } => {
+const readEntries = (body: unknown, prefix: string): PolicyReading => {
   if (body !== undefined && !Array.isArray(body)) throw new Error('Consul answered what is no list of keys');
   const texts: PolicyText[] = [];
   const problems: PolicyProblem[] = [];
-  let fingerprint = '';
-  for (const entry of (body ?? []) as readonly { readonly Key?: unknown; readonly Value?: unknown; readonly ModifyIndex?: unknown }[]) {
-    const { Key: key, Value: value, ModifyIndex: modified } = entry ?? {};
+  for (const entry of (body ?? []) as readonly { readonly Key?: unknown; readonly Value?: unknown }[]) {
+    const { Key: key, Value: value } = entry ?? {};
     if (typeof key !== 'string' || !key.startsWith(prefix)) throw new Error('Consul answered with keys that nobody asked for');
     // A folder, as Consul's own pages make them.
     if (key.endsWith('/') && (value === null || value === undefined || value === '')) continue;
-    fingerprint += `${key}\0${String(modified)}\0`;
     texts.push({ path: `consul:${key}`, bytes: Buffer.from(typeof value === 'string' ? value : '') });
   }
   texts.sort((a, b) => (a.path < b.path ? -1 : 1));
@@ -97,5 +89,5 @@ const readEntries = (body: unknown, prefix: string): { readonly reading: PolicyR
     problems.push({ severity: 'error', location, path: '', message: `holds more than ${mostKeys} keys`, remedy: 'merge some of them' });
     texts.length = 0;
   }
-  return { reading: { texts, descriptorSets: [], problems }, fingerprint: fingerprint || 'none' };
+  return { texts, descriptorSets: [], problems };
 };
