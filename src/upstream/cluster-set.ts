@@ -99,9 +99,16 @@ export class ClusterSet implements StatSource {
     }
   }
 
-  /** Settles when every cluster's source of endpoints has answered once. Bound the wait yourself: a name server may be gone. */
+  /**
+   * Settles when every cluster's source of endpoints has answered once, and each endpoint that is checked has had its first result: the first
+   * calls are not to find out what a moment later is known. Bound the wait yourself: a name server, or an endpoint, may be gone.
+   */
   async resolved(): Promise<void> {
-    await Promise.all([...this.#clusters.values()].map((cluster) => cluster.resolved));
+    const resolvedOne = async (cluster: Cluster): Promise<void> => {
+      await cluster.resolved;
+      await cluster.health.firstResults(cluster.endpoints);
+    };
+    await Promise.all([...this.#clusters.values()].map(resolvedOne));
   }
 
   collectStats(sink: StatSink): void {

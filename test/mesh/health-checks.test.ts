@@ -89,6 +89,17 @@ test('a server that is killed gets no call after the threshold, and calls again 
   assert.ok(outrider.stat('cluster.echo.health_check.passive_failure') >= 1);
 });
 
+test('the first call of all finds the endpoints checked already', async (t) => {
+  const [well, ill] = [await startHealthServer(t), await startHealthServer(t)];
+  ill.status = 'NOT_SERVING';
+  const cluster = 'health_checks: [{ grpc_health_check: {}, interval: 10m }]';
+  const endpoints = [ill, well].map(({ port }) => `127.0.0.1:${port}`);
+  const outrider = await startSidecar(t, { policies: echoPolicies({ endpoints, cluster }) });
+  const client = outrider.caller();
+  for (let i = 0; i < 10; i++) assert.equal((await client.call()).status, 0);
+  assert.deepEqual([well.calls, ill.calls], [10, 0]);
+});
+
 test('a server that says NOT_SERVING is told of by its Watch, long before the interval', async (t) => {
   const [first, second] = [await spawnServer(t), await spawnServer(t)];
   const cluster =

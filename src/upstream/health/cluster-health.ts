@@ -45,6 +45,8 @@ export class ClusterHealth implements CheckerOwner {
   readonly #log: LimitedLog;
   readonly #waiting = new Set<EndpointChecker>();
   #policy: ClusterPolicy | undefined = undefined;
+  /** Whoever waits for first results. */
+  readonly #awaiting = new Set<{ readonly missing: Set<Endpoint>; readonly resolve: () => void }>();
   #active = 0;
   #handingOut = false;
 
@@ -114,6 +116,14 @@ export class ClusterHealth implements CheckerOwner {
   /** It is no longer one of the cluster's. */
   forget(endpoint: Endpoint): void {
     endpoint.checker?.close();
+    this.#expectNoMore(endpoint);
+  }
+
+  /** Settles when each of these endpoints has had its first result, well or not. Bound the wait yourself: one may never have any. */
+  firstResults(endpoints: readonly Endpoint[]): Promise<void> {
+    const missing = new Set(endpoints.filter(({ checker }) => checker?.health.checked === false));
+    if (missing.size === 0) return Promise.resolve();
+    return new Promise((resolve) => void this.#awaiting.add({ missing, resolve }));
   }
 
   takePlace(checker: EndpointChecker): boolean {
@@ -163,7 +173,10 @@ export class ClusterHealth implements CheckerOwner {
     const { alwaysLogFailures } = this.options;
     const { endpoint, health } = checker;
     const changed = transition === 'changed';
-    if (first) endpoint.setUnhealthy(Unhealthy.uncheckedYet, false);
+    if (first) {
+      endpoint.setUnhealthy(Unhealthy.uncheckedYet, false);
+      this.#expectNoMore(endpoint);
+    }
     endpoint.setUnhealthy(Unhealthy.failedCheck, health.failing);
     if (verdict.kind === 'passed' && checker.asked) this.#options.onPassed(endpoint);
     if (changed || first) {
@@ -190,7 +203,18 @@ export class ClusterHealth implements CheckerOwner {
     endpoint.setUnhealthy(Unhealthy.failedCheck, checker.health.failing && checker.health.checked);
   }
 
+  /** Its first result is there, or will never be. */
+  #expectNoMore(endpoint: Endpoint): void {
+    for (const awaiting of this.#awaiting) {
+      awaiting.missing.delete(endpoint);
+      if (awaiting.missing.size > 0) continue;
+      this.#awaiting.delete(awaiting);
+      awaiting.resolve();
+    }
+  }
+
   #clear(endpoint: Endpoint): void {
+    this.#expectNoMore(endpoint);
     endpoint.setUnhealthy(Unhealthy.uncheckedYet, false);
     endpoint.setUnhealthy(Unhealthy.failedCheck, false);
   }
