@@ -535,6 +535,7 @@ export class Endpoint implements PooledEndpoint, UpstreamConnectionOwner {
     for (const connection of exhausted) {
       this.#removeReady(connection);
       this.#retired.add(connection);
+      this.checker?.onConnectionRetired(connection.connection as Connection);
       connection.retire('stream_ids_used_up');
     }
   }

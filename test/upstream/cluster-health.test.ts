@@ -201,6 +201,20 @@ test('a Watch does not hold a server that goes away: it ends with the GOAWAY, an
   assert.equal(cluster.health.stats.failure, 0);
 });
 
+test('a Watch does not keep a connection beyond its age', async (t) => {
+  const server = await startHealthServer(t);
+  const { clock, cluster } = clusterOn(t, [server.port], checking({ check: watching }), { ...keptAlive, maxConnectionAgeMs: 20_000 });
+  await until(() => server.watchers.size === 1 && stateOf(cluster, server.port) === 'healthy', 'the Watch');
+  await passUntil(
+    clock,
+    () => server.sessions[0]?.closed === true || server.sessions[0]?.destroyed === true,
+    'the end of the first connection',
+  );
+  await passUntil(clock, () => server.watchers.size === 1 && server.accepted >= 2, 'another Watch');
+  assert.equal(cluster.health.stats.failure, 0);
+  assert.equal(stateOf(cluster, server.port), 'healthy');
+});
+
 test('an endpoint that leaves takes its Watch along, and its connection closes', async (t) => {
   const server = await startHealthServer(t);
   const { cluster, source } = clusterOn(t, [server.port], checking({ check: watching }), keptAlive);
