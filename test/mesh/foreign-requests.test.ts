@@ -53,6 +53,8 @@ test('a request that is not gRPC and does not end is answered after five seconds
   await pass(clock, 104);
   // The stream stays open for a moment: the end of the request may be on its way.
   await pass(clock, 104);
+  // The client has not ended its request: it is told to after a moment.
+  await pass(clock, 104);
   is415(await call.answer);
 });
 
