@@ -16,6 +16,7 @@ const statusTag = 0x08; // field 1, varint
 /** A health message is a few bytes; one that is longer comes from somebody who speaks another protocol, or means harm. */
 const longestMessageBytes = 1_024;
 const longestVarintBytes = 10;
+const largestTag = 0xffff_ffff;
 
 /** A `HealthCheckRequest` for `service` (empty: the server as a whole) as one gRPC message with its prefix. */
 export const healthRequest = (service: string): Uint8Array => {
@@ -78,24 +79,28 @@ const empty = new Uint8Array(0);
 const statusOfMessage = (message: Uint8Array): ServingStatus | undefined => {
   let status = 0;
   let at = 0;
+  /** Of the last varint, as an int32: that is what becomes of an enum. */
+  let low = 0;
   const varint = (): number => {
     let value = 0;
+    low = 0;
     for (let i = 0; i < longestVarintBytes; i++) {
       const byte = message[at++];
       if (byte === undefined) return -1;
       value += (byte & 0x7f) * 2 ** (7 * i);
+      if (i < 5) low |= (byte & 0x7f) << (7 * i);
       if (byte < 0x80) return value;
     }
     return -1;
   };
   while (at < message.length) {
     const tag = varint();
-    if (tag < 8) return undefined;
+    if (tag < 8 || tag > largestTag) return undefined;
     const type = tag % 8;
     if (type === 0) {
       const value = varint();
       if (value < 0) return undefined;
-      if (tag === statusTag) status = value;
+      if (tag === statusTag) status = low;
     } else if (type === 1) at += 8;
     else if (type === 5) at += 4;
     else if (type === 2) {

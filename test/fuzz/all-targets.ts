@@ -11,5 +11,6 @@ export const targets: Readonly<Record<string, TargetMaker>> = {
   discovery: async () => new (await import('./targets/discovery.ts')).DiscoveryTarget(),
   registry: async () => new (await import('./targets/registry.ts')).RegistryTarget(),
   consul: async () => new (await import('./targets/consul.ts')).ConsulTarget(),
+  health: async () => new (await import('./targets/health.ts')).HealthTarget(),
   certificates: async () => new (await import('./targets/certificates.ts')).CertificatesTarget(),
 };

@@ -19,6 +19,7 @@ const executions: Readonly<Record<string, number>> = {
   'grpc-text': 1_500,
   policy: 60,
   consul: 1_500,
+  health: 1_500,
   certificates: 400,
 };
 

@@ -53,6 +53,8 @@ test('unknown fields are passed over, the last status counts, and a number that 
   assert.deepEqual(read(framed(message)).statuses, ['SERVING']);
   assert.deepEqual(read(framed(Buffer.from([0x08, 77]))).statuses, ['UNKNOWN']);
   assert.deepEqual(read(framed(Buffer.alloc(0))).statuses, ['UNKNOWN']);
+  const of64Bits = Buffer.from([0x08, 0x82, 0x80, 0x80, 0x80, 0x10]);
+  assert.deepEqual(read(framed(of64Bits)).statuses, [check.responseDeserialize(of64Bits).status], 'an enum is 32 bits of it');
 });
 
 for (const [name, bytes, problem] of [
