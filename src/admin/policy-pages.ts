@@ -62,7 +62,7 @@ const ageJson = (listener: 'inbound' | 'outbound', { ageMs, graceMs }: Connectio
   };
 
 /** `/routes`: one list per direction, in the order of evaluation, each route with the place where it was written. */
-export const routesJson = ({ outbound, inbound, defaultAction, version, connectionAge }: PolicyTable) => {
+export const routesJson = ({ outbound, inbound, inboundAccess, defaultAction, version, connectionAge }: PolicyTable) => {
   const list = ({ routes }: RouteTable) =>
     routes.map((route) => ({
       name: route.name,
@@ -75,6 +75,7 @@ export const routesJson = ({ outbound, inbound, defaultAction, version, connecti
     version,
     outbound: list(outbound),
     inbound: list(inbound),
+    ...(inboundAccess !== undefined && { inbound_access: { rules: inboundAccess.rules, default: inboundAccess.defaultAction } }),
     ...ageJson('outbound', connectionAge.outbound),
     ...ageJson('inbound', connectionAge.inbound),
     default: defaultAction.kind === 'error' ? { action: 'error' } : { action: 'use_cluster', use_cluster: defaultAction.cluster },

@@ -57,6 +57,8 @@ test('the first rule that names the caller counts, and who is named by none is d
   assert.match(String((await other.call()).message), /no rule of inbound\.access names it/);
   assert.equal(service.received.length, 2);
   assert.deepEqual(outrider.fates('inbound'), { ok: 2, denied: 2 });
+  const { text } = await outrider.admin('GET', '/routes');
+  assert.deepEqual(JSON.parse(text).inbound_access.rules[0], { from: 'shop', action: 'allow' });
   // On the connections that there are, too.
   await rewrite(access('{ default: allow, rules: [{ from: shop, action: deny }] }'));
   assert.equal((await shop.call()).status, GrpcStatus.PERMISSION_DENIED);
