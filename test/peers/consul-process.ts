@@ -36,6 +36,8 @@ interface ConsulPorts {
   readonly serf_wan: number;
 }
 
+const mostAttempts = 3;
+
 const choosePorts = async (): Promise<ConsulPorts> => {
   const [http = 0, dns = 0, server = 0, serf_lan = 0, serf_wan = 0] = await Promise.all(Array.from({ length: 5 }, freePort));
   return { http, dns, server, serf_lan, serf_wan };
@@ -70,12 +72,20 @@ export class ConsulProcess implements AsyncDisposable {
     return new ConsulProcess(options, await choosePorts(), temporaryFolder());
   }
 
-  /** One agent that is its own server, and answers. */
+  /** One agent that is its own server, and answers. Ports that were free may be somebody else's a moment later: then it is tried with others. */
   static async start(options: ConsulProcessOptions): Promise<ConsulProcess> {
-    const consul = await ConsulProcess.prepare(options);
-    await consul.begin();
-    await consul.ready();
-    return consul;
+    for (let attempt = 1; ; attempt++) {
+      const consul = await ConsulProcess.prepare(options);
+      try {
+        await consul.begin();
+        await consul.ready();
+        return consul;
+      } catch (error) {
+        const taken = consul.log.includes('address already in use');
+        await consul[Symbol.asyncDispose]();
+        if (!taken || attempt === mostAttempts) throw error;
+      }
+    }
   }
 
   /** Starts the process, on the same ports each time. In memory it begins empty. */
