@@ -98,7 +98,7 @@ test('a crowd that takes every descriptor there is for it disturbs neither calls
   assert.ok((await outrider.stat('server.total_connections')) <= 128);
   assert.equal((await established.call()).status, GrpcStatus.OK);
   await checkNoSpin(outrider.program);
-  const lines = outrider.program.stderr.split('\n').filter((line) => line.includes('connection refused'));
+  const lines = outrider.program.stderr.split('\n').filter((line) => line.includes('"msg":"connection refused'));
   assert.ok(lines.length >= 1 && lines.length <= 20, `${lines.length} log lines`);
 
   inbound.leave();
