@@ -3,7 +3,8 @@ import { formatProblem, loadPolicies, type PolicyCompilation, policyJsonSchema }
 import { ExitCode } from './exit-code.ts';
 
 interface CheckOptions {
-  readonly path: string;
+  readonly path?: string;
+  readonly consul?: string;
   readonly json?: boolean;
 }
 
@@ -13,15 +14,25 @@ export const policyCommand = (): Command => {
   policy
     .command('check')
     .description('read policy files as a sidecar would, and say everything that is wrong or suspicious in them')
-    .argument('[paths...]', 'files, and folders whose .yaml and .yml files are merged (default: POLICY_PATH, else policies)')
-    .addOption(new Option('--path <path>', 'what to check where no paths are given').env('POLICY_PATH').default('policies').hideHelp())
+    .argument('[paths...]', 'files, and folders whose .yaml and .yml files are merged (default: POLICY_PATH)')
+    .addOption(new Option('--path <path>', 'what to check where no paths are given').env('POLICY_PATH').hideHelp())
+    // With it a cluster without endpoints is looked up by its name.
+    .addOption(new Option('--consul <address>', 'agent of Consul that the sidecar will have').env('CONSUL_HTTP_ADDR').hideHelp())
     .option('--json', 'print JSON instead of lines')
     .addHelpText(
       'after',
       '\nExit code 0: the policies are right, perhaps with warnings; 2: they are wrong, and a sidecar would refuse them.\n',
     )
     .action((paths: readonly string[], options: CheckOptions, command: Command) => {
-      const compiled = loadPolicies(paths.length > 0 ? paths : [options.path]);
+      const chosen = paths.length === 0 && options.path !== undefined && options.path !== '' ? [options.path] : paths;
+      if (chosen.length === 0) {
+        command.error('error: nothing to check: name a file or a folder, as in "outrider policy check mesh.yaml", or set POLICY_PATH', {
+          code: 'outrider.noPolicies',
+          exitCode: ExitCode.wrongUsage,
+        });
+      }
+      const looksUpNames = options.consul === undefined || options.consul === '' ? {} : { looksUpNames: true };
+      const compiled = loadPolicies(chosen, looksUpNames);
       writeOut(command, options.json === true ? checkJson(compiled) : checkText(compiled));
       // Commander's own way out: what is to be said has been said.
       if (compiled.table === undefined) throw new CommanderError(ExitCode.wrongUsage, 'outrider.invalidPolicies', 'the policies are wrong');

@@ -307,7 +307,10 @@ export class Sidecar {
   #openPolicies(): PolicyFiles | undefined {
     const { policyPath } = this.#configuration;
     const others = this.#consulPolicies;
-    return policyPath === undefined && others.length === 0 ? undefined : new PolicyFiles(policyPath, { ...this.#world, others });
+    const looksUpNames = this.#consul !== undefined;
+    return policyPath === undefined && others.length === 0
+      ? undefined
+      : new PolicyFiles(policyPath, { ...this.#world, others, looksUpNames });
   }
 
   #openConsulPolicies({ client }: ConsulDiscovery): readonly ConsulPolicies[] {

@@ -32,13 +32,23 @@ export interface PolicyCompilation {
   readonly files: readonly PolicyFileInfo[];
 }
 
+/** What the files themselves do not say. */
+export interface PolicySurroundings {
+  /** Services are looked up by their names (`CONSUL_HTTP_ADDR`); left out where nobody can know. */
+  readonly looksUpNames?: boolean;
+}
+
 const defaultMaxConcurrentStreams = 1_000;
 
 /**
  * Turns policy files into one immutable table: text, document, typed, compiled. Files are merged in the order given. Pure: the same
  * texts make the same table. Never throws for what is written in them.
  */
-export const compilePolicies = (texts: readonly PolicyText[], descriptorSets: readonly PolicyText[] = []): PolicyCompilation => {
+export const compilePolicies = (
+  texts: readonly PolicyText[],
+  descriptorSets: readonly PolicyText[] = [],
+  surroundings: PolicySurroundings = {},
+): PolicyCompilation => {
   const problems = new Problems(texts.map(({ path }) => path));
   const files = texts.map(({ path, bytes }) => ({ path, sha256: sha256(bytes) }));
   const serviceConfigs = texts
@@ -52,7 +62,7 @@ export const compilePolicies = (texts: readonly PolicyText[], descriptorSets: re
     .map((document) => (document === undefined ? undefined : policyShape.read(document, '', problems)))
     .filter((group) => group !== undefined);
   const givingWay = new Set(texts.flatMap(({ path, givesWay }) => (givesWay === true ? [path] : [])));
-  const build = compileGroups({ groups, serviceConfigs, descriptorSets, givingWay }, problems);
+  const build = compileGroups({ groups, serviceConfigs, descriptorSets, givingWay }, surroundings, problems);
   const list = problems.list();
   if (problems.hasErrors) return { table: undefined, problems: list, files };
   const version = sha256(files.map(({ path, sha256: hash }) => `${path.replace(/^.*\//, '')}\0${hash}\n`).join(''));
@@ -74,14 +84,18 @@ interface WrittenPolicies {
   readonly givingWay: ReadonlySet<string>;
 }
 
-const compileGroups = ({ groups, serviceConfigs, descriptorSets, givingWay }: WrittenPolicies, problems: Problems) => {
+const compileGroups = (
+  { groups, serviceConfigs, descriptorSets, givingWay }: WrittenPolicies,
+  surroundings: PolicySurroundings,
+  problems: Problems,
+) => {
   const single = <T>(pick: (group: PolicyGroup) => { value: T; place: Place } | undefined) => singleOf(groups, pick, problems);
   const named = groups.flatMap(({ values }) => values.descriptor_sets ?? []);
   const methods = idempotentMethods(named, descriptorSets, problems);
   const knowsMethods = named.length > 0;
   const breakersGroup = single(({ values }) => values.circuit_breakers);
   const breakers = breakersGroup === undefined ? defaultBreakers : compileBreakers(breakersGroup, problems);
-  const clusters = compileClusters(groups, breakers, givingWay, problems);
+  const clusters = compileClusters(groups, breakers, { givingWay, ...surroundings }, problems);
 
   const compileDirection = (
     direction: Direction,
@@ -185,7 +199,7 @@ const singleOf = <T>(
 const compileClusters = (
   groups: readonly PolicyGroup[],
   breakers: CompiledBreakers,
-  givingWay: ReadonlySet<string>,
+  { givingWay, looksUpNames }: Pick<WrittenPolicies, 'givingWay'> & PolicySurroundings,
   problems: Problems,
 ): ReadonlyMap<string, ClusterPolicy> => {
   const clusters = new Map<string, ClusterPolicy>();
@@ -211,8 +225,10 @@ const compileClusters = (
     }
     places.set(name, place);
     clusters.set(name, policy);
-    if (!saysWhere(listed ? written : written.value))
-      problems.warning(place, `cluster "${name}" has no endpoints: its calls end with no_endpoint`, 'add endpoints: ["host:port"]');
+    if (looksUpNames !== true && !saysWhere(listed ? written : written.value)) {
+      const ending = looksUpNames === undefined ? 'unless CONSUL_HTTP_ADDR is set, its calls end' : 'its calls end';
+      problems.warning(place, `cluster "${name}" has no endpoints: ${ending} with no_endpoint`, 'add endpoints: ["host:port"]');
+    }
   }
   return clusters;
 };

@@ -9,6 +9,8 @@ export interface PolicyFilesOptions {
   readonly log: Logger;
   /** Policies from elsewhere, merged after those of the path, in this order. */
   readonly others?: readonly PolicyTexts[];
+  /** Services are looked up by their names: clusters need no endpoints. */
+  readonly looksUpNames?: boolean;
 }
 
 /** Texts of policies that somebody else reads, such as those in Consul. */
@@ -38,6 +40,7 @@ export class PolicyFiles implements Watch<PolicyTable> {
   reloadFailed = 0;
   readonly #path: string | undefined;
   readonly #others: readonly PolicyTexts[];
+  readonly #looksUpNames: boolean;
   /** How many texts each of the others had in the table that is in force. */
   #otherCounts: readonly number[] = [];
   readonly #clock: Clock;
@@ -54,7 +57,8 @@ export class PolicyFiles implements Watch<PolicyTable> {
    * @param path a file, or a folder whose `.yaml` and `.yml` files are merged in the order of their names; `undefined`: only the others.
    * @throws ConfigurationError with everything that is wrong, where there is no good table to begin with.
    */
-  constructor(path: string | undefined, { clock, log, others = [] }: PolicyFilesOptions) {
+  constructor(path: string | undefined, { clock, log, others = [], looksUpNames = false }: PolicyFilesOptions) {
+    this.#looksUpNames = looksUpNames;
     this.#others = others;
     this.#path = path;
     this.#clock = clock;
@@ -63,7 +67,7 @@ export class PolicyFiles implements Watch<PolicyTable> {
     this.#watch = path === undefined ? undefined : this.#watchPath(path);
     this.#subscriptions = others.map((other) => other.subscribe(() => this.#onChange()));
     const reading = this.#read();
-    const { table, problems, files } = compileReading(reading);
+    const { table, problems, files } = compileReading(reading, { looksUpNames: this.#looksUpNames });
     this.#seen = fingerprint(reading);
     if (table === undefined) {
       this.close();
@@ -132,7 +136,7 @@ export class PolicyFiles implements Watch<PolicyTable> {
 
   #load(reading: PolicyReading): boolean {
     this.#seen = fingerprint(reading);
-    const { table, problems, files } = compileReading(reading);
+    const { table, problems, files } = compileReading(reading, { looksUpNames: this.#looksUpNames });
     const vanished = table === undefined ? [] : this.#vanished(files);
     if (table === undefined || vanished.length > 0) return this.#refuse([...problems, ...vanished], files);
 

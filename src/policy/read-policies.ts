@@ -1,6 +1,6 @@
 import { closeSync, fstatSync, openSync, readdirSync, readSync, type Stats, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { compilePolicies, type PolicyCompilation } from './compile.ts';
+import { compilePolicies, type PolicyCompilation, type PolicySurroundings } from './compile.ts';
 import { largestFileBytes, type PolicyText } from './document.ts';
 import type { PolicyProblem } from './types.ts';
 
@@ -51,8 +51,11 @@ const readDescriptorSets = (folder: string): readonly PolicyText[] => {
 };
 
 /** Compiles what was read; the table is `undefined` where anything is wrong, also where a file could not be read. */
-export const compileReading = ({ descriptorSets, texts, problems }: PolicyReading): PolicyCompilation => {
-  const compiled = compilePolicies(texts, descriptorSets);
+export const compileReading = (
+  { descriptorSets, texts, problems }: PolicyReading,
+  surroundings: PolicySurroundings = {},
+): PolicyCompilation => {
+  const compiled = compilePolicies(texts, descriptorSets, surroundings);
   const all = [...problems, ...compiled.problems];
   if (problems.some(({ severity }) => severity === 'error')) return { ...compiled, problems: all, table: undefined };
   return {
@@ -63,7 +66,8 @@ export const compileReading = ({ descriptorSets, texts, problems }: PolicyReadin
 };
 
 /** Reads and compiles files and folders. */
-export const loadPolicies = (paths: readonly string[]): PolicyCompilation => compileReading(readPolicyTexts(paths));
+export const loadPolicies = (paths: readonly string[], surroundings: PolicySurroundings = {}): PolicyCompilation =>
+  compileReading(readPolicyTexts(paths), surroundings);
 
 const fileProblem = (severity: PolicyProblem['severity'], file: string, message: string, remedy: string): PolicyProblem => ({
   severity,

@@ -100,3 +100,17 @@ test('unknown options are wrong usage', async (t) => {
   assert.equal(code, 2);
   assert.match(error, /unknown option '--jsn'/);
 });
+
+test('a check of nothing says what to name', async (t) => {
+  const { code, out, error } = await run(t, ['policy', 'check']);
+  assert.deepEqual([code, out], [2, '']);
+  assert.match(error, /nothing to check: name a file or a folder, as in "outrider policy check mesh\.yaml", or set POLICY_PATH/);
+});
+
+test('a cluster without endpoints is suspicious only where nobody looks up its name', async (t) => {
+  const text = 'clusters: { shop: { connect_timeout: 1s } }\n';
+  const { out } = await run(t, ['policy', 'check', '{}'], text);
+  assert.match(out, /cluster "shop" has no endpoints: unless CONSUL_HTTP_ADDR is set, its calls end with no_endpoint/);
+  const beside = await run(t, ['policy', 'check', '--consul', '127.0.0.1:8500', '{}'], text);
+  assert.equal(beside.out, 'right: 0 routes, 1 cluster in 1 file, 0 warnings\n');
+});

@@ -281,3 +281,18 @@ test('in real time, a change on the disk arrives by itself', async (t) => {
     ['b'],
   );
 });
+
+test('whether a cluster without endpoints is a mistake depends on who looks up its name', (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'policy-files-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const path = join(folder, 'p.yaml');
+  writeFileSync(path, 'clusters: { c: { connect_timeout: 1s } }\n');
+  const warnings = (looksUpNames: boolean): readonly string[] => {
+    const clock = new VirtualClock();
+    const files = new PolicyFiles(path, { clock, log: new JsonLogger(clock, () => {}), looksUpNames });
+    files.close();
+    return files.value.warnings.map(({ message }) => message);
+  };
+  assert.deepEqual(warnings(false), ['cluster "c" has no endpoints: its calls end with no_endpoint']);
+  assert.deepEqual(warnings(true), []);
+});
