@@ -85,6 +85,8 @@ export const subsetKeys = (key: string): readonly string[] =>
  */
 export class LoadBalancer<E extends PooledEndpoint> {
   readonly counts: LoadBalancerCounts;
+  /** Whether it looks at the hash of a call. */
+  readonly wantsHash: boolean;
   readonly #options: LoadBalancerOptions;
   readonly #random: () => number;
   readonly #view: ZoneView | undefined;
@@ -98,6 +100,7 @@ export class LoadBalancer<E extends PooledEndpoint> {
 
   constructor(options: LoadBalancerOptions, random: () => number, counts = new LoadBalancerCounts(), view?: ZoneView) {
     this.#options = options;
+    this.wantsHash = isConsistentHash(options.policy);
     this.#random = random;
     this.counts = counts;
     this.#view = view;
@@ -105,11 +108,6 @@ export class LoadBalancer<E extends PooledEndpoint> {
     for (const selector of options.subsets?.selectors ?? []) {
       if (selector.fallback !== undefined) this.#fallbacks.set(selector.keys.join('\u0001'), selector);
     }
-  }
-
-  /** Whether it looks at the hash of a call. */
-  get wantsHash(): boolean {
-    return isConsistentHash(this.#options.policy);
   }
 
   /** Whether it looks at the latency of answers. */

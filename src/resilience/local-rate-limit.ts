@@ -39,6 +39,7 @@ export class LocalRateLimit {
   #newest: DynamicBucket | undefined;
   /** Of the call that asks now; kept, since an array that shrinks gives up its storage. */
   readonly #asked: TokenBucket[] = [];
+  #askedCount = 0;
 
   constructor(options: LocalRateLimitOptions, nowMs: number) {
     this.#options = options;
@@ -67,6 +68,14 @@ export class LocalRateLimit {
       if (bucket !== undefined && !isAmong(asked, count, bucket)) asked[count++] = bucket;
     }
     if (count === 0 || this.#options.alwaysConsumeDefault) asked[count++] = this.#common;
+    this.#askedCount = count;
+    return this.waitMsAgain(nowMs);
+  }
+
+  /** `waitMs` for the descriptors of the call before, whose buckets need not be looked for. Not after an `update`. */
+  waitMsAgain(nowMs: number): number {
+    const asked = this.#asked;
+    const count = this.#askedCount;
     let wait = 0;
     for (let i = 0; i < count; i++) wait = Math.max(wait, (asked[i] as TokenBucket).waitMs(nowMs));
     if (wait > 0) return wait;

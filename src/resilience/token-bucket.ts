@@ -32,6 +32,7 @@ export class TokenBucket {
   /** How many there are now. */
   tokens(nowMs: number): number {
     const { fillIntervalMs, maxTokens, tokensPerFill } = this.#options;
+    if (nowMs - this.#filledMs < fillIntervalMs) return this.#tokens;
     const fills = Math.floor((nowMs - this.#filledMs) / fillIntervalMs);
     if (fills > 0) {
       this.#filledMs += fills * fillIntervalMs;

@@ -1,6 +1,7 @@
 import { HeaderBlock } from '../../http2/index.ts';
 import type { AppendAction, HeaderAddition, HeaderChanges, HeaderValuePart } from '../../policy/index.ts';
 import type { Downstream } from '../tls-acceptor.ts';
+import { FieldName } from './field-name.ts';
 
 /** What values of added headers may ask of a call. */
 export interface EditedCall {
@@ -15,12 +16,37 @@ export interface EditedRoute {
 }
 
 interface Edit {
-  readonly name: string;
+  readonly name: FieldName;
   readonly action: AppendAction;
   readonly keepEmpty: boolean;
   readonly parts: readonly HeaderValuePart[];
   /** Place in the block of those that are the same for all calls; -1: it is not. */
   readonly fixedAt: number;
+  /** Where it goes by the connection alone: the value of the last call, which mostly is that of the next one. */
+  readonly last: LastField | undefined;
+}
+
+/** A field that is written and checked when its value comes for the second time in a row, and copied from then on. */
+class LastField {
+  #text: string | undefined;
+  #field: HeaderBlock | undefined;
+  #written = false;
+
+  addTo(block: HeaderBlock, name: string, text: string): void {
+    if (this.#text !== text) {
+      this.#text = text;
+      this.#written = false;
+      block.addNamed(name, text);
+      return;
+    }
+    this.#field ??= new HeaderBlock();
+    if (!this.#written) {
+      this.#field.reset();
+      this.#field.addNamed(name, text);
+      this.#written = true;
+    }
+    block.addFrom(this.#field, 0);
+  }
 }
 
 /**
@@ -28,39 +54,41 @@ interface Edit {
  * once, and copied. Loops count, since each call would make iterators of its own.
  */
 export class HeaderEdits {
-  readonly #remove: readonly string[];
+  readonly #remove: readonly FieldName[];
   readonly #edits: readonly Edit[];
   readonly #fixedValues: readonly { readonly name: string; readonly value: string }[];
   /** Made for the first call: most of ten thousand routes never have one. */
   #fixed: HeaderBlock | undefined;
 
   constructor({ add, remove }: HeaderChanges, route: EditedRoute) {
-    this.#remove = remove;
+    this.#remove = remove.map((name) => new FieldName(name));
     const fixedValues: { name: string; value: string }[] = [];
     this.#edits = add.flatMap(({ name, action, keepEmpty, value: parts }: HeaderAddition): readonly Edit[] => {
       const value = fixedValueOf(parts, route);
       if (value === '' && !keepEmpty) return [];
       const fixedAt = value === undefined ? -1 : fixedValues.push({ name, value }) - 1;
-      return [{ name, action, keepEmpty, parts: parts.map((part) => namedPart(part, route)), fixedAt }];
+      const last = value === undefined && parts.every(({ kind }) => kind !== 'request_header') ? new LastField() : undefined;
+      return [{ name: new FieldName(name), action, keepEmpty, parts: parts.map((part) => namedPart(part, route)), fixedAt, last }];
     });
     this.#fixedValues = fixedValues;
   }
 
   apply(block: HeaderBlock, call: EditedCall): void {
-    for (let i = 0; i < this.#remove.length; i++) removeNamed(block, this.#remove[i] as string);
+    for (let i = 0; i < this.#remove.length; i++) (this.#remove[i] as FieldName).removeFrom(block);
     for (let i = 0; i < this.#edits.length; i++) this.#apply(this.#edits[i] as Edit, block, call);
   }
 
-  #apply({ name, action, keepEmpty, parts, fixedAt }: Edit, block: HeaderBlock, call: EditedCall): void {
+  #apply({ name, action, keepEmpty, parts, fixedAt, last }: Edit, block: HeaderBlock, call: EditedCall): void {
     const text = fixedAt < 0 ? textOf(parts, call) : undefined;
     if (text === '' && !keepEmpty) return;
     if (action !== 'APPEND_IF_EXISTS_OR_ADD') {
-      const exists = block.find(name) >= 0;
+      const exists = name.indexIn(block) >= 0;
       if (exists ? action === 'ADD_IF_ABSENT' : action === 'OVERWRITE_IF_EXISTS') return;
-      if (exists) removeNamed(block, name);
+      if (exists) name.removeFrom(block);
     }
     if (text === undefined) block.addFrom(this.#fixedBlock(), fixedAt);
-    else block.addNamed(name, text);
+    else if (last === undefined) block.addNamed(name.text, text);
+    else last.addTo(block, name.text, text);
   }
 
   #fixedBlock(): HeaderBlock {
@@ -71,10 +99,6 @@ export class HeaderEdits {
     return block;
   }
 }
-
-const removeNamed = (block: HeaderBlock, name: string): void => {
-  for (let at = block.find(name); at >= 0; at = block.find(name)) block.remove(at);
-};
 
 /** What does not differ between calls, as text. */
 const namedPart = (part: HeaderValuePart, { clusterName, routeName }: EditedRoute): HeaderValuePart => {

@@ -5,6 +5,7 @@ import type { PathRewrite } from '../../policy/index.ts';
 interface Rewritten {
   readonly original: string;
   readonly path: string;
+  readonly field: HeaderBlock;
   /** The path that came, as a header, as Envoy has it. */
   readonly originalField: HeaderBlock;
 }
@@ -26,14 +27,33 @@ export class PathRewriting {
       const original = request.value(at);
       const path = this.#rewrite.rewrite(original);
       if (path !== original && !isGrpcPath(path)) return { original, path };
-      const originalField = last?.originalField ?? new HeaderBlock();
+      const { field, originalField } = last ?? { field: new HeaderBlock(), originalField: new HeaderBlock() };
+      field.reset();
+      field.add(Token.path, path);
       originalField.reset();
       originalField.addNamed('x-envoy-original-path', original);
-      last = this.#last = { original, path, originalField };
+      last = this.#last = { original, path, field, originalField };
     }
     if (last.path === last.original) return undefined;
-    request.set(Token.path, last.path);
+    setValue(request, at, last.field);
     request.addFrom(last.originalField, 0);
     return undefined;
   }
 }
+
+/** Gives field `at` the value of the one field of `from`, which has its name and was checked when it was written. */
+const setValue = (block: HeaderBlock, at: number, from: HeaderBlock): void => {
+  const fromStart = from.valueStart[0] as number;
+  const length = (from.valueEnd[0] as number) - fromStart;
+  block.reserve(length);
+  const start = block.usedBytes;
+  const { bytes } = block;
+  const source = from.bytes;
+  for (let i = 0; i < length; i++) bytes[start + i] = source[fromStart + i] as number;
+  block.usedBytes = start + length;
+  // An upper bound, as with every value that takes the place of another.
+  block.listSizeBytes += length;
+  block.valueStart[at] = start;
+  block.valueEnd[at] = start + length;
+  block.hashes[at] = from.hashes[0] as number;
+};

@@ -5,6 +5,7 @@ import { type DescriptorEntry, LocalRateLimit } from '../../resilience/index.ts'
 import type { StatSink } from '../../telemetry/index.ts';
 import { type LocalReply, localReply } from '../replies.ts';
 import type { Downstream } from '../tls-acceptor.ts';
+import { FieldName } from './field-name.ts';
 
 interface LimitedCall {
   readonly request: HeaderBlock;
@@ -17,6 +18,8 @@ export class RouteRateLimit {
   #policy: RateLimitPolicy;
   /** Filled in for each call, where it has all that the rules ask for. */
   #descriptors: readonly (readonly WrittenEntry[])[];
+  /** The machine was asked for just these last. */
+  #askedForThem = false;
   readonly #machine: LocalRateLimit;
   readonly #random: () => number;
   #enabled = 0;
@@ -36,6 +39,7 @@ export class RouteRateLimit {
     if (policy === former) return;
     this.#policy = policy;
     this.#descriptors = descriptorsFor(policy);
+    this.#askedForThem = false;
     this.#machine.update(policy.limit, !isDeepStrictEqual(former.limit.descriptors, policy.limit.descriptors), nowMs);
   }
 
@@ -44,8 +48,12 @@ export class RouteRateLimit {
     const { enabledShare, enforcedShare, rules } = this.#policy;
     if (enabledShare < 1 && this.#random() >= enabledShare) return undefined;
     this.#enabled++;
-    const whole = fillIn(this.#descriptors, rules, call, clusterName);
-    const waitMs = this.#machine.waitMs(whole ? this.#descriptors : descriptorsOf(rules, call, clusterName), nowMs);
+    const filled = fillIn(this.#descriptors, rules, call, clusterName);
+    const waitMs =
+      filled === 'same' && this.#askedForThem
+        ? this.#machine.waitMsAgain(nowMs)
+        : this.#machine.waitMs(filled === 'incomplete' ? descriptorsOf(rules, call, clusterName) : this.#descriptors, nowMs);
+    this.#askedForThem = filled !== 'incomplete';
     if (waitMs === 0) {
       this.#ok++;
       return undefined;
@@ -71,36 +79,50 @@ export class RouteRateLimit {
 
 interface WrittenEntry {
   readonly key: string;
+  /** Of a header. */
+  readonly name: FieldName | undefined;
   value: string;
 }
 
 const descriptorsFor = ({ rules }: RateLimitPolicy): readonly (readonly WrittenEntry[])[] =>
-  rules.map((rule) => rule.map(({ key }) => ({ key, value: '' })));
+  rules.map((rule) =>
+    rule.map((action) => ({
+      key: action.key,
+      name: action.kind === 'request_header' ? new FieldName(action.name) : undefined,
+      value: '',
+    })),
+  );
 
-/** False where the call lacks something: its descriptors are fewer, or shorter. */
+/**
+ * Whether all values are the `same` as those of the call before, or `other` ones; `incomplete` where the call lacks something: its
+ * descriptors are fewer, or shorter.
+ */
 const fillIn = (
   descriptors: readonly (readonly WrittenEntry[])[],
   rules: readonly (readonly RateLimitAction[])[],
   call: LimitedCall,
   clusterName: string,
-): boolean => {
+): 'same' | 'other' | 'incomplete' => {
+  let same = true;
   for (let i = 0; i < rules.length; i++) {
     const rule = rules[i] as readonly RateLimitAction[];
-    if (rule.length === 0) return false;
+    if (rule.length === 0) return 'incomplete';
     for (let j = 0; j < rule.length; j++) {
       const action = rule[j] as RateLimitAction;
       const entry = descriptors[i]?.[j] as WrittenEntry;
       // Mostly the value is the one of the call before: no string is made to find that out.
-      if (action.kind === 'request_header' && entry.value !== '') {
-        const at = call.request.find(action.name);
+      if (entry.name !== undefined && entry.value !== '') {
+        const at = entry.name.indexIn(call.request);
         if (at >= 0 && call.request.valueEquals(at, entry.value)) continue;
       }
       const value = entryValue(action, call, clusterName);
-      if (value === undefined) return false;
+      if (value === undefined) return 'incomplete';
+      if (value === entry.value) continue;
       entry.value = value;
+      same = false;
     }
   }
-  return true;
+  return same ? 'same' : 'other';
 };
 
 const descriptorsOf = (
