@@ -192,7 +192,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
     if (latency !== undefined) this.#observeLatency(latency, true, call.proxy.engine.nowMs);
     const { route } = call.route as BoundRoute;
     if (
-      (call.retry === undefined && call.rivals === undefined) ||
+      (call.retry === undefined && !call.hedgeIsOpen) ||
       !call.requestEnded ||
       call.replay === undefined ||
       route.retryHeadersHoldMs <= 0
@@ -266,7 +266,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
     if (call.finished || this.#concluded || call.downstream.headersSent) return;
     const cluster = call.cluster as Cluster;
     cluster.stats.upstreamRqPerTryTimeout++;
-    if (call.rivals?.hedgeLateAttempt() === true) return;
+    if (call.rivalry?.hedgeLateAttempt() === true) return;
     const requestSent = this.stream !== undefined;
     const { retry } = call;
     this.abandon('timeout');
@@ -359,7 +359,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
     if (reported !== undefined) readLoad(reported, block, call.proxy.engine.nowMs);
     // The request may still be on its way: the server has said all that it will say (RFC 9113 8.1).
     if (!stream.endSent) this.#resetStream(stream, ErrorCode.noError);
-    if (!ok && (call.retry !== undefined || call.rivals !== undefined) && !call.downstream.headersSent) {
+    if (!ok && (call.retry !== undefined || call.hedgeIsOpen) && !call.downstream.headersSent) {
       const { rateLimited, retriableHeader } = this.#readSigns(block);
       if (!call.onAttemptFailed(this, { kind: 'grpc', status, rateLimited, retriableHeader }, { kind: 'forward' }, pushback)) {
         this.#dropHeld();

@@ -48,6 +48,9 @@ class CallTimer extends Deadline {
 
 const noBytes = Buffer.alloc(0);
 
+/** Whether attempts may run beside each other. While that `waits` there is one of them, and nothing has asked for another one yet. */
+const Hedging = { no: 0, waits: 1, begun: 2 } as const;
+
 /**
  * One call, from its request headers to its one fate. It is the handler of the downstream stream; the present `Attempt` is the one of
  * the upstream stream, and DATA goes from one to the other without touching a stage. As a `Deadline` it is its own timer.
@@ -98,10 +101,9 @@ export class Call extends Deadline implements StreamHandler {
   machine: RetryMachine | undefined;
   /** The present attempt; of several beside each other one of them. */
   attempt: Attempt | undefined = undefined;
-  /** While several attempts run, or may. */
+  /** While several attempts run, or may; not made before there is reason to: nearly all calls are answered by their first attempt. */
   rivals: Rivals | undefined = undefined;
-  /** Whether attempts may run beside each other. */
-  hedging = false;
+  #hedging: (typeof Hedging)[keyof typeof Hedging] = Hedging.no;
   /** Which of them do; made when the first of them fails, or another one is due. */
   hedge: HedgeMachine | undefined = undefined;
 
@@ -127,20 +129,28 @@ export class Call extends Deadline implements StreamHandler {
 
   // ---- stages.ts drives these ----
 
-  /** Arms the one timer of the call: for its deadline, and where `idleMs` is above 0 for its silence. */
+  /** Arms the one timer of the call: for its deadline, where `idleMs` is above 0 for its silence, and where it hedges for its second attempt. */
   armDeadline(idleMs: number): void {
-    const { wheel } = this.proxy.engine;
     this.#idleMs = idleMs;
-    if (idleMs > 0) {
-      this.#lastActivityMs = this.startMs;
-      wheel.arm(this, Math.min(this.endsAtMs, this.#lastActivityMs + idleMs));
-    } else if (this.endsAtMs !== Number.POSITIVE_INFINITY) wheel.arm(this, this.endsAtMs);
+    if (idleMs > 0) this.#lastActivityMs = this.startMs;
+    const { hedge } = (this.route as BoundRoute).route;
+    if (hedge !== undefined && !Rivals.beginTogether(hedge) && this.idempotent === true) this.#hedging = Hedging.waits;
+    this.#armNext();
+  }
+
+  #armNext(): void {
+    let dueMs = this.endsAtMs;
+    if (this.#idleMs > 0) dueMs = Math.min(dueMs, this.#lastActivityMs + this.#idleMs);
+    if (this.#hedging === Hedging.waits) dueMs = Math.min(dueMs, this.#hedgeDueMs);
+    this.proxy.engine.wheel.arm(this, dueMs);
   }
 
   /** Begins the first attempt, and where the route hedges those that begin with it. Anything may have happened when this returns. */
   begin(): void {
-    const { route } = this.route as BoundRoute;
-    if (route.hedge !== undefined && this.idempotent === true) this.#beginHedging(route.hedge);
+    const { hedge } = (this.route as BoundRoute).route;
+    // The times of those that follow are counted from the first one, not from the beginning of the call.
+    const late = this.proxy.engine.nowMs !== this.startMs;
+    if (hedge !== undefined && (late || this.#hedging === Hedging.no) && this.idempotent === true) this.#beginHedging(hedge);
     else this.startAttempt();
   }
 
@@ -148,6 +158,7 @@ export class Call extends Deadline implements StreamHandler {
   awaitEndpoints(): void {
     const { engine, table } = this.proxy;
     const cluster = this.cluster as Cluster;
+    this.#hedging = Hedging.no;
     const go = (): void => {
       if (this.finished || this.#retryTimer !== timer) return;
       engine.wheel.cancel(timer);
@@ -296,17 +307,21 @@ export class Call extends Deadline implements StreamHandler {
 
   override expire(): void {
     if (this.finished) return;
-    this.proxy.engine.tick();
-    if (this.#idleMs > 0) {
-      const { wheel, nowMs } = this.proxy.engine;
-      if (nowMs < this.endsAtMs) {
-        const idleDueMs = this.#lastActivityMs + this.#idleMs;
-        if (nowMs >= idleDueMs) this.#endIdle();
-        else wheel.arm(this, Math.min(this.endsAtMs, idleDueMs));
-        return;
-      }
+    const { engine } = this.proxy;
+    const nowMs = engine.tick();
+    if (nowMs >= this.endsAtMs) {
+      this.endByDeadline();
+      return;
     }
-    this.endByDeadline();
+    if (this.#idleMs > 0 && nowMs >= this.#lastActivityMs + this.#idleMs) {
+      this.#endIdle();
+      return;
+    }
+    if (this.#hedging === Hedging.waits && nowMs >= this.#hedgeDueMs) {
+      this.rivalry?.expire();
+      if (this.finished) return;
+    }
+    this.#armNext();
   }
 
   /** The deadline has passed, or is about to: timers of three processes for one instant do not fire in order. */
@@ -367,10 +382,8 @@ export class Call extends Deadline implements StreamHandler {
     const cluster = this.cluster as Cluster;
     const { nowMs } = this.proxy.engine;
     if (attempt.endpoint !== undefined) this.noteTried(attempt.endpoint);
-    if (this.rivals !== undefined) {
-      const settled = this.rivals.onFailure(attempt, outcome, answer, pushback);
-      if (settled !== undefined) return settled;
-    }
+    const settled = this.rivalry?.onFailure(attempt, outcome, answer, pushback);
+    if (settled !== undefined) return settled;
     this.machine ??= this.#createMachine();
     const decision = this.machine.decide(outcome, {
       nowMs,
@@ -577,6 +590,7 @@ export class Call extends Deadline implements StreamHandler {
 
   /** Ends the attempt that goes on, if any: the server learns that nobody waits any more. */
   #abandon(result: 'neutral' | 'timeout'): void {
+    if (this.#hedging === Hedging.waits) this.#hedging = Hedging.begun;
     const { rivals } = this;
     this.rivals = undefined;
     if (rivals === undefined) this.attempt?.abandon(result);
@@ -585,8 +599,35 @@ export class Call extends Deadline implements StreamHandler {
 
   // ---- attempts beside each other ----
 
+  /** Whether attempts may run beside each other, or might have. */
+  get hedging(): boolean {
+    return this.#hedging !== Hedging.no;
+  }
+
+  /** Whether it is open yet which attempt answers. */
+  get hedgeIsOpen(): boolean {
+    return this.rivals !== undefined || this.#hedging === Hedging.waits;
+  }
+
+  /** `rivals`, made where there is reason to for the first time; `undefined`: the one attempt has no others beside it. */
+  get rivalry(): Rivals | undefined {
+    if (this.#hedging !== Hedging.waits) return this.rivals;
+    this.#hedging = Hedging.begun;
+    // What cannot be sent again has left the choice to the attempt that has it.
+    if (this.replay === undefined) return undefined;
+    this.rivals = new Rivals(this, (this.route as BoundRoute).route.hedge as HedgePolicyOptions);
+    this.rivals.joinAt(this.#hedgeDueMs);
+    return this.rivals;
+  }
+
+  /** When the second attempt begins, while it waits. */
+  get #hedgeDueMs(): number {
+    const { hedgingDelayMs, maxAttempts } = (this.route as BoundRoute).route.hedge as HedgePolicyOptions;
+    return maxAttempts > 1 ? this.startMs + hedgingDelayMs : Number.POSITIVE_INFINITY;
+  }
+
   #beginHedging(policy: HedgePolicyOptions): void {
-    this.hedging = true;
+    this.#hedging = Hedging.begun;
     this.rivals = new Rivals(this, policy);
     this.rivals.begin();
   }
@@ -607,6 +648,7 @@ export class Call extends Deadline implements StreamHandler {
 
   /** The answer of `attempt` is the call's: the server of every other one learns that nobody waits. */
   commitTo(attempt: Attempt): void {
+    if (this.#hedging === Hedging.waits) this.#hedging = Hedging.begun;
     if (this.rivals === undefined) return;
     if (this.#retryTimer !== undefined) this.proxy.engine.wheel.cancel(this.#retryTimer);
     const { rivals } = this;

@@ -8,7 +8,7 @@ import type { Call, FinalAnswer } from './call.ts';
 
 /**
  * The attempts of a call that run beside each other, for as long as it is open which of them answers; `call.attempt` is one of them. As
- * a `Deadline` it is the time of the next one. It never was where a route does not hedge.
+ * a `Deadline` it is the time of the next one. Where one attempt begins alone, they are made when there is reason for another.
  */
 export class Rivals extends Deadline {
   readonly #call: Call;
@@ -22,13 +22,22 @@ export class Rivals extends Deadline {
     this.#policy = policy;
   }
 
+  /** Whether others begin with the first attempt, or may. */
+  static beginTogether({ additionalRequestChance, hedgingDelayMs, initialRequests }: HedgePolicyOptions): boolean {
+    return hedgingDelayMs === 0 || initialRequests > 1 || additionalRequestChance > 0;
+  }
+
   /** Begins the first attempt, and those that begin with it. */
   begin(): void {
     this.#call.startAttempt();
-    const { additionalRequestChance, hedgingDelayMs, initialRequests } = this.#policy;
-    if (hedgingDelayMs === 0 || initialRequests > 1 || additionalRequestChance > 0)
-      for (let more = this.#call.hedgeMachine.atOnce(); more > 0 && this.#beginAnother(); more--);
-    this.#armAfter(hedgingDelayMs);
+    if (Rivals.beginTogether(this.#policy)) for (let more = this.#call.hedgeMachine.atOnce(); more > 0 && this.#beginAnother(); more--);
+    this.#armAfter(this.#policy.hedgingDelayMs);
+  }
+
+  /** The first attempt goes on already, and the next one begins at `dueMs`; whoever says that it has come calls `expire`. */
+  joinAt(dueMs: number): void {
+    const { nowMs, wheel } = this.#call.proxy.engine;
+    if (dueMs > nowMs) wheel.arm(this, dueMs);
   }
 
   /** It is time for the next one. */
