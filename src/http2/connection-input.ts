@@ -1,7 +1,10 @@
 import type { Duplex } from 'node:stream';
+import { Deadline } from '../core/index.ts';
 import type { Engine } from './engine.ts';
 import { type FrameReader, unlimitedWork } from './frame-reader.ts';
+import { InputDelay } from './input-delay.ts';
 import type { InputTurns, WaitingInput } from './input-turns.ts';
+import type { RequestShedding } from './request-shedding.ts';
 
 /** What reads the bytes. */
 export interface InputReader {
@@ -9,24 +12,29 @@ export interface InputReader {
   readonly role: 'client' | 'server';
   readonly socket: Duplex;
   readonly closed: boolean;
+  /** Asks the peer for a sign that will stand behind everything that it has sent; `onDelayAnswered` hears of it. */
+  askDelay(): void;
   /** Reads `bytes` from `from` on, until its frames have no work left, and returns how far it came. */
   readInput(bytes: Uint8Array, from: number): number;
 }
 
-/** Work of one connection in one round: about a millisecond. Answers end work that was begun, and one upstream connection has those of many clients. */
-const serverShare = 4_096;
-const clientShare = 16_384;
-/** A late turn still reads what is as small as a few calls. */
-const smallChunkBytes = 1_024;
+/** Work of one connection in one round: a few dozen calls. An upstream connection has as much in each turn. */
+const serverShare = 1_024;
+const answersShare = 16_384;
+/** A late turn still reads a few calls of each connection. */
+const smallWork = 100;
 /** Who sent so much at once has more. */
 const largeChunkBytes = 32 * 1024;
+/** Short beside the delay that is allowed. */
+const restMs = 20;
 
 /**
  * Bytes between a connection's socket and its frames: as a rule they are read as they come. Who has used up the share of this round waits, and
  * its socket is not read meanwhile, so that TCP slows down who sends more than can be done.
  */
-export class ConnectionInput implements WaitingInput {
+export class ConnectionInput extends Deadline implements WaitingInput {
   round = -1;
+  readonly answers: boolean;
   readonly #reader: InputReader;
   readonly #frames: FrameReader;
   readonly #turns: InputTurns;
@@ -35,12 +43,20 @@ export class ConnectionInput implements WaitingInput {
   readonly #chunks: Uint8Array[] = [];
   #offset = 0;
   #stopped = false;
+  readonly #shedding: RequestShedding | undefined;
+  #heldSinceMs = 0;
+  readonly #delay: InputDelay | undefined;
 
-  constructor(reader: InputReader, frames: FrameReader) {
+  /** @param shedding hears how long input waits. */
+  constructor(reader: InputReader, frames: FrameReader, shedding?: RequestShedding) {
+    super();
+    this.#shedding = shedding;
+    this.#delay = shedding === undefined ? undefined : new InputDelay(reader, shedding);
     this.#reader = reader;
     this.#frames = frames;
     this.#turns = reader.engine.turns;
-    this.#share = reader.role === 'server' ? serverShare : clientShare;
+    this.answers = reader.role === 'client';
+    this.#share = this.answers ? answersShare : serverShare;
   }
 
   /** Bytes have come, in an event that has begun. */
@@ -53,28 +69,48 @@ export class ConnectionInput implements WaitingInput {
       this.#stop();
       return;
     }
-    if (this.round !== turns.round) {
-      this.round = turns.round;
+    const round = this.answers ? turns.turn : turns.round;
+    if (this.round !== round) {
+      this.round = round;
       this.#frames.workLeft = this.#share;
     }
-    let at = 0;
-    if (this.#frames.workLeft > 0) {
-      if (turns.isLate && bytes.length > smallChunkBytes && reader.role === 'server') this.round = -1;
-      else at = reader.readInput(bytes, 0);
-    }
+    const at = turns.isLate && !this.answers ? this.#readLittle(bytes) : this.#frames.workLeft > 0 ? reader.readInput(bytes, 0) : 0;
     if (at < bytes.length && !reader.closed) this.#hold(bytes, at);
+    const delay = this.#delay;
+    if (delay === undefined) return;
+    const more = bytes.length >= largeChunkBytes || this.#chunks.length > 0;
+    if (!more && !delay.active) return;
+    delay.observe(0, more);
+    this.#rest();
+  }
+
+  /** How long what is read now has waited, as far as that is known (ms). */
+  get delayMs(): number {
+    return this.#delay?.delayMs ?? 0;
+  }
+
+  /** The rest is over. */
+  expire(): void {
+    if (this.#chunks.length === 0 && !this.#reader.closed) this.#start();
+  }
+
+  /** The sign that `askDelay` asked for has come. */
+  onDelayAnswered(): void {
+    this.#delay?.onAnswer();
   }
 
   /** InputTurns. */
   serve(): void {
     const reader = this.#reader;
     if (reader.closed) return;
-    this.round = this.#turns.round;
+    this.round = this.answers ? this.#turns.turn : this.#turns.round;
     this.#frames.workLeft = this.#share;
+    const waitedMs = reader.engine.nowMs - this.#heldSinceMs;
     this.#read();
     if (reader.closed) return;
-    if (this.#chunks.length > 0) this.#turns.add(this);
-    else this.#start();
+    this.#delay?.observe(waitedMs, this.#chunks.length > 0);
+    if (this.#chunks.length > 0) this.#wait();
+    else if (!this.#rest()) this.#start();
   }
 
   /** The peer has closed its side: what it said before counts. */
@@ -85,6 +121,7 @@ export class ConnectionInput implements WaitingInput {
 
   /** The connection has ended: nothing that waits is read any more. The socket is, until its end. */
   close(): void {
+    this.#reader.engine.wheel.cancel(this);
     this.#chunks.length = 0;
     this.#start();
   }
@@ -102,10 +139,40 @@ export class ConnectionInput implements WaitingInput {
     }
   }
 
+  /**
+   * A socket that is read for each call costs more than the call. Where calls have to be refused anyway, they are left to gather for a moment, as a network
+   * card does with packets: that makes time for others.
+   */
+  #rest(): boolean {
+    const { closed, engine } = this.#reader;
+    if (closed || this.#chunks.length > 0 || !this.#shedding?.active) return false;
+    this.#stop();
+    engine.wheel.arm(this, engine.nowMs + restMs);
+    return true;
+  }
+
+  /** What is small is read even in a late turn. Whoever wants more stands in the line of this round. */
+  #readLittle(bytes: Uint8Array): number {
+    const frames = this.#frames;
+    const allowed = smallWork - (this.#share - frames.workLeft);
+    if (allowed <= 0) return 0;
+    const kept = frames.workLeft - allowed;
+    frames.workLeft = allowed;
+    const at = this.#reader.readInput(bytes, 0);
+    frames.workLeft += kept;
+    if (at < bytes.length) this.round = -1;
+    return at;
+  }
+
   #hold(bytes: Uint8Array, at: number): void {
     this.#chunks.push(bytes);
     this.#offset = at;
     if (bytes.length >= largeChunkBytes) this.#stop();
+    this.#wait();
+  }
+
+  #wait(): void {
+    this.#heldSinceMs = this.#reader.engine.nowMs;
     this.#turns.add(this);
   }
 

@@ -8,6 +8,7 @@ import type { MessageSender } from './message-sender.ts';
 import type { Output } from './output.ts';
 import type { OwnPings } from './own-pings.ts';
 import type { ReceiveWindow } from './receive-window.ts';
+import type { RequestShedding } from './request-shedding.ts';
 
 /**
  * What those who receive frames act upon. Each takes what it needs when it is made; `Connection` makes them all, and what one of the
@@ -25,4 +26,5 @@ export interface ConnectionParts {
   readonly sender: MessageSender;
   readonly streams: ConnectionStreams;
   readonly life: ConnectionLife;
+  readonly shedding: RequestShedding;
 }

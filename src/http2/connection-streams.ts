@@ -179,6 +179,11 @@ export class ConnectionStreams {
     }
   }
 
+  /** A request that was refused, and that its client goes on sending: NO_ERROR keeps the client from taking that for the failure (RFC 9113 8.1). */
+  endRefused(streamId: number): void {
+    this.#sendReset(streamId, ErrorCode.noError);
+  }
+
   /** A reset that the peer made us send. A server that breaks off our calls can do so no more often than we call. */
   refuse(streamId: number, code: number): void {
     this.#sendReset(streamId, code);

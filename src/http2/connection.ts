@@ -20,6 +20,7 @@ import { Output } from './output.ts';
 import { OwnPings, PingKind } from './own-pings.ts';
 import { type ForeignGreeting, PrefaceReader } from './preface-reader.ts';
 import { ReceiveWindow } from './receive-window.ts';
+import { RequestShedding, type SheddingOwner } from './request-shedding.ts';
 import { SettingsReceiver } from './settings-receiver.ts';
 import type { Stream, StreamHandler } from './stream.ts';
 
@@ -34,6 +35,8 @@ export interface ConnectionHandler {
   /** Client role: `canOpen` may have become true, or a stream has ended. */
   onCapacity(connection: Connection): void;
   onGoAway(connection: Connection, lastStreamId: number, code: number, debugData: string): void;
+  /** Server role: what becomes of requests for which there is no time; left out where all are served. */
+  readonly shedding?: SheddingOwner;
   /** Exactly once, after every stream heard `onReset`. */
   onClose(connection: Connection, cause: ConnectionCloseCause): void;
 }
@@ -77,6 +80,7 @@ export class Connection {
   readonly #life: ConnectionLife;
   readonly #messages: MessageReceiver;
   readonly #preface: PrefaceReader;
+  readonly #shedding: RequestShedding;
   readonly #reader: FrameReader;
   readonly #input: ConnectionInput;
 
@@ -102,6 +106,7 @@ export class Connection {
     this.#sender = new MessageSender(this, this.#output, writer);
     this.#streams = new ConnectionStreams(this, this.#control, this.#receiving, this.#sender);
     this.#life = new ConnectionLife(this, handler, this.#output, this.#control, this.#pings, this.#streams);
+    this.#shedding = new RequestShedding();
     const parts: ConnectionParts = {
       connection: this,
       handler,
@@ -114,11 +119,12 @@ export class Connection {
       sender: this.#sender,
       streams: this.#streams,
       life: this.#life,
+      shedding: this.#shedding,
     };
     this.#messages = new MessageReceiver(parts);
     const settings = new SettingsReceiver(parts, this.#messages.decoder);
     this.#reader = new FrameReader(new FrameRouter(this, this.#messages, settings, new ControlReceiver(parts)), defaultFrameBytes);
-    this.#input = new ConnectionInput(this, this.#reader);
+    this.#input = new ConnectionInput(this, this.#reader, handler.shedding === undefined ? undefined : this.#shedding);
     this.#preface = new PrefaceReader(role === 'server');
     counters.connectionsTotal++;
     counters.connectionsActive++;
@@ -256,6 +262,26 @@ export class Connection {
   /** ConnectionLife: the peer has closed its side. What it said before counts. */
   finishInput(): void {
     this.#input.finish();
+  }
+
+  /** ConnectionInput: how long does what the client sends wait before it is read? A PING's acknowledgement stands behind it. */
+  askDelay(): void {
+    this.#pings.send(PingKind.delay);
+  }
+
+  /** ControlReceiver: how long what is read now has waited, as far as that is known (ms). */
+  get inputDelayMs(): number {
+    return this.#input.delayMs;
+  }
+
+  /** ControlReceiver. */
+  onDelayAnswered(): void {
+    this.#input.onDelayAnswered();
+  }
+
+  /** RequestRefusals: what was read cost less than it looked like. */
+  refundWork(units: number): void {
+    this.#reader.workLeft += units;
   }
 
   #refuseForeign({ answer }: ForeignGreeting): void {

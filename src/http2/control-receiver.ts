@@ -66,6 +66,7 @@ export class ControlReceiver {
       return;
     }
     connection.counters.rxReset++;
+    ids.forgetRefused(streamId);
     const stream = this.#streams.get(streamId);
     // Its answer was complete: a client that takes back the rest of its request costs us nothing.
     if (stream?.closed) {
@@ -74,18 +75,18 @@ export class ControlReceiver {
     }
     const code = readUint32(bytes, start);
     const nowMs = connection.engine.clock.now();
-    // An honest caller gives up late, or at its own deadline, which the owner has told us.
-    const hasty = stream !== undefined && nowMs - stream.openedAtMs < Math.min(stream.patienceMs, hastyResetMs);
+    // An honest caller gives up late, or at its own deadline, which the owner has told us; what it sent may have waited before it was read.
+    const hasty = stream !== undefined && nowMs - stream.openedAtMs + connection.inputDelayMs < Math.min(stream.patienceMs, hastyResetMs);
     if (stream !== undefined) {
       this.#streams.discard(stream);
       // A server that has answered in full may reset what is left of the request: that is no failure of the answer (RFC 9113 8.1).
       const answered = connection.role === 'client' && stream.remoteEnded && code === ErrorCode.noError;
       if (!answered) stream.handler.onReset(stream, code, code === ErrorCode.refusedStream);
-    } else if (ids.isBeyondGoAway(streamId) || ids.wasReset(streamId)) {
-      // Many clients reset a stream whose answer came before their request was complete: that is our doing.
-      return;
     } else if (++this.#crossedResets <= this.#budgets.streamsOpened) {
       // It crossed a complete answer, as all do that leave at the deadline which both sides know: once for each stream.
+      return;
+    } else if (ids.isBeyondGoAway(streamId) || ids.wasReset(streamId)) {
+      // Many clients reset a stream whose answer came before their request was complete: that is our doing.
       return;
     }
     if (connection.role === 'server' && !this.#peerResets.take(hasty ? 1 : 0.25, nowMs)) {
@@ -106,6 +107,7 @@ export class ControlReceiver {
     if (kind === PingKind.owner) this.#pings.onOwnerAck(sequence);
     else if (kind === PingKind.bandwidth) this.#receiving.onRoundTrip();
     else if (kind === PingKind.drain) this.#life.onDrainRoundTrip();
+    else if (kind === PingKind.delay) this.#connection.onDelayAnswered();
   }
 
   onGoAway(streamId: number, bytes: Uint8Array, start: number, end: number): void {

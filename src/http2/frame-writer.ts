@@ -94,6 +94,18 @@ export class FrameWriter {
     } else output.length = this.#split(streamId, frame, start, end, flags);
   }
 
+  /** The next block has to come from `headers`: it owes the peer a table size update. */
+  get owesTableSize(): boolean {
+    return this.#encoder.owesTableSize;
+  }
+
+  /** HEADERS that end the stream, with a block that `encodePlainBlock` made. */
+  plainHeaders(streamId: number, block: Uint8Array): void {
+    const at = this.#begin(block.length, FrameType.headers, Flag.endHeaders | Flag.endStream, streamId);
+    this.#output.bytes.set(block, at);
+    this.#output.length = at + block.length;
+  }
+
   #split(streamId: number, frame: number, start: number, end: number, flags: number): number {
     const { bytes } = this.#output;
     const encoded = Buffer.from(bytes.subarray(start, end));

@@ -13,6 +13,8 @@ import { contentLengthOf, requestProblem, responseProblem, statusOf, trailersPro
 import type { Http2Options } from './options.ts';
 import type { Output } from './output.ts';
 import type { ReceiveWindow } from './receive-window.ts';
+import { RequestRefusals } from './request-refusals.ts';
+import type { RequestShedding } from './request-shedding.ts';
 import type { Stream, StreamHandler } from './stream.ts';
 
 /** Informational responses in a row, for each stream that is open. */
@@ -35,6 +37,8 @@ export class MessageReceiver {
   readonly #receiving: ReceiveWindow;
   readonly #budgets: FrameBudgets;
   readonly #output: Output;
+  readonly #shedding: RequestShedding;
+  readonly #refusals: RequestRefusals | undefined;
   #block: HeaderBlock;
 
   /** The DATA frame whose pieces come in. */
@@ -56,6 +60,9 @@ export class MessageReceiver {
     this.#budgets = parts.budgets;
     this.#output = parts.output;
     this.#block = engine.takeBlock();
+    this.#shedding = parts.shedding;
+    const { shedding } = parts.handler;
+    this.#refusals = shedding === undefined ? undefined : new RequestRefusals(parts, shedding);
   }
 
   /** `Connection.keepBlock`. */
@@ -75,6 +82,10 @@ export class MessageReceiver {
   /** HeaderAssembly: a whole block, not yet decoded. */
   onHeaderBlock(streamId: number, bytes: Uint8Array, start: number, end: number, endStream: boolean, selfDependent: boolean): void {
     this.#budgets.consecutiveEmptyFrames = 0;
+    if (this.#shedding.active && this.#refusals?.mayRefuse(streamId) && !this.#shedding.admits()) {
+      this.#refuse(streamId, bytes, start, end, endStream, selfDependent, this.#refusals);
+      return;
+    }
     // Also where the stream is gone: the table must stay right.
     const block = this.#decode(bytes, start, end);
     if (block === undefined) return;
@@ -92,24 +103,45 @@ export class MessageReceiver {
       return;
     }
     if (streamId <= ids.lastOfPeer) {
+      if (this.#refusals?.onRest(streamId, endStream)) return;
       if (!ids.wasReset(streamId)) this.#connection.protocolError(ErrorCode.streamClosed, 'HEADERS on a closed stream (RFC 9113 5.1)');
       return;
     }
     this.#onNewRequest(streamId, block, endStream, selfDependent);
   }
 
-  /** Returns `undefined` where the connection has ended by it. */
-  #decode(bytes: Uint8Array, start: number, end: number): HeaderBlock | undefined {
+  /** A request too many: its block is read for the sake of the table, and no more of it than has to be. */
+  #refuse(
+    streamId: number,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    endStream: boolean,
+    selfDependent: boolean,
+    refusals: RequestRefusals,
+  ): void {
+    const { owner } = refusals;
+    const block = owner.looksAtHeaders ? this.#decode(bytes, start, end) : this.#decode(bytes, start, end, 0);
+    if (block === undefined) return;
+    if (owner.looksAtHeaders && owner.spares(block)) this.#onNewRequest(streamId, block, endStream, selfDependent);
+    else refusals.refuse(streamId, endStream);
+  }
+
+  /**
+   * Returns `undefined` where the connection has ended by it.
+   * @param mostFields of which the block is wanted; 0: nothing of it is.
+   */
+  #decode(bytes: Uint8Array, start: number, end: number, mostFields = this.options.maxHeaderFields): HeaderBlock | undefined {
     const { maxHeaderFields, maxHeaderListBytes } = this.options;
     const block = this.#block;
     block.reset();
-    const problem = this.decoder.decode(bytes, start, end, block, maxHeaderFields, maxHeaderListBytes);
+    const problem = this.decoder.decode(bytes, start, end, block, mostFields, maxHeaderListBytes);
     if (problem !== HpackProblem.none) {
       this.#connection.protocolError(ErrorCode.compressionError, 'a header block could not be decoded (RFC 7541)');
       return undefined;
     }
     if (!block.overflowed) return block;
-    this.counters.headerOverflow++;
+    if (mostFields > 0) this.counters.headerOverflow++;
     if (block.listSizeBytes <= 2 * maxHeaderListBytes && block.fieldCount <= 2 * maxHeaderFields) return block;
     const message = `headers of ${block.listSizeBytes} bytes, ${maxHeaderListBytes} are allowed`;
     this.#connection.protocolError(ErrorCode.enhanceYourCalm, message);
@@ -224,6 +256,7 @@ export class MessageReceiver {
     }
     const stream = this.#streams.get(streamId);
     if (stream === undefined) {
+      if (this.#refusals?.onRest(streamId, endStream)) return;
       this.#streams.onFrameForClosed(streamId, 'DATA');
       return;
     }

@@ -2,7 +2,7 @@ import type { Clock } from '../core/index.ts';
 import type { ControlSender } from './control-sender.ts';
 
 /** Our own pings by the first byte of their payload: each kind but the last has at most one in flight. */
-export const PingKind = { owner: 1, bandwidth: 2, drain: 3, wake: 4 } as const;
+export const PingKind = { owner: 1, bandwidth: 2, drain: 3, wake: 4, delay: 5 } as const;
 
 /** The PINGs that we send (RFC 9113 6.7), and the one of the connection's owner that waits for its acknowledgement. */
 export class OwnPings {
@@ -24,7 +24,7 @@ export class OwnPings {
     this.#control.ping(PingKind.owner << 24, ++this.#sequence);
   }
 
-  send(kind: typeof PingKind.bandwidth | typeof PingKind.drain | typeof PingKind.wake): void {
+  send(kind: Exclude<(typeof PingKind)[keyof typeof PingKind], typeof PingKind.owner>): void {
     this.#control.ping(kind << 24, 0);
   }
 

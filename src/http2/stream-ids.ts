@@ -1,5 +1,7 @@
 const fewestRememberedResets = 256;
 const mostRememberedResets = 16_384;
+/** A power of two: as many of the newest. */
+const rememberedRefusals = 1_024;
 
 /**
  * Which stream ids of one connection were used, by whom, and how they ended (RFC 9113 5.1.1): what tells a frame that comes late
@@ -17,6 +19,8 @@ export class StreamIds {
   /** Streams that we reset, of which the peer may not have heard. Made with the first one: most connections reset none. */
   #resets: Int32Array | undefined;
   #resetCount = 0;
+  /** Streams that were refused with an answer, and whose clients have not ended their requests. Made with the first one. */
+  #refused: Int32Array | undefined;
 
   constructor(role: 'client' | 'server', maxConcurrentStreams: number) {
     this.#role = role;
@@ -42,6 +46,24 @@ export class StreamIds {
     const limit = this.#role === 'server' ? this.#maxConcurrentStreams : 0;
     this.#resets ??= new Int32Array(Math.min(Math.max(limit, fewestRememberedResets), mostRememberedResets));
     this.#resets[this.#resetCount++ % this.#resets.length] = streamId;
+  }
+
+  /** Returns the id of an earlier one that has not been ended since, and is forgotten now; 0 for none. */
+  rememberRefused(streamId: number): number {
+    this.#refused ??= new Int32Array(rememberedRefusals);
+    const slot = (streamId >> 1) % rememberedRefusals;
+    const forgotten = this.#refused[slot] as number;
+    this.#refused[slot] = streamId;
+    return forgotten;
+  }
+
+  wasRefused(streamId: number): boolean {
+    return this.#refused !== undefined && this.#refused[(streamId >> 1) % rememberedRefusals] === streamId;
+  }
+
+  /** Its client has ended or reset it, or has been told to. */
+  forgetRefused(streamId: number): void {
+    if (this.#refused !== undefined && this.wasRefused(streamId)) this.#refused[(streamId >> 1) % rememberedRefusals] = 0;
   }
 
   wasReset(streamId: number): boolean {

@@ -52,7 +52,8 @@ export class BoundTable {
   /** `undefined`: whoever got as far as here. */
   readonly access: PeerAccess | undefined;
   readonly #table: RouteTable;
-  readonly #hasHighPriority: boolean;
+  /** Some routes say that their calls are shed last. */
+  readonly hasHighPriority: boolean;
   readonly #context: BindingContext;
   readonly #paths = new Map<number, PathEntry>();
   readonly #bound = new Map<Route, BoundRoute>();
@@ -62,7 +63,7 @@ export class BoundTable {
     this.policies = policies;
     this.#table = policies[context.direction];
     this.readsFaultHeaders = this.#table.routes.some(({ traffic }) => traffic?.fault !== undefined && goesByHeaders(traffic.fault));
-    this.#hasHighPriority = this.#table.routes.some(({ traffic }) => traffic?.highPriority === true);
+    this.hasHighPriority = this.#table.routes.some(({ traffic }) => traffic?.highPriority === true);
     const { inboundAccess } = policies;
     this.access =
       context.direction === 'outbound' || inboundAccess === undefined ? undefined : new PeerAccess(inboundAccess, context.trustDomain);
@@ -85,7 +86,7 @@ export class BoundTable {
 
   /** Whether the route of the call says that it is shed last. The request is as it came: nothing is known of it yet. */
   isHigh(block: HeaderBlock): boolean {
-    if (!this.#hasHighPriority || block.overflowed || block.indexOf(Token.path) < 0) return false;
+    if (!this.hasHighPriority || block.overflowed || block.indexOf(Token.path) < 0) return false;
     return this.match(block)?.route.traffic?.highPriority === true;
   }
 

@@ -1,5 +1,5 @@
 import type { Fate } from '../core/index.ts';
-import type { Connection, Engine, HeaderBlock, Stream } from '../http2/index.ts';
+import type { Connection, Engine, HeaderBlock, SheddingOwner, Stream } from '../http2/index.ts';
 import type { Direction, PolicyTable } from '../policy/index.ts';
 import type { CrossHopGuard } from '../resilience/index.ts';
 import type { CallMetrics, MethodMetrics, StatSink, StatSource } from '../telemetry/index.ts';
@@ -98,9 +98,9 @@ export class DirectionProxy implements StatSource {
   }
 
   /** A listener's `onRequest`. */
-  readonly onRequest = (listener: Listener, connection: Connection, stream: Stream, block: HeaderBlock, endStream: boolean): void => {
+  readonly onRequest = (listener: Listener, connection: Connection, stream: Stream, _block: HeaderBlock, endStream: boolean): void => {
     listener.stats.requestsTotal++;
-    const refusal = this.#context.overload.refusal(this.table, block);
+    const refusal = this.#context.overload.refuseForMemory();
     if (refusal !== undefined) {
       this.unroutedMetrics.record(refusal.status, 0);
       this.countFate(refusal.reason);
@@ -110,6 +110,26 @@ export class DirectionProxy implements StatSource {
     const call = new Call(this, stream, connection.keepBlock(), endStream);
     stream.handler = call;
     runStages(call);
+  };
+
+  /** A listener's `shedding`: requests that are refused before anything is made for them, each as `onRequest` would count it. */
+  readonly shedding = (listener: Listener): SheddingOwner => {
+    const { overload } = this.#context;
+    const { reason, status } = overload.timeReply;
+    const looksAtHeaders = (): boolean => this.table.hasHighPriority;
+    return {
+      refusal: overload.timeRefusal,
+      get looksAtHeaders() {
+        return looksAtHeaders();
+      },
+      spares: (block) => overload.spares(this.table, block),
+      onShed: () => {
+        listener.stats.requestsTotal++;
+        this.unroutedMetrics.record(status, 0);
+        this.countFate(reason);
+        overload.onShed();
+      },
+    };
   };
 
   countFate(fate: Fate): void {

@@ -7,6 +7,7 @@ import {
   type Engine,
   type HeaderBlock,
   type Http2Options,
+  type SheddingOwner,
   type Stream,
 } from '../http2/index.ts';
 import { type Identity, judgeLivePeer, type TlsVersion } from '../identity/index.ts';
@@ -44,6 +45,8 @@ export interface ListenerContext {
   readonly overload: Overload;
   /** `undefined` only where `tls` is `off`. */
   readonly identity: Watch<Identity> | undefined;
+  /** What becomes of requests for which there is no time. */
+  readonly shedding: (listener: Listener) => SheddingOwner;
   /** Where requests go; the callee sets `stream.handler`. */
   readonly onRequest: (listener: Listener, connection: Connection, stream: Stream, block: HeaderBlock, endStream: boolean) => void;
   /** From 0 to 1. */
@@ -104,6 +107,7 @@ export class Listener {
       onReady() {},
       onCapacity() {},
       onGoAway() {},
+      shedding: context.shedding(this),
       onRequest: (connection, stream, block, endStream) => context.onRequest(this, connection, stream, block, endStream),
       onClose: (connection, cause) => this.#onClose(connection, cause),
     };

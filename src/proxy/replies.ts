@@ -1,6 +1,6 @@
 import type { Fate, MeshError, Reason } from '../core/index.ts';
 import { encodeGrpcMessage, statusOfReason } from '../grpc/index.ts';
-import { type HeaderBlock, type Stream, Token } from '../http2/index.ts';
+import { encodePlainBlock, type HeaderBlock, type Stream, Token } from '../http2/index.ts';
 
 /** Replies that Outrider makes itself. The only place where a reason becomes a status on the wire. */
 
@@ -52,6 +52,16 @@ export const sendReply = (stream: Stream, reply: LocalReply, edit?: (block: Head
   }
   engine.returnBlock(block);
 };
+
+/** A Trailers-Only answer, encoded once for all that need it. */
+export const encodeReply = ({ status, message, reason }: LocalReply): Uint8Array =>
+  encodePlainBlock([
+    [':status', '200'],
+    ['content-type', 'application/grpc'],
+    ['grpc-status', String(status)],
+    ['grpc-message', encodeGrpcMessage(message)],
+    ['x-outrider-reason', reason],
+  ]);
 
 const notGrpc = Buffer.from('This port proxies gRPC: content-type must begin with application/grpc.\n');
 

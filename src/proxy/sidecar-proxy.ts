@@ -230,6 +230,7 @@ export class SidecarProxy implements StatSource {
     const isInbound = name === 'inbound';
     const tls = isInbound ? inbound.tls : identity === undefined ? 'off' : 'detected';
     const limits = isInbound ? {} : outboundHttp2;
+    const calls = isInbound ? this.#inboundCalls : this.#outboundCalls;
     return new Listener(
       {
         name,
@@ -247,7 +248,8 @@ export class SidecarProxy implements StatSource {
         limits: this.connectionLimits,
         overload: this.overload,
         identity,
-        onRequest: (isInbound ? this.#inboundCalls : this.#outboundCalls).onRequest,
+        onRequest: calls.onRequest,
+        shedding: calls.shedding,
         random: this.#options.random,
         endAgedCalls: (connection) => endCalls(connection, (call) => call.endByAge()),
       },

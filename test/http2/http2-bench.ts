@@ -8,9 +8,11 @@ import {
   type ConnectionHandler,
   defaultHttp2Options,
   Engine,
+  encodePlainBlock,
   HeaderBlock,
   Http2Counters,
   type Http2Options,
+  type SheddingOwner,
   type Stream,
   type StreamHandler,
   Token,
@@ -194,6 +196,28 @@ export class TestStream implements StreamHandler {
 }
 
 /** What a connection told its owner, in order. */
+/** Refuses every request that it is asked to, and counts. */
+export class TestShedding implements SheddingOwner {
+  readonly refusal = encodePlainBlock([
+    [':status', '200'],
+    ['content-type', 'application/grpc'],
+    ['grpc-status', '8'],
+    ['grpc-message', 'no time'],
+  ]);
+  looksAtHeaders = false;
+  /** Of the headers of a request: it is served all the same. */
+  spared: (fields: Fields) => boolean = () => false;
+  shed = 0;
+
+  spares(block: HeaderBlock): boolean {
+    return this.spared(block.toPairs());
+  }
+
+  onShed(): void {
+    this.shed++;
+  }
+}
+
 export class TestOwner implements ConnectionHandler {
   ready = 0;
   capacity = 0;
@@ -202,6 +226,8 @@ export class TestOwner implements ConnectionHandler {
   requests: TestStream[] = [];
   /** Called with each request; without it requests wait. */
   serve: ((request: TestStream, stream: Stream) => void) | undefined;
+  /** What becomes of requests for which there is no time. */
+  readonly shedding = new TestShedding();
 
   onReady(): void {
     this.ready++;

@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import { GrpcStatus } from '../../src/grpc/index.ts';
 import { checkLeaks } from '../harness/leak-check.ts';
 import { MeshCertificates, virtualClock } from './mesh.ts';
+import { burst, callUntilShed } from './overloaded.ts';
 import { startPattern } from './pattern.ts';
 import { answerOk, hold } from './upstream.ts';
 
@@ -69,17 +70,12 @@ test('size-limits: a request that is too large is answered before it costs the s
 });
 
 test('priorities: where calls are shed, sign-ins are not', async (t) => {
-  const { moved, outrider } = await startPattern(t, 'priorities.yaml', { local: (call) => answerOk(call) });
+  const clock = virtualClock();
+  const { moved, outrider } = await startPattern(t, 'priorities.yaml', { clock, local: (call) => answerOk(call) });
   const client = outrider.inboundCaller();
   assert.equal((await client.call()).status, GrpcStatus.OK);
-  // A sidecar whose every turn is as old as one that sheds.
-  const { engine, overload } = outrider.sidecar.proxy;
-  Object.defineProperty(engine, 'turnStartedMs', { get: () => engine.nowMs - 200, set: () => {} });
-  for (let i = 0; i < 2; i++) {
-    engine.longestTurnMs = 400;
-    overload.sample({ rssBytes: 1, heapShare: 0.1 });
-  }
-  assert.equal((await client.call({ path: '/auth.AuthService/SignIn' })).status, GrpcStatus.OK);
-  assert.equal((await client.call()).reason, 'overloaded');
+  const answers = await callUntilShed(outrider, clock, client, '/auth.AuthService/Look');
+  assert.ok(answers.some(({ reason }) => reason === 'overloaded'));
+  for (const { status } of await burst(clock, client, '/auth.AuthService/SignIn', 150)) assert.equal(status, GrpcStatus.OK);
   await moved();
 });

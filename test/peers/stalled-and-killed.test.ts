@@ -32,6 +32,8 @@ const start = async (
       OUTBOUND_PORT: '0',
       ADMIN_PORT: String(wanted.admin),
       LOCAL_SERVICE_PORT: String(servicePort),
+      // The service counts what it receives.
+      LOCAL_SERVICE_HEALTH_INTERVAL: '0s',
     },
   });
   atEnd(t, () => program[Symbol.asyncDispose]());

@@ -90,6 +90,11 @@ export class HpackEncoder {
     this.#finalBytes = allowed;
   }
 
+  /** The next block has to begin with a new size of the table. */
+  get owesTableSize(): boolean {
+    return this.#finalBytes >= 0;
+  }
+
   /** Never less than what {@link encode} will write. */
   boundBytes(block: HeaderBlock): number {
     return block.listSizeBytes + sizeUpdatesBytes;

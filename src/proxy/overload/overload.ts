@@ -1,7 +1,7 @@
 import type { Logger } from '../../core/index.ts';
 import type { Engine, HeaderBlock } from '../../http2/index.ts';
 import type { ProcessSample, StatSink, StatSource } from '../../telemetry/index.ts';
-import { type LocalReply, localReply } from '../replies.ts';
+import { encodeReply, type LocalReply, localReply } from '../replies.ts';
 
 /** Bytes of resident memory that the process may use; infinite where nobody set a limit. */
 export interface OverloadOptions {
@@ -19,14 +19,9 @@ export type OverloadActionName =
 const idleShare = 0.92;
 const stopShare = 0.95;
 const hysteresis = 0.02;
-/** An event loop whose turns take longer than this, in one sample after another, has more to do than it can. */
-const longTurnMs = 250;
-/** Then a call that is read when the turn is this old is refused: what comes before it is as much as can be answered in time. */
-const acceptWithinMs = 60;
-/** Nobody waits for samples when a turn is this old: nothing is answered before its end. */
-const readWithinMs = 500;
-/** Samples that must agree. */
-const samples = 2;
+/** Samples without a refused call, after which none are being shed. */
+const quietSamples = 2;
+const tooMuchToDo = 'there is more to do than this process can; give it more CPU, or the service more instances';
 
 /** Who knows what a call is worth. */
 export interface CallPriorities {
@@ -59,19 +54,21 @@ export class Overload implements StatSource {
   #memoryShare = 0;
   #heapShare = 0;
   #longestTurnMs = 0;
-  #agreeing = 0;
+  #quietSamples = 0;
   #shedAtLastSample = 0;
   #memoryReply: LocalReply = localReply('overloaded', '');
-  readonly #timeReply: LocalReply;
-  /** A call is refused that is read when the turn is this old (ms). Below 0: every one. */
-  #acceptWithinMs = readWithinMs;
+  /** What calls hear for which there is no time. */
+  readonly timeReply: LocalReply;
+  /** The same, encoded. */
+  readonly timeRefusal: Uint8Array;
 
   constructor(engine: Engine, log: Logger, options: OverloadOptions) {
     this.#engine = engine;
     this.#log = log;
     this.#memoryLimitBytes = options.memoryLimitBytes;
     // Short, since it is encoded for each of them: a third of what a refusal costs is its message.
-    this.#timeReply = localReply('overloaded', 'the sidecar is short of CPU; call again later');
+    this.timeReply = localReply('overloaded', 'the sidecar is short of CPU; call again later');
+    this.timeRefusal = encodeReply(this.timeReply);
   }
 
   /** Hears of every sample, after the actions were chosen. */
@@ -92,19 +89,24 @@ export class Overload implements StatSource {
     return this.isActive('stop_accepting_connections') ? this.#memoryWhy() : undefined;
   }
 
-  /**
-   * The answer to a call that begins now and must be refused. Every call asks, and all but a few hear no. What is of high priority is shed
-   * last: as long as it is answered in time at all. Where memory is short nothing is spared.
-   * @param priorities is asked only for a call that would be refused.
-   */
-  refusal(priorities: CallPriorities, request: HeaderBlock): LocalReply | undefined {
-    const { nowMs, turnStartedMs } = this.#engine;
-    const ageMs = nowMs - turnStartedMs;
-    if (ageMs < this.#acceptWithinMs) return undefined;
-    const { shed_newest_requests: newest, stop_accepting_requests: all } = this.#actions;
-    if (all.active || ageMs >= readWithinMs || !priorities.isHigh(request)) return this.#refuse();
-    newest.spared++;
-    return undefined;
+  /** The answer to a call that begins now and must be refused for want of memory: nothing is spared then. */
+  refuseForMemory(): LocalReply | undefined {
+    const { stop_accepting_requests: action } = this.#actions;
+    if (!action.active) return undefined;
+    action.shed++;
+    return this.#memoryReply;
+  }
+
+  /** A connection whose calls wait too long has one that would be refused: it is served where its priority is high. */
+  spares(priorities: CallPriorities, request: HeaderBlock): boolean {
+    if (!priorities.isHigh(request)) return false;
+    this.#actions.shed_newest_requests.spared++;
+    return true;
+  }
+
+  /** A connection whose calls wait too long has refused one. */
+  onShed(): void {
+    this.#actions.shed_newest_requests.shed++;
   }
 
   /** Takes what was measured and chooses what is done until the next sample. */
@@ -115,8 +117,6 @@ export class Overload implements StatSource {
     this.#engine.longestTurnMs = 0;
     this.#chooseByMemory();
     this.#chooseByTime();
-    if (this.isActive('stop_accepting_requests')) this.#acceptWithinMs = Number.NEGATIVE_INFINITY;
-    else this.#acceptWithinMs = this.isActive('shed_newest_requests') ? acceptWithinMs : readWithinMs;
     for (const listener of this.#listeners) listener();
   }
 
@@ -129,16 +129,6 @@ export class Overload implements StatSource {
       if (name === 'stop_accepting_requests' || name === 'shed_newest_requests') sink.counter(`overload.${name}.shed_load_count`, shed);
     }
     sink.counter('overload.shed_newest_requests.spared_count', this.#actions.shed_newest_requests.spared);
-  }
-
-  #refuse(): LocalReply {
-    const { stop_accepting_requests: all, shed_newest_requests: newest } = this.#actions;
-    if (all.active) {
-      all.shed++;
-      return this.#memoryReply;
-    }
-    newest.shed++;
-    return this.#timeReply;
   }
 
   #chooseByMemory(): void {
@@ -158,21 +148,11 @@ export class Overload implements StatSource {
 
   #chooseByTime(): void {
     const { shed_newest_requests: action } = this.#actions;
-    const long = this.#longestTurnMs >= longTurnMs;
-    const refusedSome = action.shed !== this.#shedAtLastSample;
+    const shed = action.shed - this.#shedAtLastSample;
     this.#shedAtLastSample = action.shed;
-    const differs = action.active ? !long && !refusedSome : long;
-    this.#agreeing = differs ? this.#agreeing + 1 : 0;
-    if (this.#agreeing < samples) return;
-    this.#agreeing = 0;
-    if (action.active) this.#leave('shed_newest_requests');
-    else {
-      const turn = `one turn of the event loop took ${Math.round(this.#longestTurnMs)} ms`;
-      this.#enter(
-        'shed_newest_requests',
-        `${turn}: there is more to do than this process can; give it more CPU, or the service more instances`,
-      );
-    }
+    this.#quietSamples = shed > 0 ? 0 : this.#quietSamples + 1;
+    if (!action.active && shed > 0) this.#enter('shed_newest_requests', `calls wait too long before they are read: ${tooMuchToDo}`);
+    else if (action.active && this.#quietSamples >= quietSamples) this.#leave('shed_newest_requests');
   }
 
   #memoryWhy(): string {

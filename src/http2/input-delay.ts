@@ -1,0 +1,58 @@
+import type { InputReader } from './connection-input.ts';
+import type { RequestShedding } from './request-shedding.ts';
+
+/** An answer that is awaited for less says nothing yet. */
+const knownDelayMs = 100;
+
+/**
+ * How long what the peer sends waits before it is read. What stands in line here is seen; what waits in the kernel is seen by nobody, and a client that
+ * sends as much as it may always has something there. So it is asked for a sign (PING), where it sends much and the process has no time to spare: the
+ * acknowledgement stands behind everything that it sent before.
+ */
+export class InputDelay {
+  readonly #reader: InputReader;
+  readonly #shedding: RequestShedding;
+  /** 0: no answer is awaited. */
+  #askedAtMs = 0;
+  #waitedMs = 0;
+
+  constructor(reader: InputReader, shedding: RequestShedding) {
+    this.#reader = reader;
+    this.#shedding = shedding;
+  }
+
+  /** Requests are refused, or it may soon be known that they have to be. */
+  get active(): boolean {
+    return this.#shedding.active || this.#askedAtMs > 0;
+  }
+
+  /** As far as it is known: of what was read last, and since the peer was asked. */
+  get delayMs(): number {
+    const askedForMs = this.#askedAtMs > 0 ? this.#reader.engine.nowMs - this.#askedAtMs : 0;
+    return Math.max(this.#waitedMs, askedForMs);
+  }
+
+  /**
+   * Something was read that has waited for `waitedMs` here.
+   * @param more there is more where it came from.
+   */
+  observe(waitedMs: number, more: boolean): void {
+    const { engine } = this.#reader;
+    const { nowMs } = engine;
+    this.#waitedMs = waitedMs;
+    const { delayMs } = this;
+    if (delayMs > knownDelayMs) this.#shedding.onDelay(delayMs, nowMs);
+    else if (this.#askedAtMs === 0 && !more) this.#shedding.onDelay(delayMs, nowMs);
+    if (this.#askedAtMs > 0 || !more || !engine.turns.isSaturated(nowMs)) return;
+    this.#askedAtMs = nowMs;
+    this.#reader.askDelay();
+  }
+
+  /** The sign has come. */
+  onAnswer(): void {
+    if (this.#askedAtMs === 0) return;
+    const { nowMs } = this.#reader.engine;
+    this.#shedding.onDelay(nowMs - this.#askedAtMs, nowMs);
+    this.#askedAtMs = 0;
+  }
+}
