@@ -31,6 +31,8 @@ export interface ClusterHealthOptions {
 
 /** Checks that go on at once in one cluster: ten thousand endpoints are not to be connected to in one moment. */
 const mostAtOnce = 100;
+/** At random within it, so that a fleet does not come back to a server that restarts in one moment. */
+const lookAgainMs = 1_000;
 
 /**
  * The health checks of one cluster: a checker for each endpoint, how many of them are at it at once, and what is said in the log. It survives every
@@ -39,6 +41,7 @@ const mostAtOnce = 100;
 export class ClusterHealth implements CheckerOwner {
   readonly stats = new HealthCheckStats();
   readonly replacesConnections = true;
+  readonly lookAgainMs = lookAgainMs;
   readonly engine: Engine;
   readonly random: () => number;
   readonly #options: ClusterHealthOptions;

@@ -28,6 +28,8 @@ export interface CheckerOwner {
   readonly keepsAlive: boolean;
   /** A connection on which a check timed out is replaced. Not on loopback, where none goes half-dead, and calls wait for a service that is slow. */
   readonly replacesConnections: boolean;
+  /** A connection or a `Watch` that is gone is looked into after up to so long. */
+  readonly lookAgainMs: number;
   /** Takes one of the places of checks that go on at once. False: there is none now, and `begin` is called when there is. */
   takePlace(checker: EndpointChecker): boolean;
   /** Gives the place back (`placed`), or the wish for one. */
@@ -38,8 +40,6 @@ export interface CheckerOwner {
   onResult(checker: EndpointChecker, verdict: ProbeVerdict, transition: HealthTransition, first: boolean): void;
 }
 
-/** A connection or a `Watch` that is gone is looked into after up to so long, so that a fleet does not come back in one moment. */
-const lookAgainMs = 1_000;
 /** What a `Watch` says for the better counts once in so long: a server that changes its mind all the time stays out. */
 const settlingMs = 1_000;
 
@@ -217,7 +217,7 @@ export class EndpointChecker extends Deadline {
   }
 
   #schedule(): void {
-    const { hadTraffic, keepsAlive, options, random } = this.#owner;
+    const { hadTraffic, keepsAlive, lookAgainMs, options, random } = this.#owner;
     if (this.#hurried) {
       const longestMs = this.health.nextDelayMs(options.times, hadTraffic, random);
       const doublings = Math.max(0, this.#hurries++ - options.times.unhealthyThreshold);

@@ -28,6 +28,8 @@ export interface LocalHealthOptions {
 const longestAnswerMs = 2_000;
 /** While it does not serve: a loopback connection costs next to nothing, and traffic waits for it. */
 const downIntervalMs = 1_000;
+/** Nobody else asks it, and until its death is known peers send it calls. */
+const lookAgainMs = 250;
 
 /** What is expected of a service on the same machine. */
 const optionsOf = (intervalMs: number): HealthCheckOptions => ({
@@ -64,6 +66,7 @@ export class LocalServiceHealth implements Watch<LocalHealth>, CheckerOwner, Sta
   readonly hadTraffic = true;
   readonly keepsAlive = false;
   readonly replacesConnections = false;
+  readonly lookAgainMs = lookAgainMs;
   readonly #log: Logger;
   readonly #source: WatchSource<LocalHealth>;
   readonly #checker: EndpointChecker | undefined;
