@@ -19,7 +19,6 @@ import type { Call } from './call.ts';
 import { headerListBytes, sanitizeResponse } from './headers.ts';
 import { type LocalReply, localReply, replyToError } from './replies.ts';
 import type { Faults, FaultTarget, InjectedFault } from './traffic/faults.ts';
-import { type TryIdleOwner, TryIdleTimer } from './try-idle-timer.ts';
 
 type BreakerResult = 'succeed' | 'fail' | 'neutral';
 
@@ -33,33 +32,46 @@ const noRetry = '-1';
 
 const timeoutBytes = new Uint8Array(longestGrpcTimeoutBytes);
 
+/** What has happened to an attempt, as bits of one field. */
+const Mark = {
+  concluded: 1,
+  /** Its answer has begun, where the breaker goes by how soon. */
+  answered: 2,
+  /** It began too late. */
+  slow: 4,
+  /** The balancer knows how long it took. */
+  latencyTold: 8,
+  /** The per-try timeout has passed, and it goes on beside the next one. */
+  late: 16,
+} as const;
+
 /**
  * One try of one call: an endpoint, a breaker's permit, a stream. It is the handler of the upstream stream, waits in the endpoint's
- * queue, and as a `Deadline` it is the per-try timeout, then the end of the hold. However it ends, it ends in `#conclude`, once; then the call decides what follows.
+ * queue, and as a `Deadline` it is the per-try timeout, the end of the hold, and the end of the server's silence, whichever is next; it may be
+ * armed earlier than that, and is moved only when it expires. However it ends, it ends in `#conclude`, once; then the call decides what
+ * follows.
  */
-export class Attempt extends Deadline implements StreamHandler, StreamWaiter, FaultTarget, TryIdleOwner {
+export class Attempt extends Deadline implements StreamHandler, StreamWaiter, FaultTarget {
   waiterQueue: WaiterQueue | undefined = undefined;
   waiterPrevious: StreamWaiter | undefined = undefined;
   waiterNext: StreamWaiter | undefined = undefined;
-  waiterSinceMs = 0;
+  waiterSinceMs = -1;
   endpoint: Endpoint | undefined = undefined;
   stream: Stream | undefined = undefined;
   /** Request bytes that have left, from the beginning of the request. */
   sentBytes = 0;
 
   readonly #call: Call;
-  #startedMs = 0;
-  #latencyObserved = false;
-  /** When the answer began; -1: it has not yet. */
-  #answeredMs = -1;
+  /** Bits of `Mark`. */
+  #marks = 0;
+  /** When server or request last moved: whole milliseconds in 32 bits, since a number with fractions in a field is an object of its own. */
+  #activeMs = 0;
   #breaker: Breaker | undefined = undefined;
   #permit = 0;
-  #concluded = false;
   #httpStatus = 0;
   /** Response headers that wait for DATA or trailers, since a failing status in trailers can still be tried again. */
   #held: HeaderBlock | undefined = undefined;
   #previousAttempts = 0;
-  #idle: TryIdleTimer | undefined = undefined;
   /** What holds it up on purpose. */
   #fault: InjectedFault | undefined = undefined;
   /** How long the server is rate limited, as it said in its failing answer. */
@@ -104,12 +116,14 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
     this.endpoint = endpoint;
     this.#previousAttempts = call.machine?.previousAttempts ?? 0;
     if (call.hedging && call.attempts > 1) call.noteTried(endpoint);
-    // A number with fractions in a field is an object of its own: only what somebody will ask for is kept.
-    if (endpoint.latency !== undefined || breaker.watchesSlowness) this.#startedMs = nowMs;
     endpoint.begin();
     const { retry } = call;
-    if (retry !== undefined && retry.perTryTimeoutMs > 0)
-      engine.wheel.arm(this, nowMs + retry.perTryTimeoutMs - (this.#fault?.delayMs ?? 0));
+    if (retry !== undefined) {
+      const { perTryIdleTimeoutMs } = retry;
+      let dueMs = retry.perTryTimeoutMs > 0 ? nowMs + retry.perTryTimeoutMs - (this.#fault?.delayMs ?? 0) : Number.POSITIVE_INFINITY;
+      if (perTryIdleTimeoutMs !== undefined) dueMs = Math.min(dueMs, nowMs + perTryIdleTimeoutMs);
+      engine.wheel.arm(this, dueMs);
+    }
     const connection = endpoint.acquire(this, call.admission?.limits);
     if (connection !== undefined) this.onConnection(connection);
   }
@@ -147,7 +161,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
     this.stream = stream;
     this.#fault?.pace(stream);
     const idleMs = call.retry?.perTryIdleTimeoutMs;
-    if (idleMs !== undefined) this.#idle = new TryIdleTimer(call.proxy.engine, idleMs, this);
+    if (idleMs !== undefined) this.#watchSilence(idleMs);
     if (length === 0) return;
     const kept = (replay as NonNullable<typeof replay>).bytes;
     this.sentBytes += stream.sendData(kept, 0, length, call.requestEnded);
@@ -174,8 +188,10 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
 
   onHeaders(stream: Stream, block: HeaderBlock, endStream: boolean): void {
     this.#httpStatus = statusOf(block);
-    if (this.#breaker?.watchesSlowness === true) this.#answeredMs = this.#call.proxy.engine.nowMs;
-    this.#idle?.touch();
+    const breaker = this.#breaker;
+    if (breaker?.watchesSlowness === true)
+      this.#marks |= breaker.isSlow(this.#waitedMs(this.#call.proxy.engine.nowMs)) ? Mark.answered | Mark.slow : Mark.answered;
+    this.touch();
     if (endStream) {
       this.#onAnswerEnd(stream, block, true);
       return;
@@ -201,9 +217,9 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
       return;
     }
     this.#held = stream.connection.keepBlock();
-    // From here on this is the deadline of the hold: the answer has begun, so the per-try timeout is over.
+    // From here on this is the deadline of the hold: the answer has begun, so the per-try timeout is over. Silence may end it before.
     const { wheel, nowMs } = call.proxy.engine;
-    wheel.arm(this, nowMs + route.retryHeadersHoldMs);
+    wheel.arm(this, nowMs + Math.min(route.retryHeadersHoldMs, call.retry?.perTryIdleTimeoutMs ?? Number.POSITIVE_INFINITY));
   }
 
   onData(stream: Stream, bytes: Uint8Array, start: number, end: number, endStream: boolean): void {
@@ -220,7 +236,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
     if (this.#held !== undefined) this.releaseHeld();
     const sent = call.downstream.sendData(bytes, start, end, false);
     stream.consume(sent);
-    this.#idle?.touch();
+    this.touch();
     if (call.idleWatched) call.touch();
   }
 
@@ -245,7 +261,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
   onSent(_stream: Stream, bytes: number): void {
     this.sentBytes += bytes;
     this.#call.credit(this);
-    this.#idle?.touch();
+    this.touch();
     if (this.#call.idleWatched) this.#call.touch();
   }
 
@@ -255,39 +271,86 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
 
   // ---- time ----
 
-  /** The per-try timeout, or the end of a hold. */
   override expire(): void {
     const call = this.#call;
-    call.proxy.engine.tick();
-    if (this.#held !== undefined) {
-      this.releaseHeld();
-      return;
-    }
-    if (call.finished || this.#concluded || call.downstream.headersSent) return;
+    const nowMs = call.proxy.engine.tick();
+    if (call.finished || this.#concluded) return;
+    const idleMs = this.stream === undefined ? undefined : call.retry?.perTryIdleTimeoutMs;
+    if (idleMs !== undefined && this.#isSilent(idleMs)) this.#onSilence(idleMs);
+    else if (this.#held !== undefined) this.releaseHeld();
+    else if (nowMs >= this.#perTryDueMs) this.#onLate();
+    else this.#armNext(idleMs);
+  }
+
+  /** Infinite where it has no such timeout, or where that is over. */
+  get #perTryDueMs(): number {
+    const { downstream, retry } = this.#call;
+    if (retry === undefined || retry.perTryTimeoutMs <= 0 || downstream.headersSent || (this.#marks & Mark.late) !== 0)
+      return Number.POSITIVE_INFINITY;
+    return this.#startedMs + retry.perTryTimeoutMs - (this.#fault?.delayMs ?? 0);
+  }
+
+  /** When it asked for its stream; in whole milliseconds where it had to wait for that. */
+  get #startedMs(): number {
+    if (this.waiterSinceMs >= 0) return this.waiterSinceMs;
+    return this.stream === undefined ? this.#call.proxy.engine.nowMs : this.stream.openedAtMs;
+  }
+
+  #armNext(idleMs: number | undefined): void {
+    const { nowMs, wheel } = this.#call.proxy.engine;
+    const idleDueMs = idleMs === undefined ? Number.POSITIVE_INFINITY : nowMs + idleMs - this.#silentMs;
+    wheel.arm(this, Math.min(this.#perTryDueMs, idleDueMs));
+  }
+
+  // ---- silence: `per_try_idle_timeout`, from the end of the request on ----
+
+  /** The server has moved, or what it gets. */
+  touch(): void {
+    this.#activeMs = Math.ceil(this.#call.proxy.engine.nowMs) | 0;
+  }
+
+  /** Never more than it is; right for 24 days. */
+  get #silentMs(): number {
+    return ((Math.floor(this.#call.proxy.engine.nowMs) | 0) - this.#activeMs) | 0;
+  }
+
+  #watchSilence(idleMs: number): void {
+    this.touch();
+    const { nowMs, wheel } = this.#call.proxy.engine;
+    if (!this.armed || this.dueMs > nowMs + idleMs) wheel.arm(this, nowMs + idleMs);
+  }
+
+  /** Whether it is the server that has not said anything for that long; a caller that does not read keeps it from going on. */
+  #isSilent(idleMs: number): boolean {
+    const { requestEnded, downstream } = this.#call;
+    if (requestEnded && this.stream?.queuedBytes === 0 && downstream.queuedBytes === 0) return this.#silentMs >= idleMs;
+    this.touch();
+    return false;
+  }
+
+  #onSilence(idleMs: number): void {
+    const call = this.#call;
+    const cluster = call.cluster as Cluster;
+    cluster.stats.upstreamRqPerTryIdleTimeout++;
+    this.abandon('timeout');
+    const message = `cluster ${cluster.name}: ${(this.endpoint as Endpoint).key} was silent for per_try_idle_timeout (${idleMs} ms) of ${call.rule}`;
+    this.#fail({ kind: 'per_try_timeout', requestSent: true }, localReply('per_try_timeout', message));
+  }
+
+  #onLate(): void {
+    const call = this.#call;
     const cluster = call.cluster as Cluster;
     cluster.stats.upstreamRqPerTryTimeout++;
-    if (call.rivalry?.hedgeLateAttempt() === true) return;
+    this.#marks |= Mark.late;
+    if (call.rivalry?.hedgeLateAttempt() === true) {
+      if (!this.#concluded) this.#armNext(this.stream === undefined ? undefined : call.retry?.perTryIdleTimeoutMs);
+      return;
+    }
     const requestSent = this.stream !== undefined;
     const { retry } = call;
     this.abandon('timeout');
     const message = `cluster ${cluster.name}: ${(this.endpoint as Endpoint).key} did not answer within per_try_timeout (${retry?.perTryTimeoutMs} ms) of ${call.rule}`;
     this.#fail({ kind: 'per_try_timeout', requestSent }, localReply('per_try_timeout', message));
-  }
-
-  /** Whether it is the server that has not said anything for long; a caller that does not read keeps it from going on. */
-  get serverIsWaitedFor(): boolean {
-    const { requestEnded, downstream } = this.#call;
-    return requestEnded && this.stream?.queuedBytes === 0 && downstream.queuedBytes === 0;
-  }
-
-  onSilence(): void {
-    const call = this.#call;
-    if (call.finished || this.#concluded) return;
-    const cluster = call.cluster as Cluster;
-    cluster.stats.upstreamRqPerTryIdleTimeout++;
-    this.abandon('timeout');
-    const message = `cluster ${cluster.name}: ${(this.endpoint as Endpoint).key} was silent for per_try_idle_timeout (${call.retry?.perTryIdleTimeoutMs} ms) of ${call.rule}`;
-    this.#fail({ kind: 'per_try_timeout', requestSent: true }, localReply('per_try_timeout', message));
   }
 
   /** Response headers go downstream: from here on the call is committed to this attempt. */
@@ -447,14 +510,17 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
     this.#call.onAttemptFailed(this, outcome, { kind: 'local', reply }, undefined);
   }
 
+  get #concluded(): boolean {
+    return (this.#marks & Mark.concluded) !== 0;
+  }
+
   /** The only place where an attempt ends. `judged` is what it says about the endpoint, `undefined` where it says nothing. */
   #conclude(result: BreakerResult, outcome: EndpointOutcome, judged?: OutlierResult): void {
     if (this.#concluded) return;
-    this.#concluded = true;
+    this.#marks |= Mark.concluded;
     const { cluster, proxy } = this.#call;
     const { wheel, nowMs } = proxy.engine;
     wheel.cancel(this);
-    this.#idle?.stop();
     this.#fault?.cancel();
     const { endpoint } = this;
     if (endpoint !== undefined) {
@@ -467,10 +533,11 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
 
   /** The beginning of an answer counts, not its end: a stream may last for hours. */
   #observeLatency(latency: PeakLatency, answered: boolean, nowMs: number): void {
-    if (this.#latencyObserved) return;
-    this.#latencyObserved = true;
-    if (answered) latency.observe(nowMs - this.#startedMs, nowMs);
-    else latency.observeFailure(nowMs - this.#startedMs, nowMs);
+    if ((this.#marks & Mark.latencyTold) !== 0) return;
+    this.#marks |= Mark.latencyTold;
+    const tookMs = Math.max(nowMs - this.#startedMs, 0);
+    if (answered) latency.observe(tookMs, nowMs);
+    else latency.observeFailure(tookMs, nowMs);
   }
 
   #report(result: BreakerResult, nowMs: number): void {
@@ -479,16 +546,21 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
     this.#permit = 0;
     const breaker = this.#breaker as Breaker;
     if (result === 'fail') breaker.fail(permit, nowMs);
-    else if (breaker.watchesSlowness && breaker.isSlow(this.#waitedMs(nowMs))) breaker.failSlowly(permit, nowMs);
+    else if (breaker.watchesSlowness && this.#isSlow(breaker, nowMs)) breaker.failSlowly(permit, nowMs);
     else if (result === 'succeed') breaker.succeed(permit, nowMs);
     else breaker.neutral(permit, nowMs);
   }
 
-  /** From when the server had all that it waits for until its answer began, or until now. */
+  /** Whether the answer began too late, or has not begun and is too late now. */
+  #isSlow(breaker: Breaker, nowMs: number): boolean {
+    return (this.#marks & Mark.answered) === 0 ? breaker.isSlow(this.#waitedMs(nowMs)) : (this.#marks & Mark.slow) !== 0;
+  }
+
+  /** How long the server has had all that it waits for. */
   #waitedMs(nowMs: number): number {
     const call = this.#call;
     if (!call.requestEnded || this.stream === undefined) return 0;
-    return (this.#answeredMs < 0 ? nowMs : this.#answeredMs) - Math.max(this.#startedMs, call.requestEndedMs);
+    return nowMs - Math.max(this.#startedMs, call.requestEndedMs);
   }
 
   #commit(block: HeaderBlock): void {
@@ -501,7 +573,9 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
     call.dropReplay();
     const { engine } = call.proxy;
     // A per-try timeout ends with the answer's beginning; a stream's probe has succeeded with it.
-    engine.wheel.cancel(this);
+    const idleMs = call.retry?.perTryIdleTimeoutMs;
+    if (idleMs === undefined) engine.wheel.cancel(this);
+    else if (!this.armed) this.#armNext(idleMs);
     if ((this.#permit & 1) === 1) this.#report('succeed', engine.nowMs);
   }
 

@@ -71,7 +71,7 @@ export class Call extends Deadline implements StreamHandler {
   deadlineReason: DeadlineReason = 'caller_deadline';
   /** The caller has sent END_STREAM. */
   requestEnded: boolean;
-  /** When it did, where a breaker goes by how slow answers are; -1: with its headers, or nobody asks. */
+  /** When it did, in whole milliseconds, where a breaker goes by how slow answers are; -1: with its headers, or nobody asks. */
   requestEndedMs = -1;
   /** What was sent so far; `undefined` once it is too much to be sent again. */
   replay: ReplayBuffer | undefined;
@@ -211,7 +211,7 @@ export class Call extends Deadline implements StreamHandler {
     if (this.mirrors !== undefined) for (const mirror of this.mirrors) mirror.onRequestData(bytes, start, end, endStream);
     if (endStream) {
       this.requestEnded = true;
-      if (this.cluster?.policy.breaker.slowCallDurationMs !== undefined) this.requestEndedMs = this.proxy.engine.nowMs;
+      if (this.cluster?.policy.breaker.slowCallDurationMs !== undefined) this.requestEndedMs = Math.ceil(this.proxy.engine.nowMs);
     }
     if (this.rivals !== undefined) {
       this.rivals.feed(bytes, start, end, endStream);
@@ -226,6 +226,7 @@ export class Call extends Deadline implements StreamHandler {
     if (this.replay !== undefined) this.keep(bytes, start, end, (this.route as BoundRoute).route.bufferLimitBytes);
     const attempt = this.attempt as Attempt;
     attempt.sentBytes += upstream.sendData(bytes, start, end, endStream);
+    attempt.touch();
     this.credit(attempt);
   }
 
@@ -468,6 +469,10 @@ export class Call extends Deadline implements StreamHandler {
     if (this.mirrors !== undefined) for (const mirror of this.mirrors) mirror.onCallEnded();
     this.concurrency?.leave(fate, this.startMs, proxy.engine.nowMs);
     this.clusterConcurrency?.leave(fate, this.startMs, proxy.engine.nowMs);
+    if (this.sizes !== undefined) {
+      this.sizes.release();
+      this.sizes = undefined;
+    }
     this.dropReplay();
     proxy.engine.returnBlock(this.request);
     const durationMs = proxy.engine.nowMs - this.startMs;

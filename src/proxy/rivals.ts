@@ -169,6 +169,7 @@ export class Rivals extends Deadline {
   #feedOne(attempt: Attempt, bytes: Uint8Array, start: number, end: number, endStream: boolean): void {
     if (attempt.stream === undefined) return;
     attempt.sentBytes += attempt.stream.sendData(bytes, start, end, endStream);
+    attempt.touch();
     this.#call.credit(attempt);
   }
 

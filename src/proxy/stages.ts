@@ -119,7 +119,7 @@ const limitRate = (call: Call): boolean => {
 const limitSize = (call: Call): boolean => {
   const { maxBytes } = (call.route as BoundRoute).route;
   if (maxBytes === undefined) return true;
-  call.sizes = new CallSizes(maxBytes);
+  call.sizes = CallSizes.take(maxBytes);
   const at = call.request.indexOf(Token.contentLength);
   if (at < 0 || !call.sizes.refusesLength(Number(call.request.value(at)))) return true;
   call.reply(call.requestTooLarge());

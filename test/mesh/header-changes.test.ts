@@ -145,3 +145,31 @@ test('a path that is rewritten to none of gRPC is refused, and says by which rou
   assert.equal(service.received.length, 0);
   assert.deepEqual(outrider.fates(), { malformed_request: 1 });
 });
+
+test('each call has the values of its own connection and path, whichever came before', async (t) => {
+  const service = await startUpstream(t, (call) => answerOk(call));
+  const outrider = await through(
+    t,
+    {
+      action: 'prefix_rewrite: /v2.',
+      route: `
+request_headers_to_remove: [x-gone]
+request_headers_to_add:
+  - { header: { key: x-from, value: "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%" }, append_action: OVERWRITE_IF_EXISTS_OR_ADD }
+  - { header: { key: x-user-copy, value: "%REQ(x-user)%" } }`,
+    },
+    service,
+  );
+  const caller = outrider.caller();
+  const paths = ['/acme.S/M', '/acme.S/M', '/acme.S/Longer', '/acme.S/M'];
+  for (const [i, path] of paths.entries()) {
+    const answer = await caller.call({ path, headers: { 'x-user': `u${i % 3}`, 'x-from': ['forged', 'twice'], 'x-gone': ['1', '2'] } });
+    assert.equal(answer.status, GrpcStatus.OK);
+  }
+  assert.deepEqual(
+    service.received.map(({ headers }) =>
+      [':path', 'x-envoy-original-path', 'x-from', 'x-user-copy', 'x-gone'].map((name) => headers[name]),
+    ),
+    paths.map((path, i) => [path.replace('acme', 'v2'), path, '127.0.0.1', `u${i % 3}`, undefined]),
+  );
+});

@@ -132,6 +132,40 @@ test('per_try_idle_timeout does not run while the caller still sends, and ends a
   assert.match(answer.message, /per_try_idle_timeout \(200 ms\)/);
 });
 
+test('per_try_idle_timeout counts from the end of the request on, and passes before the per-try timeout or after it', async (t) => {
+  for (const perTry of ['', ', per_try_timeout: 10s']) {
+    const clock = virtualClock();
+    const { client, outrider, service } = await throughOne(t, hold, {
+      clock,
+      random: atOnce,
+      route: retry(`retry_on: unavailable, per_try_idle_timeout: 200ms${perTry}`),
+    });
+    const call = client.start({ open: true, body: 'one' });
+    await service.call(0);
+    await pass(clock, 152);
+    call.end();
+    await until(() => service.received[0]?.stream.readableEnded === true, 'the end of the request');
+    await pass(clock, 152);
+    assert.equal(call.settled, false, 'the server has had the request for 152 ms');
+    await pass(clock, 56);
+    assert.equal((await call.answer).reason, 'per_try_timeout');
+    assert.equal(outrider.stat('cluster.echo.upstream_rq_per_try_idle_timeout'), 1);
+    assert.equal(outrider.stat('cluster.echo.upstream_rq_per_try_timeout'), 0);
+  }
+  const clock = virtualClock();
+  const { client, outrider, service } = await throughOne(t, hold, {
+    clock,
+    random: atOnce,
+    route: retry('retry_on: unavailable, per_try_idle_timeout: 400ms, per_try_timeout: 200ms'),
+  });
+  const call = client.start();
+  await service.call(0);
+  await pass(clock, 208);
+  assert.equal((await call.answer).reason, 'per_try_timeout');
+  assert.equal(outrider.stat('cluster.echo.upstream_rq_per_try_timeout'), 1);
+  assert.equal(outrider.stat('cluster.echo.upstream_rq_per_try_idle_timeout'), 0);
+});
+
 const wishes = {
   'x-envoy-retry-grpc-on': 'unavailable',
   'x-envoy-max-retries': '2',

@@ -143,3 +143,22 @@ test('a reload keeps what was taken', () => {
   );
   assert.ok(passes(limit, 'a'));
 });
+
+test('whoever asks again takes from the buckets of the call before, and from no others', () => {
+  const limit = new LocalRateLimit(
+    {
+      bucket: bucket(100),
+      descriptors: [{ entries: [{ key: 'tenant', value: undefined }], bucket: bucket(3) }],
+      maxDynamicDescriptors: 10,
+      alwaysConsumeDefault: true,
+    },
+    0,
+  );
+  const of = (tenant: string) => [[{ key: 'tenant', value: tenant }]];
+  assert.equal(limit.waitMs(of('a'), 0), 0);
+  assert.deepEqual([limit.waitMsAgain(0), limit.waitMsAgain(0), limit.waitMsAgain(0)], [0, 0, 1_000]);
+  assert.equal(limit.waitMs(of('b'), 0), 0);
+  assert.equal(limit.waitMs(of('a'), 0), 1_000);
+  assert.equal(limit.commonTokens.tokens(0), 96, 'a refused call takes none');
+  assert.equal(limit.waitMsAgain(1_000), 0);
+});
