@@ -37,6 +37,8 @@ export const patternHead = (file: string): PatternHead => {
 export interface PatternOptions extends Omit<SidecarOptions, 'policies'> {
   /** How the endpoints of each cluster answer, in the order in which the file has them; an address stands for itself. Others answer OK. */
   readonly services?: Readonly<Record<string, readonly (Handler | string)[]>>;
+  /** Of clusters whose endpoints somebody else knows: what to write below their source so that he is asked. No service is started for them. */
+  readonly sources?: Readonly<Record<string, Readonly<Record<string, Readonly<Record<string, unknown>>>>>>;
   /** How the service beside the sidecar answers. */
   readonly local?: Handler;
 }
@@ -61,7 +63,11 @@ export const wait = async (clock: VirtualClock, seconds: number): Promise<void> 
 };
 
 /** Puts the addresses of real services in the place of those of the file, in plain text; everything else stays as it is written. */
-const withAddresses = (text: string, addresses: ReadonlyMap<string, readonly string[]>): string => {
+const withAddresses = (
+  text: string,
+  addresses: ReadonlyMap<string, readonly string[]>,
+  sources: NonNullable<PatternOptions['sources']>,
+): string => {
   const document = parseDocument(text);
   const clusters = document.get('clusters');
   for (const [name, here] of addresses) {
@@ -69,6 +75,12 @@ const withAddresses = (text: string, addresses: ReadonlyMap<string, readonly str
       ? ['clusters', name]
       : ['clusters', document.toJS().clusters.findIndex((one: { name: string }) => one.name === name)];
     document.setIn([...path, 'tls'], { mode: 'disable' });
+    const source = sources[name];
+    if (source !== undefined) {
+      for (const [kind, fields] of Object.entries(source))
+        for (const [field, value] of Object.entries(fields)) document.setIn([...path, kind, field], value);
+      continue;
+    }
     const written: unknown = document.toJS().clusters[path[1] as string];
     const { endpoints, load_assignment: assigned, dns } = written as Record<'endpoints' | 'load_assignment' | 'dns', unknown>;
     if (Array.isArray(endpoints)) {
@@ -92,14 +104,14 @@ const countsOf = (text: string): ReadonlyMap<string, number> => {
 
 /** Starts a sidecar with a file of `policies/`, and services where its clusters are. */
 export const startPattern = async (t: TestContext, file: string, options: PatternOptions = {}): Promise<Pattern> => {
-  const { services = {}, local, ...rest } = options;
+  const { services = {}, sources = {}, local, ...rest } = options;
   const text = readPattern(file);
   const started = new Map<string, Upstream[]>();
   const addresses = new Map<string, readonly string[]>();
   for (const [cluster, count] of countsOf(text)) {
     const upstreams: Upstream[] = [];
     const here: string[] = [];
-    for (let i = 0; i < count; i++) {
+    for (let i = 0; i < count && sources[cluster] === undefined; i++) {
       const wanted = services[cluster]?.[i] ?? ((call) => answerOk(call));
       if (typeof wanted === 'string') here.push(wanted);
       else {
@@ -111,7 +123,7 @@ export const startPattern = async (t: TestContext, file: string, options: Patter
     started.set(cluster, upstreams);
     addresses.set(cluster, here);
   }
-  const policies = withAddresses(text, addresses);
+  const policies = withAddresses(text, addresses, sources);
   const place = temporaryFolder();
   atEnd(t, () => place[Symbol.dispose]());
   writeFileSync(join(place.path, file), policies);

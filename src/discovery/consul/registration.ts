@@ -211,7 +211,9 @@ export class Registration implements StatSource {
     if (this.#closed || this.#state === 'registered') return;
     this.#move('registered');
     const { id, address, port } = service;
-    this.#options.log.info('registered', { service: service.name, id, address, port, agent: client.address, status: report.status });
+    // The latest word: where it is another one than was registered, it is on its way.
+    const { status, output: why } = health.value;
+    this.#options.log.info('registered', { service: service.name, id, address, port, agent: client.address, status, why });
   }
 
   /** Feeds the check, or asks where there is nothing to feed; false where the agent knows nothing of us. */
