@@ -25,6 +25,11 @@ export class PeakLatency {
 
   /** An answer began after `rttMs`. */
   observe(rttMs: number, nowMs: number): void {
+    // Answers come many at once, and within one event nothing is forgotten.
+    if (nowMs === this.#atMs) {
+      if (rttMs > this.#averageMs) this.#averageMs = rttMs;
+      return;
+    }
     const known = this.#atMs !== Number.POSITIVE_INFINITY;
     const kept = known ? Math.exp((this.#atMs - nowMs) / this.decayTimeMs) : 0;
     const average = this.#averageMs;

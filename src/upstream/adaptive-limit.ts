@@ -33,7 +33,7 @@ export class AdaptiveLimit {
   }
 
   leave(fate: Fate, startMs: number, nowMs: number): void {
-    if (telling.has(fate)) this.#controller.sample(startMs, nowMs);
+    if (fate === 'ok' || telling.has(fate)) this.#controller.sample(startMs, nowMs);
     else this.#controller.cancel();
   }
 

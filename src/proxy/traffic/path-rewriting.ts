@@ -5,9 +5,8 @@ import type { PathRewrite } from '../../policy/index.ts';
 interface Rewritten {
   readonly original: string;
   readonly path: string;
-  readonly field: HeaderBlock;
-  /** The path that came, as a header, as Envoy has it. */
-  readonly originalField: HeaderBlock;
+  /** The path of the service, and behind it the one that came, as a header, as Envoy has it: their bytes follow one another. */
+  readonly fields: HeaderBlock;
 }
 
 /** The path as the service sees it, and beside it the one that came. A route has few methods: the last one is known again by its bytes. */
@@ -27,33 +26,42 @@ export class PathRewriting {
       const original = request.value(at);
       const path = this.#rewrite.rewrite(original);
       if (path !== original && !isGrpcPath(path)) return { original, path };
-      const { field, originalField } = last ?? { field: new HeaderBlock(), originalField: new HeaderBlock() };
-      field.reset();
-      field.add(Token.path, path);
-      originalField.reset();
-      originalField.addNamed('x-envoy-original-path', original);
-      last = this.#last = { original, path, field, originalField };
+      const fields = last?.fields ?? new HeaderBlock();
+      fields.reset();
+      fields.add(Token.path, path);
+      fields.addNamed('x-envoy-original-path', original);
+      last = this.#last = { original, path, fields };
     }
     if (last.path === last.original) return undefined;
-    setValue(request, at, last.field);
-    request.addFrom(last.originalField, 0);
+    write(last.fields, request, at);
     return undefined;
   }
 }
 
-/** Gives field `at` the value of the one field of `from`, which has its name and was checked when it was written. */
-const setValue = (block: HeaderBlock, at: number, from: HeaderBlock): void => {
-  const fromStart = from.valueStart[0] as number;
-  const length = (from.valueEnd[0] as number) - fromStart;
-  block.reserve(length);
-  const start = block.usedBytes;
-  const { bytes } = block;
-  const source = from.bytes;
-  for (let i = 0; i < length; i++) bytes[start + i] = source[fromStart + i] as number;
-  block.usedBytes = start + length;
+/** Gives the path of `request`, its field `at`, the value of the first of `fields`, and adds the second. They were checked when they were written. */
+const write = (fields: HeaderBlock, request: HeaderBlock, at: number): void => {
+  const { hashes, nameEnd, nameStart, tokens, valueEnd, valueStart } = fields;
+  const first = valueStart[0] as number;
+  const length = (valueEnd[1] as number) - first;
+  request.reserve(length);
+  const start = request.usedBytes;
+  const { bytes } = request;
+  const source = fields.bytes;
+  for (let i = 0; i < length; i++) bytes[start + i] = source[first + i] as number;
+  request.usedBytes = start + length;
+  const moved = start - first;
+  request.valueStart[at] = start;
+  request.valueEnd[at] = (valueEnd[0] as number) + moved;
+  request.hashes[at] = hashes[0] as number;
   // An upper bound, as with every value that takes the place of another.
-  block.listSizeBytes += length;
-  block.valueStart[at] = start;
-  block.valueEnd[at] = start + length;
-  block.hashes[at] = from.hashes[0] as number;
+  request.listSizeBytes += (valueEnd[0] as number) - first;
+  request.push(
+    tokens[1] as number,
+    (nameStart[1] as number) + moved,
+    (nameEnd[1] as number) + moved,
+    (valueStart[1] as number) + moved,
+    (valueEnd[1] as number) + moved,
+    hashes[1] as number,
+    0,
+  );
 };
