@@ -1,7 +1,7 @@
 // Above 500 lines: what a call asks of its cluster in one place; breakers, outliers, limits, health and refusals have files of their own.
 import { isDeepStrictEqual } from 'node:util';
 import type { Logger, MeshError } from '../core/index.ts';
-import type { EndpointSet, EndpointSource, EndpointUpdateCounts } from '../discovery/index.ts';
+import type { EndpointAddress, EndpointSet, EndpointSource, EndpointUpdateCounts } from '../discovery/index.ts';
 import { Http2Counters } from '../http2/index.ts';
 import type { PeerIdentity } from '../identity/index.ts';
 import type { ClusterPolicy } from '../policy/index.ts';
@@ -26,6 +26,7 @@ import { allBusy, allUnhealthy, circuitOpen, noEndpoint, noSubset, tooManyReques
 import { collectClusterStats } from './cluster-stat-source.ts';
 import { ClusterStats } from './cluster-stats.ts';
 import { Endpoint, type EndpointOwner, endpointKey, Unhealthy } from './endpoint.ts';
+import { isChosenOtherwise, sameMembers } from './endpoint-changes.ts';
 import { ClusterHealth } from './health/cluster-health.ts';
 import type { UpstreamContext } from './upstream-context.ts';
 
@@ -447,6 +448,10 @@ export class Cluster implements EndpointOwner, StatSource {
     // Only the error has changed.
     if (addresses === this.#addresses) return;
     this.#addresses = addresses;
+    if (sameMembers(this.#endpoints, addresses)) {
+      this.#updateMembers(addresses);
+      return;
+    }
     const former = new Map(this.#endpoints.map((endpoint) => [endpoint.address, endpoint]));
     let formerByKey: Map<string, Endpoint> | undefined;
     const next = new Set<Endpoint>();
@@ -492,6 +497,22 @@ export class Cluster implements EndpointOwner, StatSource {
     // What is written in a policy is known from there.
     if (this.#source.value.source !== 'static') this.#tell('endpoints added', joined);
     for (const endpoint of joined) this.health.start(endpoint);
+  }
+
+  /** The very endpoints that there are: of thousands, one with another weight or version costs no new list. */
+  #updateMembers(addresses: EndpointSet['endpoints']): void {
+    const bySubset = this.#policy.loadBalancer.subsets !== undefined;
+    let chosenOtherwise = false;
+    for (const [i, endpoint] of this.#endpoints.entries()) {
+      const { address: former } = endpoint;
+      const address = addresses[i] as EndpointAddress;
+      if (former === address) continue;
+      endpoint.update(address);
+      chosenOtherwise ||= isChosenOtherwise(former, address, bySubset);
+    }
+    if (!chosenOtherwise) return;
+    this.#fillBalancer();
+    this.context.onMembersChanged?.(this.name);
   }
 
   /** Those that wait for their first check are not even counted, where the policy says so. */

@@ -2,8 +2,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { VirtualClock } from '../../src/core/index.ts';
 import type { BreakerPolicy } from '../../src/policy/index.ts';
+import { subsetKey } from '../../src/resilience/index.ts';
 import { checkLeaks } from '../harness/leak-check.ts';
-import { addressOf, clusterOf } from './upstream-bench.ts';
+import { addressOf, clusterOf, policyOf } from './upstream-bench.ts';
 
 checkLeaks();
 
@@ -117,4 +118,30 @@ test("the cluster's numbers have Envoy's names", (t) => {
     rq_timeout: 1,
     rq_total: 1,
   });
+});
+
+test('what a source says of endpoints that stay changes who is chosen, and no endpoint', (t) => {
+  const subsets = {
+    selectors: [{ keys: ['version'], fallback: 'no_fallback' as const, fallbackKeys: [] }],
+    fallback: 'no_fallback' as const,
+    defaultSubset: {},
+  };
+  const loadBalancer = { ...policyOf().loadBalancer, policy: 'round_robin' as const, subsets };
+  const versioned = (port: number, version: string, weight = 1) => addressOf(port, { metadata: { version }, weight });
+  const { cluster, source } = clusterOf(t, [versioned(1, 'v1'), versioned(2, 'v2')], { loadBalancer });
+  const [one, two] = cluster.endpoints;
+  assert.ok(one && two);
+  const chosen = (version: string) => cluster.pickEndpoint(undefined, { hash: undefined, subset: subsetKey({ version }) });
+  assert.deepEqual([chosen('v1'), chosen('v2')], [one, two]);
+  source.become(versioned(1, 'v2'), versioned(2, 'v1'));
+  assert.deepEqual([chosen('v1'), chosen('v2')], [two, one]);
+  assert.deepEqual(cluster.endpoints, [one, two]);
+  assert.equal(cluster.stats.membershipChange, 1);
+  source.become(versioned(1, 'v1', 3), versioned(2, 'v1', 1));
+  const picks = Array.from({ length: 40 }, () => chosen('v1'));
+  assert.deepEqual(
+    [one, two].map((endpoint) => picks.filter((pick) => pick === endpoint).length),
+    [30, 10],
+  );
+  assert.equal(cluster.stats.membershipChange, 1);
 });
