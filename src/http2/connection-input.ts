@@ -25,6 +25,7 @@ const answersShare = 16_384;
 const smallWork = 100;
 /** Who sent so much at once has more. */
 const largeChunkBytes = 32 * 1024;
+const greedyForMs = 1_000;
 /** Short beside the delay that is allowed. */
 const restMs = 20;
 
@@ -45,6 +46,7 @@ export class ConnectionInput extends Deadline implements WaitingInput {
   #stopped = false;
   readonly #shedding: RequestShedding | undefined;
   #heldSinceMs = 0;
+  #exhaustedAtMs = Number.NEGATIVE_INFINITY;
   readonly #delay: InputDelay | undefined;
 
   /** @param shedding hears how long input waits. */
@@ -79,8 +81,9 @@ export class ConnectionInput extends Deadline implements WaitingInput {
     const delay = this.#delay;
     if (delay === undefined) return;
     const more = bytes.length >= largeChunkBytes || this.#chunks.length > 0;
+    if (this.#frames.workLeft <= 0) this.#exhaustedAtMs = reader.engine.nowMs;
     if (!more && !delay.active) return;
-    delay.observe(0, more);
+    delay.observe(0, more, this.#isGreedy);
     this.#rest();
   }
 
@@ -108,7 +111,8 @@ export class ConnectionInput extends Deadline implements WaitingInput {
     const waitedMs = reader.engine.nowMs - this.#heldSinceMs;
     this.#read();
     if (reader.closed) return;
-    this.#delay?.observe(waitedMs, this.#chunks.length > 0);
+    if (this.#frames.workLeft <= 0) this.#exhaustedAtMs = reader.engine.nowMs;
+    this.#delay?.observe(waitedMs, this.#chunks.length > 0, this.#isGreedy);
     if (this.#chunks.length > 0) this.#wait();
     else if (!this.#rest()) this.#start();
   }
@@ -149,6 +153,11 @@ export class ConnectionInput extends Deadline implements WaitingInput {
     this.#stop();
     engine.wheel.arm(this, engine.nowMs + restMs);
     return true;
+  }
+
+  /** It has wanted more than its share of a round lately: who has not may wait because others do, or because the process stood still. */
+  get #isGreedy(): boolean {
+    return this.#reader.engine.nowMs - this.#exhaustedAtMs < greedyForMs;
   }
 
   /** What is small is read even in a late turn. Whoever wants more stands in the line of this round. */

@@ -35,11 +35,16 @@ export class InputDelay {
   /**
    * Something was read that has waited for `waitedMs` here.
    * @param more there is more where it came from.
+   * @param greedy the connection wants more than its share: else its requests are not among those that are too many.
    */
-  observe(waitedMs: number, more: boolean): void {
+  observe(waitedMs: number, more: boolean, greedy: boolean): void {
     const { engine } = this.#reader;
     const { nowMs } = engine;
     this.#waitedMs = waitedMs;
+    if (!greedy) {
+      this.#shedding.onDelay(0, nowMs);
+      return;
+    }
     const { delayMs } = this;
     if (delayMs > knownDelayMs) this.#shedding.onDelay(delayMs, nowMs);
     else if (this.#askedAtMs === 0 && !more) this.#shedding.onDelay(delayMs, nowMs);
