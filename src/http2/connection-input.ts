@@ -25,6 +25,8 @@ const answersShare = 16_384;
 const smallWork = 100;
 /** Who sent so much at once has more. */
 const largeChunkBytes = 32 * 1024;
+/** Node reads as much at once. */
+const largestReadBytes = 64 * 1024;
 const greedyForMs = 1_000;
 /** Short beside the delay that is allowed. */
 const restMs = 20;
@@ -44,6 +46,9 @@ export class ConnectionInput extends Deadline implements WaitingInput {
   readonly #chunks: Uint8Array[] = [];
   #offset = 0;
   #stopped = false;
+  #stopAsked = false;
+  /** Since the socket was last started, or in this round. */
+  #takenBytes = 0;
   readonly #shedding: RequestShedding | undefined;
   #heldSinceMs = 0;
   #exhaustedAtMs = Number.NEGATIVE_INFINITY;
@@ -66,6 +71,8 @@ export class ConnectionInput extends Deadline implements WaitingInput {
     const reader = this.#reader;
     const turns = this.#turns;
     reader.engine.beginTurn();
+    this.#takenBytes += bytes.length;
+    if (this.#stopAsked && this.#takenBytes >= largestReadBytes) this.#stopNow();
     if (this.#chunks.length > 0) {
       this.#chunks.push(bytes);
       this.#stop();
@@ -75,6 +82,7 @@ export class ConnectionInput extends Deadline implements WaitingInput {
     if (this.round !== round) {
       this.round = round;
       this.#frames.workLeft = this.#share;
+      this.#takenBytes = bytes.length;
     }
     const at = turns.isLate && !this.answers ? this.#readLittle(bytes) : this.#frames.workLeft > 0 ? reader.readInput(bytes, 0) : 0;
     if (at < bytes.length && !reader.closed) this.#hold(bytes, at);
@@ -185,13 +193,30 @@ export class ConnectionInput extends Deadline implements WaitingInput {
     this.#turns.add(this);
   }
 
+  /** Behind TLS a socket is read in pieces of 16 KiB and less: as much as is read at once without, or as comes in this turn, is taken before it rests. */
   #stop(): void {
-    if (this.#stopped) return;
+    if (this.#stopped || this.#stopAsked) return;
+    if (this.#takenBytes >= largestReadBytes) this.#stopNow();
+    else {
+      this.#stopAsked = true;
+      this.#turns.stopLater(this);
+    }
+  }
+
+  /** InputTurns: the end of the turn in which `stopLater` was called. */
+  stop(): void {
+    if (this.#stopAsked) this.#stopNow();
+  }
+
+  #stopNow(): void {
+    this.#stopAsked = false;
     this.#stopped = true;
     stopReading(this.#reader.socket);
   }
 
   #start(): void {
+    this.#stopAsked = false;
+    this.#takenBytes = 0;
     if (!this.#stopped) return;
     this.#stopped = false;
     startReading(this.#reader.socket);

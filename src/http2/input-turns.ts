@@ -8,6 +8,8 @@ export interface WaitingInput {
   readonly round: number;
   /** Reads as much as one round allows; what is left waits for the next one. */
   serve(): void;
+  /** Nothing more is read from its socket, unless it was started again. */
+  stop(): void;
 }
 
 /** A turn of the event loop that is older than this reads only what is small; the rest of the connections stand in line. */
@@ -33,6 +35,7 @@ export class InputTurns {
   /** Connections that had to wait, each time counted. */
   deferred = 0;
   readonly #engine: Engine;
+  readonly #stopping: WaitingInput[] = [];
   #measuredAtMs = 0;
   #utilization = performance.eventLoopUtilization();
   #saturated = false;
@@ -79,9 +82,16 @@ export class InputTurns {
     else this.#line.push(input);
   }
 
+  /** `input.stop` is called when this turn ends. */
+  stopLater(input: WaitingInput): void {
+    this.#stopping.push(input);
+  }
+
   /** The turn of the event loop ends: reads what waits, for a while. Says whether something waits still. */
   serve(): boolean {
     this.turn = (this.turn + 1) % mostRounds;
+    for (const input of this.#stopping) input.stop();
+    this.#stopping.length = 0;
     if (this.#answers.length > 0) this.#serveAnswers();
     if (this.waiting > this.#answers.length) this.#serveLine();
     if (this.waiting > 0) return true;
