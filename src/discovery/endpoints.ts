@@ -78,19 +78,17 @@ export const normalizeEndpoints = (endpoints: readonly EndpointAddress[]): reado
 
 /** Whether two normalized lists say the same about the same endpoints. */
 export const sameEndpoints = (a: readonly EndpointAddress[], b: readonly EndpointAddress[]): boolean =>
-  a.length === b.length &&
-  a.every((endpoint, i) => {
-    const other = b[i] as EndpointAddress;
-    if (endpoint === other) return true;
-    return (
-      endpoint.host === other.host &&
-      endpoint.port === other.port &&
-      endpoint.weight === other.weight &&
-      endpoint.hostname === other.hostname &&
-      endpoint.instance === other.instance &&
-      endpoint.priority === other.priority &&
-      endpoint.locality === other.locality &&
-      endpoint.localityWeight === other.localityWeight &&
-      (endpoint.metadata === other.metadata || isDeepStrictEqual(endpoint.metadata, other.metadata))
-    );
-  });
+  a.length === b.length && a.every((endpoint, i) => sameEndpoint(endpoint, b[i] as EndpointAddress));
+
+/** Whether both say the same about the same endpoint. */
+export const sameEndpoint = (a: EndpointAddress, b: EndpointAddress): boolean =>
+  a === b ||
+  (a.host === b.host &&
+    a.port === b.port &&
+    a.weight === b.weight &&
+    a.hostname === b.hostname &&
+    a.instance === b.instance &&
+    a.priority === b.priority &&
+    a.locality === b.locality &&
+    a.localityWeight === b.localityWeight &&
+    (a.metadata === b.metadata || isDeepStrictEqual(a.metadata, b.metadata)));

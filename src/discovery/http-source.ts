@@ -2,7 +2,7 @@ import type { Clock, Logger, Timer } from '../core/index.ts';
 import type { HttpEndpointsPolicy } from '../policy/index.ts';
 import { DeadInstances } from './dead-instances.ts';
 import type { EndpointAddress, EndpointSet, EndpointSource, EndpointUpdateCounts } from './endpoints.ts';
-import { readInstances } from './instance-list.ts';
+import { type InstanceList, readInstancesInTurns } from './instance-list.ts';
 import { KeptEndpoints } from './kept-endpoints.ts';
 import { PollPace } from './poll-pace.ts';
 import { SourceClient } from './source-client.ts';
@@ -16,6 +16,9 @@ export interface HttpEndpointSourceOptions {
   readonly requestClock?: Clock;
 }
 
+/** A list that takes longer than a millisecond or two lets calls through in between. */
+const longestReadAtOnceBytes = 65_536;
+
 /**
  * An HTTP discoverer: `GET /v1/instances` at each interval, and `POST /v1/unregister/<id>` where an instance of its list cannot be
  * connected to any more, so that the others need not find out by themselves. A discoverer lists the instances that take calls: an
@@ -28,6 +31,8 @@ export class HttpEndpointSource implements EndpointSource {
   readonly #pace: PollPace;
   readonly #dead: DeadInstances;
   readonly #url: string;
+  /** The list as it came, and what it says: most answers say what the one before did. */
+  #latest: { readonly body: Buffer; readonly list: InstanceList } | undefined;
   #timer: Timer | undefined;
   #closed = false;
 
@@ -85,7 +90,8 @@ export class HttpEndpointSource implements EndpointSource {
       const { status, body } = await this.#client.ask('GET', '/v1/instances');
       if (this.#closed) return;
       if (status !== 200) throw new Error(`status ${status}`);
-      const { endpoints, ids, wrong } = readInstances(body);
+      const { endpoints, ids, wrong } = await this.#read(body);
+      if (this.#closed) return;
       this.#dead.update(ids);
       this.#kept.found(endpoints, `${where}: lists no instance`, wrong === undefined ? undefined : `${where}: ${wrong}`);
       delayMs = this.#pace.afterSuccess();
@@ -95,5 +101,20 @@ export class HttpEndpointSource implements EndpointSource {
       delayMs = this.#pace.afterFailure();
     }
     if (!this.#closed) this.#timer = this.#clock.setTimer(() => void this.#look(), delayMs);
+  }
+
+  /** Rejects where the answer is no list. */
+  async #read(body: Buffer): Promise<InstanceList> {
+    if (this.#latest?.body.equals(body) === true) return this.#latest.list;
+    const turns = readInstancesInTurns(body, this.#latest?.list.endpoints);
+    for (;;) {
+      const turn = turns.next();
+      if (turn.done === true) {
+        this.#latest = { body, list: turn.value };
+        return turn.value;
+      }
+      // A short list is read at once.
+      if (body.length > longestReadAtOnceBytes) await new Promise((resolve) => setImmediate(resolve));
+    }
   }
 }

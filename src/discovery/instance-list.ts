@@ -1,5 +1,5 @@
 import { isIP, isIPv4 } from 'node:net';
-import type { EndpointAddress } from './endpoints.ts';
+import { type EndpointAddress, sameEndpoint } from './endpoints.ts';
 
 export interface InstanceList {
   readonly endpoints: readonly EndpointAddress[];
@@ -13,6 +13,8 @@ export interface InstanceList {
 export const instanceKey = ({ host, port }: Pick<EndpointAddress, 'host' | 'port'>): string => `${host} ${port}`;
 
 const longestId = 512;
+/** So many take two milliseconds at most. */
+const instancesAtOnce = 500;
 const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
@@ -21,6 +23,18 @@ const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
  * `locality` and `metadata`. One instance that is wrong is left out and told; an answer of another shape throws.
  */
 export const readInstances = (body: Buffer): InstanceList => {
+  const turns = readInstancesInTurns(body);
+  for (;;) {
+    const turn = turns.next();
+    if (turn.done === true) return turn.value;
+  }
+};
+
+/**
+ * The same in turns of some hundred instances, between which calls can go on.
+ * @param known endpoints of the list before: one that is described as before stays the same object, so that whoever compares is quick.
+ */
+export function* readInstancesInTurns(body: Buffer, known: readonly EndpointAddress[] = []): Generator<void, InstanceList> {
   let answer: unknown;
   try {
     answer = JSON.parse(body.toString('utf8'));
@@ -29,24 +43,28 @@ export const readInstances = (body: Buffer): InstanceList => {
   }
   const instances = isRecord(answer) ? answer['instances'] : undefined;
   if (!Array.isArray(instances)) throw new Error('the answer has no list "instances"');
+  yield;
+  const former = new Map(known.map((endpoint) => [instanceKey(endpoint), endpoint]));
   const endpoints: EndpointAddress[] = [];
   const ids = new Map<string, string>();
   let firstWrong: string | undefined;
   let wrong = 0;
   for (const [i, instance] of instances.entries()) {
+    if (i > 0 && i % instancesAtOnce === 0) yield;
     const read = readInstance(instance);
     if (typeof read === 'string') {
       wrong++;
       firstWrong ??= `instances[${i}]: ${read}`;
       continue;
     }
-    endpoints.push(read.endpoint);
     const key = instanceKey(read.endpoint);
+    const before = former.get(key);
+    endpoints.push(before !== undefined && sameEndpoint(before, read.endpoint) ? before : read.endpoint);
     if (!ids.has(key)) ids.set(key, read.id);
   }
   if (firstWrong !== undefined && endpoints.length === 0) throw new Error(firstWrong);
   return { endpoints, ids, wrong: firstWrong === undefined ? undefined : `${firstWrong}${wrong > 1 ? `, and ${wrong - 1} more` : ''}` };
-};
+}
 
 const readInstance = (instance: unknown): { readonly endpoint: EndpointAddress; readonly id: string } | string => {
   if (!isRecord(instance)) return 'is no object';

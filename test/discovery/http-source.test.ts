@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { silentLogger, VirtualClock } from '../../src/core/index.ts';
 import { createEndpointSource, type EndpointSet, type EndpointSource } from '../../src/discovery/index.ts';
+import { readInstances, readInstancesInTurns } from '../../src/discovery/instance-list.ts';
 import { CertificateAuthority } from '../../src/identity/index.ts';
 import type { HttpEndpointsPolicy } from '../../src/policy/index.ts';
 import { checkLeaks } from '../harness/leak-check.ts';
@@ -253,4 +254,31 @@ test('a discoverer that redirects is not followed', async () => {
   await setup.until('an error', () => setup.source.value.error !== undefined);
   assert.match(setup.source.value.error ?? '', /status 302/);
   assert.ok(setup.server.requests.every(({ path }) => path === '/v1/instances'));
+});
+
+test('a long list is read in turns, says the same as at once, and describes who has not changed by the same objects', () => {
+  const listOf = (weight: number): Buffer =>
+    Buffer.from(
+      JSON.stringify({
+        instances: Array.from({ length: 2_600 }, (_, i) => ({
+          instance_id: `w-${i}`,
+          ipv4: `10.0.${i >> 8}.${i & 255}`,
+          port: 50_051,
+          weight: i === 7 ? weight : 1,
+          metadata: { version: 'v1' },
+        })),
+      }),
+    );
+  const first = readInstances(listOf(1));
+  const turns = readInstancesInTurns(listOf(2), first.endpoints);
+  let pauses = 0;
+  let turn = turns.next();
+  for (; turn.done !== true; turn = turns.next()) pauses++;
+  assert.equal(pauses, 6);
+  assert.deepEqual(turn.value, readInstances(listOf(2)));
+  const replaced = turn.value.endpoints.filter((endpoint, i) => endpoint !== first.endpoints[i]);
+  assert.deepEqual(
+    replaced.map(({ instance, weight }) => [instance, weight]),
+    [['w-7', 2]],
+  );
 });
