@@ -71,6 +71,9 @@ const hostJson = (host: HostView) => ({
     ...(host.healthFlags.includes('active_hc_timeout') && { active_hc_timeout: true }),
   },
   ...(host.healthCheck !== undefined && { health_check: healthCheckJson(host.healthCheck) }),
+  ...(host.ejection !== undefined && {
+    ejection: { type: host.ejection.type, since: isoTime(host.ejection.sinceMs), until: isoTime(host.ejection.untilMs) },
+  }),
   weight: host.weight,
   ...(host.hostname !== undefined && { hostname: host.hostname }),
   ...(host.instance !== undefined && { instance: host.instance }),

@@ -60,6 +60,8 @@ export interface HostView {
   readonly healthFlags: readonly string[];
   /** What its health checks say, where there are any. */
   readonly healthCheck?: HealthCheckView;
+  /** Outlier detection has it out: for what, since when, and until when at least (wall clock). */
+  readonly ejection?: { readonly type: string; readonly sinceMs: number; readonly untilMs: number };
   /** Envoy's short names: `cx_active`, `cx_connect_fail`, `cx_total`, `rq_active`, `rq_error`, `rq_success`, `rq_timeout`, `rq_total`. */
   readonly stats: readonly Stat[];
 }

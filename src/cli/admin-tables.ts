@@ -25,7 +25,9 @@ const healthOf = (host: Json): string => {
   const health = object(host['health_status']);
   const status = text(health['eds_health_status'] ?? host['health_status'], 'HEALTHY').toLowerCase();
   const check = object(host['health_check']);
-  return check['state'] === 'unhealthy' ? `${status}: ${text(check['why']).slice(0, longestWhy)}` : status;
+  if (check['state'] === 'unhealthy') return `${status}: ${text(check['why']).slice(0, longestWhy)}`;
+  const ejection = object(host['ejection']);
+  return ejection['type'] === undefined ? status : `${status}: ejected (${text(ejection['type'])})`;
 };
 
 /** The breaker of the cluster, or the worst of its breakers with how many there are. */

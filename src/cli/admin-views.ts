@@ -48,6 +48,7 @@ const hostView = (cluster: Cluster, endpoint: Endpoint, clock: Clock): HostView 
   localOriginSuccessRate: endpoint.outlier?.localOrigin.successRate ?? -1,
   healthFlags: healthFlags(cluster, endpoint),
   ...healthCheckView(endpoint, clock),
+  ...ejectionView(endpoint, clock),
   stats: endpoint.stats.entries().map(([name, value]) => ({ name, value, kind: name.endsWith('_active') ? 'gauge' : 'counter' })),
 });
 
@@ -62,6 +63,13 @@ const healthFlags = (cluster: Cluster, endpoint: Endpoint): readonly string[] =>
     ...((unhealthyFor & Unhealthy.uncheckedYet) !== 0 ? ['pending_active_hc'] : []),
     ...(failed && health.failure === 'network_timeout' ? ['active_hc_timeout'] : []),
   ];
+};
+
+const ejectionView = ({ outlier }: Endpoint, clock: Clock): Pick<HostView, 'ejection'> => {
+  if (outlier?.ejected !== true) return {};
+  const wallOffsetMs = clock.wallNow() - clock.now();
+  const { ejectedAtMs, ejectedFor, returnsAtMs } = outlier;
+  return { ejection: { type: ejectedFor, sinceMs: ejectedAtMs + wallOffsetMs, untilMs: returnsAtMs + wallOffsetMs } };
 };
 
 const healthCheckView = ({ checker }: Endpoint, clock: Clock): Pick<HostView, 'healthCheck'> => {

@@ -158,6 +158,7 @@ export class OutlierDetection<K> {
       this.#listener.onEjection(key, host, kind, false);
       return;
     }
+    host.ejectedFor = kind;
     this.#eject(host, nowMs);
     this.counts.enforced[kind]++;
     this.counts.ejectionsEnforcedTotal++;

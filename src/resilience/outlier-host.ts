@@ -30,6 +30,8 @@ export class OutlierHost {
   readonly external = new ResultTally();
   readonly localOrigin = new ResultTally();
   ejected = false;
+  /** What it was ejected for: `consecutive_5xx`. */
+  ejectedFor = '';
   /** Monotonic. */
   ejectedAtMs = 0;
   /** When it may return; looked at once an interval. */

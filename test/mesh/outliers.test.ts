@@ -1,6 +1,7 @@
 /** Outlier detection through a real sidecar: fed by what a call came to, in headers or in trailers. */
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
+import { clusterRows } from '../../src/cli/admin-tables.ts';
 import { GrpcStatus } from '../../src/grpc/index.ts';
 import { checkLeaks } from '../harness/leak-check.ts';
 import { echoPolicies, pass, startSidecar, virtualClock } from './mesh.ts';
@@ -216,4 +217,17 @@ test('with a panic threshold of 0 and all ejected, the reply says so', async (t)
   assert.deepEqual([answer.reason, answer.status], ['no_endpoint', GrpcStatus.UNAVAILABLE]);
   assert.match(answer.message, /all 1 endpoints are ejected by outlier_detection/);
   assert.equal(outrider.stat('cluster.echo.upstream_cx_none_healthy'), 1);
+});
+
+test('an ejected instance says for what it is out, since when and until when, in /clusters and in the terminal', async (t) => {
+  const { bad, outrider, provoke } = await oneOfThree(t, (call) => answerTrailersOnly(call, GrpcStatus.UNAVAILABLE));
+  await provoke();
+  const told = JSON.parse((await outrider.admin('GET', '/clusters?format=json')).text);
+  type Host = { readonly ejection?: { readonly type: string; readonly since: string; readonly until: string } };
+  const out = (told.cluster_statuses[0].host_statuses as readonly Host[]).filter(({ ejection }) => ejection !== undefined);
+  assert.equal(out.length, 1);
+  assert.equal(out[0]?.ejection?.type, 'consecutive_5xx');
+  assert.ok(Date.parse(out[0]?.ejection?.until ?? '') > Date.parse(out[0]?.ejection?.since ?? ''));
+  const row = clusterRows(told).find((cells) => cells.includes(bad.address));
+  assert.equal(row?.[4], 'unhealthy: ejected (consecutive_5xx)');
 });
