@@ -105,16 +105,21 @@ test('a caller that makes up names costs a bounded number of clusters, and takes
   await consul.register(registrationOf(await mesh.instance('learner-svc')));
   const client = mesh.caller.caller();
   assert.equal((await client.call({ authority: 'learner-svc' })).status, 0);
-  const answers = await Promise.all(Array.from({ length: 1_500 }, (_, i) => client.call({ authority: `made-up-${i}` })));
+  const answers: Awaited<ReturnType<typeof client.call>>[] = [];
+  const refused = () => mesh.caller.stat('cluster_manager.on_demand_refused') > 0;
+  for (let burst = 0; burst === 0 || (!refused() && burst < 10); burst++)
+    answers.push(...(await Promise.all(Array.from({ length: 1_500 }, (_, i) => client.call({ authority: `made-up-${burst}-${i}` })))));
   // Under a burst like this the sidecar may shed calls, too.
   assert.deepEqual(
     [...new Set(answers.map(({ reason }) => reason))].filter((reason) => reason !== 'overloaded'),
     ['no_endpoint'],
   );
   assert.ok(answers.some(({ message }) => message.startsWith('too many services were named for the first time')));
-  assert.ok(mesh.caller.stat('cluster_manager.on_demand_refused') > 0);
+  assert.ok(refused());
   assert.ok(mesh.caller.stat('cluster_manager.on_demand_clusters') <= 512);
-  assert.equal((await client.call({ authority: 'learner-svc' })).status, 0);
+  const after: number[] = [];
+  for (let i = 0; i < 20 && !after.includes(0); i++) after.push((await client.call({ authority: 'learner-svc' })).status);
+  assert.ok(after.includes(0), `${after.join(' ')}`);
 });
 
 test('a cluster of the policies without endpoints is looked up by its service name, and one with consul as it says', {
