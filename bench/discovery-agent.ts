@@ -21,7 +21,10 @@ consul.say(instances);
 process.stdout.write(`${consul.address}\n`);
 
 let version = 0;
-createInterface({ input: process.stdin }).on('line', (line) => {
+const input = createInterface({ input: process.stdin });
+// Whoever measures is gone.
+input.on('close', () => process.exit());
+input.on('line', (line) => {
   version++;
   for (let i = 0; i < Number(line); i++) instances[i] = instance(i, version);
   consul.say(instances);
