@@ -2,7 +2,7 @@ import type { InputReader } from './connection-input.ts';
 import type { RequestShedding } from './request-shedding.ts';
 
 /** An answer that is awaited for less says nothing yet. */
-const knownDelayMs = 100;
+const knownDelayMs = 200;
 
 /**
  * How long what the peer sends waits before it is read. What stands in line here is seen; what waits in the kernel is seen by nobody, and a client that

@@ -15,16 +15,16 @@ export interface SheddingOwner {
 
 const all = 1_024;
 /** Calls that wait longer before they are read are too many. Deadlines are rarely shorter, and bursts rarely longer. */
-const longestDelayMs = 100;
+const longestDelayMs = 200;
 /** What has waited for so long is of no use to many callers: to refuse all of it is the quickest way back to those that can be answered in time. */
-const hopelessDelayMs = 250;
+const hopelessDelayMs = 400;
 /** A process that stood still for a moment catches up by itself: only where every call has waited too long for this long, some are refused. */
-const patienceMs = 500;
+const patienceMs = 1_000;
 /** Of 1,024. */
 const increase = 10;
 /** Where requests do wait, if not too long: there is nothing to spare. */
 const cautiousIncrease = 2;
-const shortDelayMs = 25;
+const shortDelayMs = 50;
 const increaseEveryMs = 20;
 const decrease = 0.92;
 const decreaseEveryMs = 50;

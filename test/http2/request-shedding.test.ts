@@ -25,41 +25,41 @@ const watch = (shedding: RequestShedding, fromMs: number, delays: readonly numbe
 
 test('one long delay refuses nothing, nor do many with a short one between them', () => {
   const shedding = new RequestShedding();
-  watch(shedding, 0, [900, 0, 900, 900, 900, 900, 50, 900]);
+  watch(shedding, 0, [900, 0, ...Array(90).fill(900), 50, ...Array(90).fill(900)]);
   assert.equal(shedding.active, false);
 });
 
 test('where every request waits too long, fewer are admitted, until they do not', () => {
   const shedding = new RequestShedding();
-  watch(shedding, 0, Array(70).fill(150));
+  watch(shedding, 0, Array(140).fill(300));
   const early = admitted(shedding, 1_000);
-  assert.ok(early < 950 && early > 500, String(early));
-  watch(shedding, 700, Array(100).fill(150));
+  assert.ok(early < 950 && early > 400, String(early));
+  watch(shedding, 1_400, Array(100).fill(300));
   const late = admitted(shedding, 1_000);
   assert.ok(late < early / 2, `${late} after ${early}`);
-  watch(shedding, 1_700, Array(100).fill(20));
+  watch(shedding, 2_400, Array(100).fill(40));
   const recovered = admitted(shedding, 1_000);
   assert.ok(recovered > late * 1.5, `${recovered} after ${late}`);
-  watch(shedding, 2_700, Array(1_000).fill(20));
+  watch(shedding, 3_400, Array(1_000).fill(40));
   assert.equal(shedding.active, false);
 });
 
 test('what has waited hopelessly long is refused whole, without the share falling for it', () => {
   const shedding = new RequestShedding();
-  watch(shedding, 0, Array(60).fill(150));
+  watch(shedding, 0, Array(130).fill(300));
   const before = admitted(shedding, 1_000);
-  watch(shedding, 600, Array(200).fill(800));
+  watch(shedding, 1_300, Array(200).fill(800));
   assert.equal(admitted(shedding, 1_000), 0);
-  shedding.onDelay(10, 2_600);
+  shedding.onDelay(10, 3_300);
   assert.ok(admitted(shedding, 1_000) > before * 0.6);
 });
 
 test('the refused are spread evenly', () => {
   const shedding = new RequestShedding();
-  watch(shedding, 0, Array(100).fill(150));
+  watch(shedding, 0, Array(170).fill(300));
+  const share = admitted(shedding, 1_000) / 1_000;
   let refusedInARow = 0;
   let longest = 0;
-  const share = admitted(shedding, 1_000) / 1_000;
   for (let i = 0; i < 1_000; i++) {
     refusedInARow = shedding.admits() ? 0 : refusedInARow + 1;
     longest = Math.max(longest, refusedInARow);

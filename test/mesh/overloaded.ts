@@ -4,7 +4,7 @@ import type { Answer, Caller } from './caller.ts';
 import type { TestSidecar } from './mesh.ts';
 
 /** Time in which a turn of the event loop of an overloaded sidecar goes by, in milliseconds. */
-const turnMs = 130;
+const turnMs = 260;
 
 /** More calls at once than a connection may have read in one round, while time passes for what waits. */
 export const burst = async (clock: VirtualClock, client: Caller, path: string, count: number): Promise<readonly Answer[]> => {
