@@ -29,11 +29,13 @@ const increaseEveryMs = 20;
 const decrease = 0.92;
 const decreaseEveryMs = 50;
 const hopelessDecrease = 0.75;
+/** Longer than the pauses of a connection whose calls are refused. */
+const staleMs = 200;
 const fewest = 8;
 
 /**
  * Which requests of one connection are refused as they are read, before anything is made for them. A call that is refused like this costs a
- * tenth of one that is served: whoever is offered twice what it can carry spends its time on those that it serves, and those it answers in time.
+ * fifth of one that is served: whoever is offered twice what it can carry spends its time on those that it serves, and those it answers in time.
  *
  * It goes by how long requests of this connection wait before they are read, and not by how busy the process is: a neighbour on another connection that sends
  * little does not wait, and is never refused. The share that is admitted falls while they wait too long and rises slowly while they do not.
@@ -42,6 +44,9 @@ export class RequestShedding {
   #share = all;
   #sum = 0;
   #steppedAtMs = 0;
+  /** How long a request has waited, and when that was seen. */
+  #delayMs = 0;
+  #seenAtMs = 0;
   #hopeless = false;
   /** No request has waited less since. */
   #tooLongSinceMs = Number.POSITIVE_INFINITY;
@@ -52,7 +57,9 @@ export class RequestShedding {
   }
 
   /** Asked once for each request while `active`; spreads the refused ones evenly. */
-  admits(): boolean {
+  admits(nowMs: number): boolean {
+    // Of a connection that was quiet meanwhile nothing is known any more: nothing of it can have waited for long.
+    if (nowMs - this.#seenAtMs > staleMs) this.onDelay(0, nowMs);
     if (this.#hopeless) return false;
     this.#sum += this.#share;
     if (this.#sum < all) return false;
@@ -62,26 +69,30 @@ export class RequestShedding {
 
   /** Requests wait `delayMs` until they are read, at least. */
   onDelay(delayMs: number, nowMs: number): void {
+    this.#delayMs = delayMs;
+    this.#seenAtMs = nowMs;
     if (delayMs <= longestDelayMs) {
       this.#tooLongSinceMs = Number.POSITIVE_INFINITY;
-      if (this.active) this.#admitMore(delayMs, nowMs);
-    } else if (this.active || nowMs - this.#tooLongSinceMs >= patienceMs) this.#admitLess(delayMs, nowMs);
+      if (this.active) this.#admitMore(nowMs);
+    } else if (this.active || nowMs - this.#tooLongSinceMs >= patienceMs) this.#admitLess(nowMs);
     else this.#tooLongSinceMs = Math.min(this.#tooLongSinceMs, nowMs);
   }
 
-  #admitMore(delayMs: number, nowMs: number): void {
+  /** By the time that has passed, however few requests there were in it. */
+  #admitMore(nowMs: number): void {
     this.#hopeless = false;
-    if (nowMs - this.#steppedAtMs < increaseEveryMs) return;
+    const steps = Math.floor((nowMs - this.#steppedAtMs) / increaseEveryMs);
+    if (steps <= 0) return;
     this.#steppedAtMs = nowMs;
-    this.#share = Math.min(all, this.#share + (delayMs < shortDelayMs ? increase : cautiousIncrease));
+    this.#share = Math.min(all, this.#share + steps * (this.#delayMs < shortDelayMs ? increase : cautiousIncrease));
   }
 
-  #admitLess(delayMs: number, nowMs: number): void {
-    const hopeless = delayMs > hopelessDelayMs;
-    if (hopeless) {
+  #admitLess(nowMs: number): void {
+    if (this.#delayMs > hopelessDelayMs) {
       // All are refused until it is over: how long that takes says nothing about the share that can be served.
       if (!this.#hopeless) this.#share = Math.max(fewest, Math.floor(this.#share * hopelessDecrease));
       this.#hopeless = true;
+      this.#steppedAtMs = nowMs;
     } else if (!this.#hopeless && nowMs - this.#steppedAtMs >= decreaseEveryMs) {
       this.#steppedAtMs = nowMs;
       this.#share = Math.max(fewest, Math.floor(this.#share * decrease));
