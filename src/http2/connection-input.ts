@@ -84,14 +84,12 @@ export class ConnectionInput extends Deadline implements WaitingInput {
       this.#frames.workLeft = this.#share;
       this.#takenBytes = bytes.length;
     }
+    const delay = this.#delay;
+    const more = bytes.length >= largeChunkBytes;
+    if (delay !== undefined && (more || delay.active)) delay.observe(0, more, this.#isGreedy);
     const at = turns.isLate && !this.answers ? this.#readLittle(bytes) : this.#frames.workLeft > 0 ? reader.readInput(bytes, 0) : 0;
     if (at < bytes.length && !reader.closed) this.#hold(bytes, at);
-    const delay = this.#delay;
-    if (delay === undefined) return;
-    const more = bytes.length >= largeChunkBytes || this.#chunks.length > 0;
     if (this.#frames.workLeft <= 0) this.#exhaustedAtMs = reader.engine.nowMs;
-    if (!more && !delay.active) return;
-    delay.observe(0, more, this.#isGreedy);
     this.#rest();
   }
 
@@ -116,11 +114,10 @@ export class ConnectionInput extends Deadline implements WaitingInput {
     if (reader.closed) return;
     this.round = this.answers ? this.#turns.turn : this.#turns.round;
     this.#frames.workLeft = this.#share;
-    const waitedMs = reader.engine.nowMs - this.#heldSinceMs;
+    this.#delay?.observe(reader.engine.nowMs - this.#heldSinceMs, true, this.#isGreedy);
     this.#read();
     if (reader.closed) return;
     if (this.#frames.workLeft <= 0) this.#exhaustedAtMs = reader.engine.nowMs;
-    this.#delay?.observe(waitedMs, this.#chunks.length > 0, this.#isGreedy);
     if (this.#chunks.length > 0) this.#wait();
     else if (!this.#rest()) this.#start();
   }

@@ -33,7 +33,7 @@ export class InputDelay {
   }
 
   /**
-   * Something was read that has waited for `waitedMs` here.
+   * Something will be read that has waited for `waitedMs` here.
    * @param more there is more where it came from.
    * @param greedy the connection wants more than its share: else its requests are not among those that are too many.
    */

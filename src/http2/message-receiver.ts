@@ -82,7 +82,7 @@ export class MessageReceiver {
   /** HeaderAssembly: a whole block, not yet decoded. */
   onHeaderBlock(streamId: number, bytes: Uint8Array, start: number, end: number, endStream: boolean, selfDependent: boolean): void {
     this.#budgets.consecutiveEmptyFrames = 0;
-    if (this.#shedding.active && this.#refusals?.mayRefuse(streamId) && !this.#shedding.admits(this.engine.nowMs)) {
+    if (this.#shedding.active && this.#refusals?.mayRefuse(streamId) && !this.#shedding.admits()) {
       this.#refuse(streamId, bytes, start, end, endStream, selfDependent, this.#refusals);
       return;
     }

@@ -29,8 +29,6 @@ const increaseEveryMs = 20;
 const decrease = 0.92;
 const decreaseEveryMs = 50;
 const hopelessDecrease = 0.75;
-/** Longer than the pauses of a connection whose calls are refused. */
-const staleMs = 200;
 const fewest = 8;
 
 /**
@@ -44,9 +42,8 @@ export class RequestShedding {
   #share = all;
   #sum = 0;
   #steppedAtMs = 0;
-  /** How long a request has waited, and when that was seen. */
+  /** How long a request has waited that was read last. */
   #delayMs = 0;
-  #seenAtMs = 0;
   #hopeless = false;
   /** No request has waited less since. */
   #tooLongSinceMs = Number.POSITIVE_INFINITY;
@@ -57,9 +54,7 @@ export class RequestShedding {
   }
 
   /** Asked once for each request while `active`; spreads the refused ones evenly. */
-  admits(nowMs: number): boolean {
-    // Of a connection that was quiet meanwhile nothing is known any more: nothing of it can have waited for long.
-    if (nowMs - this.#seenAtMs > staleMs) this.onDelay(0, nowMs);
+  admits(): boolean {
     if (this.#hopeless) return false;
     this.#sum += this.#share;
     if (this.#sum < all) return false;
@@ -70,7 +65,6 @@ export class RequestShedding {
   /** Requests wait `delayMs` until they are read, at least. */
   onDelay(delayMs: number, nowMs: number): void {
     this.#delayMs = delayMs;
-    this.#seenAtMs = nowMs;
     if (delayMs <= longestDelayMs) {
       this.#tooLongSinceMs = Number.POSITIVE_INFINITY;
       if (this.active) this.#admitMore(nowMs);
