@@ -1,4 +1,5 @@
 export type { AdminPath } from './admin-path.ts';
+export { closeServer } from './close-server.ts';
 export { type GrpcAdminHandle, type GrpcAdminOptions, startGrpcAdmin } from './load-grpc-admin.ts';
 export { adminPaths } from './paths.ts';
 export { AdminProblem } from './reply.ts';

@@ -3,6 +3,7 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { type Clock, ConfigurationError, LimitedLog, suggest } from '../core/index.ts';
 import type { AdminPath } from './admin-path.ts';
+import { closeServer } from './close-server.ts';
 import { adminPaths } from './paths.ts';
 import { Query } from './query.ts';
 import { AdminProblem, type AdminReply, problemReply } from './reply.ts';
@@ -29,8 +30,6 @@ const longestBodyBytes = 64 * 1_024;
 const usualConnections = 256;
 const receiveWithinMs = 10_000;
 const idleSocketMs = 30_000;
-/** How long answers under way may take when the server closes. */
-const closeWithinMs = 1_000;
 
 /** The admin API over HTTP/1.1. What it shows comes from `AdminViews`, what it can be asked from `adminPaths`. */
 export class AdminServer {
@@ -72,14 +71,8 @@ export class AdminServer {
   }
 
   /** Stops listening; answers under way get a second. Idempotent. */
-  async close(): Promise<void> {
-    if (!this.#server.listening) return;
-    const closed = once(this.#server, 'close');
-    this.#server.close();
-    this.#server.closeIdleConnections();
-    const timer = this.#options.clock.setTimer(() => this.#server.closeAllConnections(), closeWithinMs);
-    await closed;
-    timer.cancel();
+  close(): Promise<void> {
+    return closeServer(this.#server, this.#options.clock);
   }
 
   /** Slow strangers must not lock out the operator: one connection too many costs the place of the one that has waited longest. */

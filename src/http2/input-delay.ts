@@ -1,8 +1,5 @@
 import type { InputReader } from './connection-input.ts';
-import type { RequestShedding } from './request-shedding.ts';
-
-/** An answer that is awaited for less says nothing yet. */
-const knownDelayMs = 200;
+import { longestDelayMs, type RequestShedding } from './request-shedding.ts';
 
 /**
  * How long what the peer sends waits before it is read. What stands in line here is seen; what waits in the kernel is seen by nobody, and a client that
@@ -46,8 +43,8 @@ export class InputDelay {
       return;
     }
     const { delayMs } = this;
-    if (delayMs > knownDelayMs) this.#shedding.onDelay(delayMs, nowMs);
-    else if (this.#askedAtMs === 0 && !more) this.#shedding.onDelay(delayMs, nowMs);
+    // A sign that is awaited for less says nothing yet.
+    if (delayMs > longestDelayMs || (this.#askedAtMs === 0 && !more)) this.#shedding.onDelay(delayMs, nowMs);
     if (this.#askedAtMs > 0 || !more || !engine.turns.isSaturated(nowMs)) return;
     this.#askedAtMs = nowMs;
     this.#reader.askDelay();

@@ -15,7 +15,7 @@ export interface SheddingOwner {
 
 const all = 1_024;
 /** Calls that wait longer before they are read are too many. Deadlines are rarely shorter, and bursts rarely longer. */
-const longestDelayMs = 200;
+export const longestDelayMs = 200;
 /** What has waited for so long is of no use to many callers: to refuse all of it is the quickest way back to those that can be answered in time. */
 const hopelessDelayMs = 400;
 /** A process that stood still for a moment catches up by itself: only where every call has waited too long for this long, some are refused. */

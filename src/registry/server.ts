@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { AdminProblem, RequestGuard } from '../admin/index.ts';
+import { AdminProblem, closeServer, RequestGuard } from '../admin/index.ts';
 import { type Clock, ConfigurationError, LimitedLog, type Logger, suggest } from '../core/index.ts';
 import { longestDefinitionBytes, longestValueBytes } from './limits.ts';
 import type { RegistryParts } from './path.ts';
@@ -25,7 +25,6 @@ export interface RegistryServerOptions {
 const receiveWithinMs = 10_000;
 /** Between two requests; the clients of Consul keep their connections for longer than browsers do. */
 const keepAliveMs = 65_000;
-const closeWithinMs = 1_000;
 
 /** Consul's HTTP API as far as a registry has it, over HTTP/1.1. */
 export class RegistryServer {
@@ -63,14 +62,8 @@ export class RegistryServer {
   }
 
   /** Stops listening; answers under way get a second. Idempotent. */
-  async close(): Promise<void> {
-    if (!this.#server.listening) return;
-    const closed = once(this.#server, 'close');
-    this.#server.close();
-    this.#server.closeIdleConnections();
-    const timer = this.#options.clock.setTimer(() => this.#server.closeAllConnections(), closeWithinMs);
-    await closed;
-    timer.cancel();
+  close(): Promise<void> {
+    return closeServer(this.#server, this.#options.clock);
   }
 
   readonly #onRequest = (request: IncomingMessage, response: ServerResponse): void => void this.#serve(request, response);

@@ -27,6 +27,7 @@ import {
   settingsFailure,
   tcpFailure,
 } from './connect-failure.ts';
+import { expectedServer } from './expected-server.ts';
 import { Keepalive, type KeepaliveOptions } from './keepalive.ts';
 import { PacedResets } from './paced-resets.ts';
 import type { UpstreamContext } from './upstream-context.ts';
@@ -231,15 +232,7 @@ export class UpstreamConnection implements ConnectionHandler {
   #onSecure(socket: tls.TLSSocket, identity: Identity): void {
     if (this.#state !== 'connecting') return;
     const { context, policy, stats, target } = this.#options;
-    const verdict = verifyServer(socket, {
-      serviceName: policy.serviceName,
-      trustDomain: context.trustDomain,
-      matchSubjectAltNames: policy.tls.matchSubjectAltNames,
-      spkiPins: policy.tls.verifyCertificateSpki,
-      hashPins: policy.tls.verifyCertificateHash,
-      nowMs: context.engine.clock.wallNow(),
-      revocations: (context.identity?.value ?? identity).revocations,
-    });
+    const verdict = verifyServer(socket, expectedServer(policy, context, identity));
     if (!verdict.ok) {
       this.#fail(peerRefusal(target, verdict, stats));
       return;

@@ -4,6 +4,7 @@ import { Deadline, formatDurationMs } from '../../core/index.ts';
 import { clientConnectOptions, verifyServer } from '../../identity/index.ts';
 import type { ClusterPolicy } from '../../policy/index.ts';
 import type { Endpoint } from '../endpoint.ts';
+import { expectedServer } from '../expected-server.ts';
 import type { UpstreamContext } from '../upstream-context.ts';
 import type { OnVerdict, Probe, ProbeVerdict } from './probe.ts';
 
@@ -89,13 +90,7 @@ export class SocketProbe extends Deadline implements Probe {
     socket.once('secureConnect', () => {
       if (this.#socket !== socket) return;
       const verdict = verifyServer(socket, {
-        serviceName: policy.serviceName,
-        trustDomain: context.trustDomain,
-        matchSubjectAltNames: policy.tls.matchSubjectAltNames,
-        spkiPins: policy.tls.verifyCertificateSpki,
-        hashPins: policy.tls.verifyCertificateHash,
-        nowMs: context.engine.clock.wallNow(),
-        revocations: (context.identity?.value ?? identity).revocations,
+        ...expectedServer(policy, context, identity),
         alpn: alpn === 'h2' ? 'h2' : 'http/1.1 or none',
       });
       if (verdict.ok) this.#converse(socket);
