@@ -1,5 +1,5 @@
 /**
- * CPU per call, latency and memory of Outrider with every policy on, side by side in one run with HAProxy and Envoy doing the same work.
+ * CPU per call, latency and memory of Outrider with its usual policies on, or every one, side by side in one run with HAProxy and Envoy doing the same work.
  * Each proxy has core 0; a native load generator and backend share core 1. Rounds are interleaved, so that a noisy minute hits all alike.
  *
  *     npm run bench -- [--quick] [--only outrider,haproxy,envoy] [--shape 8x32,...] [--direction outbound] [--calls N] [--rounds N] [--no-extras]
