@@ -31,7 +31,14 @@ import { Engine } from '../http2/index.ts';
 import { type Identity, IdentityFiles } from '../identity/index.ts';
 import { emptyPolicyTable, formatProblem, PolicyFiles, type PolicyProblem, type PolicyTable } from '../policy/index.ts';
 import { SidecarProxy } from '../proxy/index.ts';
-import { CallMetrics, type MemoryReading, ProcessStats, PrometheusExposition, StatRegistry } from '../telemetry/index.ts';
+import {
+  CallMetrics,
+  type CallObserver,
+  type MemoryReading,
+  ProcessStats,
+  PrometheusExposition,
+  StatRegistry,
+} from '../telemetry/index.ts';
 import { actOnBreakers, certificatesView, clusterViews } from './admin-views.ts';
 import { type Environment, readSidecarConfiguration, type SidecarConfiguration } from './configuration.ts';
 import { machineLimits, type ProcessLimits, processLimits } from './limits.ts';
@@ -47,6 +54,8 @@ export interface SidecarWorld {
   readonly random: () => number;
   /** How much memory the process uses; by default what the system says. */
   readonly readMemory?: () => MemoryReading;
+  /** Who hears of each call that has ended, beside those that the configuration asks for. */
+  readonly observers?: readonly CallObserver[];
 }
 
 type ConsulPolicies = ConsulPolicyKeys | ConsulPolicyEntries | ConsulPolicyIntentions;
@@ -128,6 +137,7 @@ export class Sidecar {
       },
       connectionLimits: this.#limits.connections,
       memoryLimitBytes: this.#limits.memoryBytes,
+      observers: world.observers ?? [],
     });
     this.#process.onSample((sample) => this.proxy.overload.sample(sample));
     this.#registerStats();

@@ -82,6 +82,11 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
     this.#call = call;
   }
 
+  /** Of its answer; 0 until that has begun. */
+  get httpStatus(): number {
+    return this.#httpStatus;
+  }
+
   // ---- stage: pick ----
 
   start(): void {
@@ -234,6 +239,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
       return;
     }
     if (this.#held !== undefined) this.releaseHeld();
+    call.bytesSent += end - start;
     const sent = call.downstream.sendData(bytes, start, end, false);
     stream.consume(sent);
     this.touch();
@@ -412,19 +418,20 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
     }
     const ok = status === GrpcStatus.OK;
     const pushback = ok ? undefined : this.#readPushback(block);
+    const unprocessed = !ok && trailersOnly && this.#saysUnprocessed(stream, block);
     // What has been counted further down only passed through here: the breakers of all hops would open for it, one after the other.
     if (pushback === noRetry) this.#conclude('neutral', 'error');
     else {
       const result = this.#breaker?.isFailure(status) === true ? 'fail' : 'succeed';
-      this.#conclude(result, ok ? 'success' : 'error', outlierResultOfStatus(status));
+      this.#conclude(unprocessed && this.#speaksForItselfOnly ? 'neutral' : result, ok ? 'success' : 'error', outlierResultOfStatus(status));
     }
     const reported = this.endpoint?.reportedLoad;
     if (reported !== undefined) readLoad(reported, block, call.proxy.engine.nowMs);
     // The request may still be on its way: the server has said all that it will say (RFC 9113 8.1).
     if (!stream.endSent) this.#resetStream(stream, ErrorCode.noError);
-    if (!ok && (call.retry !== undefined || call.hedgeIsOpen) && !call.downstream.headersSent) {
+    if (!ok && (call.retry !== undefined || call.hedgeIsOpen || unprocessed) && !call.downstream.headersSent) {
       const { rateLimited, retriableHeader } = this.#readSigns(block);
-      if (!call.onAttemptFailed(this, { kind: 'grpc', status, rateLimited, retriableHeader }, { kind: 'forward' }, pushback)) {
+      if (!call.onAttemptFailed(this, { kind: 'grpc', status, rateLimited, retriableHeader, unprocessed }, { kind: 'forward' }, pushback)) {
         this.#dropHeld();
         return;
       }
@@ -452,6 +459,13 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
     return pushback;
   }
 
+  /** Whether it is a sidecar's word that its service never saw the call; believed of whoever has shown a certificate. */
+  #saysUnprocessed(stream: Stream, block: HeaderBlock): boolean {
+    if (block.indexOf(Token.xOutriderUnprocessed) < 0 || this.endpoint?.peerOf(stream) === undefined) return false;
+    (this.#call.cluster as Cluster).stats.upstreamRqUnprocessed++;
+    return true;
+  }
+
   /** The server's timer for the deadline that we forwarded was a little faster than ours for the same one. */
   #endByDeadlineOfServer(): void {
     const call = this.#call;
@@ -465,6 +479,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
     if (this.#concluded) return;
     if (end > start) {
       this.releaseHeld();
+      this.#call.bytesSent += end - start;
       stream.consume(this.#call.downstream.sendData(bytes, start, end, false));
     }
     this.#onMissingStatus(stream, undefined);

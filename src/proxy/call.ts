@@ -10,6 +10,7 @@ import {
   type GiveUpReason,
   HedgeMachine,
   type PickWish,
+  provablyUnprocessed,
   type RetryContext,
   RetryMachine,
   type RetryThrottle,
@@ -98,6 +99,11 @@ export class Call extends Deadline implements StreamHandler {
   /** What its route allows of bytes; `undefined`: any number. */
   sizes: CallSizes | undefined = undefined;
   finished = false;
+  /** Bytes of DATA that the caller has sent, and those that it was sent. */
+  bytesReceived = 0;
+  bytesSent = 0;
+  /** What we said in the place of an answer. */
+  replied: LocalReply | undefined = undefined;
   machine: RetryMachine | undefined;
   /** The present attempt; of several beside each other one of them. */
   attempt: Attempt | undefined = undefined;
@@ -110,6 +116,8 @@ export class Call extends Deadline implements StreamHandler {
   /** It failed after retries, or somebody further down has said that it is not to be tried again. */
   retriesExhausted = false;
   #creditedBytes = 0;
+  /** Some attempt of it has reached a service, or might have. */
+  #mayBeProcessed = false;
   #retryTimer: CallTimer | undefined;
   #idleMs = 0;
   #lastActivityMs = 0;
@@ -201,6 +209,7 @@ export class Call extends Deadline implements StreamHandler {
       stream.consume(end - start);
       return;
     }
+    this.bytesReceived += end - start;
     if (this.idleWatched) this.touch();
     if (this.sizes !== undefined && !this.sizes.takeRequest(bytes, start, end)) {
       this.#abandon('neutral');
@@ -383,6 +392,7 @@ export class Call extends Deadline implements StreamHandler {
     const cluster = this.cluster as Cluster;
     const { nowMs } = this.proxy.engine;
     if (attempt.endpoint !== undefined) this.noteTried(attempt.endpoint);
+    if (!provablyUnprocessed(outcome)) this.#mayBeProcessed = true;
     const settled = this.rivalry?.onFailure(attempt, outcome, answer, pushback);
     if (settled !== undefined) return settled;
     this.machine ??= this.#createMachine();
@@ -406,7 +416,8 @@ export class Call extends Deadline implements StreamHandler {
     if (decision.why === 'retries_exhausted') cluster.stats.upstreamRqRetryLimitExceeded++;
     if (answer.kind === 'forward') return true;
     const { reply } = answer;
-    this.reply({ ...reply, message: `${reply.message}${this.#givenUp(decision.why)}` });
+    const unprocessed = !this.#mayBeProcessed && !this.hedging && !this.downstream.headersSent && this.proxy.direction === 'inbound';
+    this.reply({ ...reply, message: `${reply.message}${this.#givenUp(decision.why)}`, unprocessed });
     return false;
   }
 
@@ -427,6 +438,7 @@ export class Call extends Deadline implements StreamHandler {
     const traffic = this.route?.traffic;
     const said = reply.pushbackMs === undefined && this.forbidsRetry ? { ...reply, pushbackMs: -1 } : reply;
     sendReply(this.downstream, said, traffic === undefined ? undefined : (block) => traffic.editResponse(this, block));
+    this.replied = reply;
     this.finish(reply.reason, reply.status);
     this.attempt?.stream?.release();
     UnreadAnswer.watch(this.downstream);
@@ -474,6 +486,7 @@ export class Call extends Deadline implements StreamHandler {
       this.sizes = undefined;
     }
     this.dropReplay();
+    if (proxy.endedCalls !== undefined) proxy.endedCalls.show(this, fate, status);
     proxy.engine.returnBlock(this.request);
     const durationMs = proxy.engine.nowMs - this.startMs;
     (this.route?.metrics ?? proxy.unroutedMetrics).record(status, durationMs);

@@ -2,10 +2,11 @@ import type { Fate } from '../core/index.ts';
 import type { Connection, Engine, HeaderBlock, SheddingOwner, Stream } from '../http2/index.ts';
 import type { Direction, PolicyTable } from '../policy/index.ts';
 import type { CrossHopGuard } from '../resilience/index.ts';
-import type { CallMetrics, MethodMetrics, StatSink, StatSource } from '../telemetry/index.ts';
+import type { CallMetrics, CallObserver, MethodMetrics, StatSink, StatSource } from '../telemetry/index.ts';
 import type { Cluster } from '../upstream/index.ts';
 import { BoundTable } from './bound-table.ts';
 import { Call } from './call.ts';
+import { EndedCallView } from './ended-call-view.ts';
 import type { Listener } from './listener.ts';
 import type { Overload } from './overload/overload.ts';
 import { shedCall } from './overload/shed-call.ts';
@@ -34,6 +35,8 @@ export interface DirectionContext {
   readonly trustDomain: string;
   /** The label `service` of a call to the cluster of that name. */
   readonly serviceLabel: (clusterName: string) => string;
+  /** Who hears of each call that has ended. */
+  readonly observers?: readonly CallObserver[];
 }
 
 /** Everything that calls of one direction share. */
@@ -50,6 +53,8 @@ export class DirectionProxy implements StatSource {
   readonly random: () => number;
   /** Calls that ended before they had a route. */
   readonly unroutedMetrics: MethodMetrics;
+  /** Shows calls that have ended; `undefined`: nobody wants to know. */
+  readonly endedCalls: EndedCallView | undefined;
   /** The policies in force. A call that has its route keeps it. */
   table: BoundTable;
   readonly #context: DirectionContext;
@@ -64,6 +69,8 @@ export class DirectionProxy implements StatSource {
     this.trafficState = new TrafficState(context.engine, context.random);
     this.random = context.random;
     this.#context = context;
+    const { observers = [] } = context;
+    this.endedCalls = observers.length === 0 ? undefined : new EndedCallView(observers);
     this.unroutedMetrics = context.callMetrics.method(
       context.direction,
       context.direction === 'inbound' ? context.serviceLabel('') : 'other',

@@ -5,7 +5,13 @@ import { FieldFlag, fieldOverheadBytes, type HeaderBlock, Token } from '../http2
  * service trusts them (threat model: forged XFCC and `x-envoy-*`).
  */
 
-const proxyOwned = [Token.xForwardedClientCert, Token.xForwardedFor, Token.xForwardedProto, Token.xOutriderReason];
+const proxyOwned = [
+  Token.xForwardedClientCert,
+  Token.xForwardedFor,
+  Token.xForwardedProto,
+  Token.xOutriderReason,
+  Token.xOutriderUnprocessed,
+];
 const proxyOwnedPrefixes = ['x-envoy-', 'x-outrider-', 'x-forwarded-'];
 const letterX = 0x78;
 const dash = 0x2d;
@@ -36,8 +42,10 @@ export const sanitizeRequest = (block: HeaderBlock): void => {
 /**
  * Removes what is not the upstream's to say of headers or trailers; a malformed response is refused before. `content-length` goes since
  * the body may end early, in a status of ours: a client that counts would report a protocol error in its place (RFC 9113 8.1.1).
+ * `x-outrider-unprocessed` is said by one sidecar to the next: a service that passes on what it was answered itself must not say it.
  */
 export const sanitizeResponse = (block: HeaderBlock): void => {
+  block.removeToken(Token.xOutriderUnprocessed);
   block.removeToken(Token.xEnvoyAttemptCount);
   block.removeToken(Token.contentLength);
 };

@@ -12,6 +12,8 @@ export interface LocalReply {
   readonly message: string;
   /** When a client that tries again should, in milliseconds (gRFC A6); below 0: not at all. */
   readonly pushbackMs?: number;
+  /** The service provably never saw the call: the sidecar of the caller may send it elsewhere. */
+  readonly unprocessed?: boolean;
 }
 
 /** A reply for `reason`; `status` where the reason's own status varies (`upstream_reset`, `missing_status`). */
@@ -29,6 +31,7 @@ const addStatus = (block: HeaderBlock, reply: LocalReply): void => {
   block.addNumber(Token.grpcStatus, reply.status);
   block.add(Token.grpcMessage, encodeGrpcMessage(reply.message));
   block.add(Token.xOutriderReason, reply.reason);
+  if (reply.unprocessed === true) block.add(Token.xOutriderUnprocessed, '1');
   if (reply.pushbackMs !== undefined) block.add(Token.grpcRetryPushbackMs, String(reply.pushbackMs));
 };
 

@@ -4,7 +4,7 @@ import { type Connection, defaultHttp2Options, type Engine, type Http2Options } 
 import type { Identity, TlsVersion } from '../identity/index.ts';
 import type { EndpointSourcePolicy, PolicyTable } from '../policy/index.ts';
 import { CrossHopGuard } from '../resilience/index.ts';
-import type { CallMetrics, StatSink, StatSource } from '../telemetry/index.ts';
+import type { CallMetrics, CallObserver, StatSink, StatSource } from '../telemetry/index.ts';
 import { Cluster, ClusterSet, LocalServiceHealth, localServicePolicy } from '../upstream/index.ts';
 import { Call } from './call.ts';
 import { DirectionProxy } from './direction-proxy.ts';
@@ -42,6 +42,8 @@ export interface ProxyOptions {
   readonly connectionLimits: ConnectionLimitOptions;
   /** Resident memory that the process may use; infinite where nobody set a limit. */
   readonly memoryLimitBytes: number;
+  /** Who hears of each call of either direction that has ended. */
+  readonly observers?: readonly CallObserver[];
 }
 
 export interface DrainOptions {
@@ -100,6 +102,7 @@ export class SidecarProxy implements StatSource {
       guard: new CrossHopGuard(),
       random: options.random,
       trustDomain: options.trustDomain,
+      ...(options.observers === undefined ? {} : { observers: options.observers }),
     };
     this.#inboundCalls = new DirectionProxy(
       { ...shared, direction: 'inbound', cluster: () => this.localService, serviceLabel: () => serviceName },

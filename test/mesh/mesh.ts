@@ -25,6 +25,8 @@ export interface SidecarOptions {
   readonly certificates?: Readonly<Record<string, string>>;
   /** What the process is said to use of its memory. */
   readonly readMemory?: SidecarWorld['readMemory'];
+  /** Who hears of calls that have ended. */
+  readonly observers?: SidecarWorld['observers'];
   /** Port of the service beside it. */
   readonly localService?: number;
   /** The test ends it by itself. */
@@ -126,7 +128,8 @@ export const startSidecar = async (t: TestContext, options: SidecarOptions = {})
   sidecarsOn.set(clock, (sidecarsOn.get(clock) ?? 0) + 1);
   const lines: Record<string, unknown>[] = [];
   const log = new JsonLogger(clock, (line) => void lines.push(JSON.parse(line)), 'debug');
-  const world = { clock, log, random, ...(options.readMemory === undefined ? {} : { readMemory: options.readMemory }) };
+  const { observers = [], readMemory } = options;
+  const world = { clock, log, random, observers, ...(readMemory === undefined ? {} : { readMemory }) };
   const sidecar = new Sidecar(readSidecarConfiguration({ environment: variables }), world, variables);
   await sidecar.start();
   const adminPort = Number(lines.find(({ msg }) => msg === 'ready')?.['admin']);

@@ -15,6 +15,7 @@ const answers: Readonly<Record<string, { readonly args: readonly string[]; reado
   h2spec: { args: ['--version'], says: /Version: 2\./ },
   ghz: { args: ['--version'], says: /\S/ },
   consul: { args: ['version'], says: /^Consul v/ },
+  jaeger: { args: ['version'], says: /git-version|gitVersion|commit/i },
   curl: { args: ['--version'], says: /^curl / },
   openssl: { args: ['version'], says: /^OpenSSL / },
   'python-grpc': { args: ['-c', 'import grpc; print(grpc.__version__)'], says: /^1\./ },

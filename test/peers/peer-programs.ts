@@ -29,6 +29,7 @@ const origins = {
   grpcurl: { kind: 'go', module: 'grpcurl', package: 'github.com/fullstorydev/grpcurl/cmd/grpcurl' },
   h2spec: { kind: 'go', module: 'h2spec', package: 'github.com/summerwind/h2spec/cmd/h2spec' },
   consul: { kind: 'go', module: 'consul', package: 'github.com/hashicorp/consul' },
+  jaeger: { kind: 'go', module: 'jaeger', package: 'github.com/jaegertracing/jaeger/cmd/all-in-one' },
   ghz: { kind: 'go', module: 'ghz', package: 'github.com/bojand/ghz/cmd/ghz' },
   'python-grpc': { kind: 'python', module: 'grpc' },
   h2load: { kind: 'debian', package: 'nghttp2-client' },

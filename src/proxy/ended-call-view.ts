@@ -1,0 +1,149 @@
+import type { Fate } from '../core/index.ts';
+import { Token } from '../http2/index.ts';
+import type { PeerIdentity } from '../identity/index.ts';
+import type { Direction } from '../policy/index.ts';
+import type { CallObserver, EndedCall } from '../telemetry/index.ts';
+import type { Call } from './call.ts';
+import { headerValue } from './headers.ts';
+import { sampledIn, traceIdIn } from './trace-id.ts';
+
+const originalPath = 'x-envoy-original-path';
+const httpOk = 200;
+const unsupportedMediaType = 415;
+
+/** Shows calls that have ended to observers, one after the other through the same object: nothing is made for a call that nobody asks about. */
+export class EndedCallView implements EndedCall {
+  readonly #observers: readonly CallObserver[];
+  #shown: Call | undefined;
+  #fate: Fate = 'ok';
+  #status = 0;
+
+  constructor(observers: readonly CallObserver[]) {
+    this.#observers = observers;
+  }
+
+  /** `call` has ended, and its request block is still its own. */
+  show(call: Call, fate: Fate, status: number): void {
+    this.#shown = call;
+    this.#fate = fate;
+    this.#status = status;
+    const observers = this.#observers;
+    for (let i = 0; i < observers.length; i++) (observers[i] as CallObserver).onCallEnd(this);
+    this.#shown = undefined;
+  }
+
+  get #call(): Call {
+    if (this.#shown === undefined) throw new Error('an ended call was asked after onCallEnd');
+    return this.#shown;
+  }
+
+  get direction(): Direction {
+    return this.#call.proxy.direction;
+  }
+
+  get fate(): Fate {
+    return this.#fate;
+  }
+
+  get grpcStatus(): number {
+    return this.#status;
+  }
+
+  get startedAtMs(): number {
+    return this.#call.proxy.engine.clock.wallNow() - this.durationMs;
+  }
+
+  get durationMs(): number {
+    const call = this.#call;
+    return call.proxy.engine.nowMs - call.startMs;
+  }
+
+  get path(): string {
+    const { request } = this.#call;
+    const original = this.#call.route?.route.traffic === undefined ? -1 : request.find(originalPath);
+    return original >= 0 ? request.value(original) : this.#value(Token.path);
+  }
+
+  get authority(): string {
+    return this.#value(Token.authority);
+  }
+
+  header(name: string): string | undefined {
+    return headerValue(this.#call.request, name);
+  }
+
+  get httpStatus(): number {
+    if (this.#fate === 'unsupported_content_type') return unsupportedMediaType;
+    return this.#call.downstream.headersSent ? httpOk : 0;
+  }
+
+  get upstreamHttpStatus(): number {
+    return this.#call.attempt?.httpStatus ?? 0;
+  }
+
+  get routeName(): string | undefined {
+    return this.#call.route?.route.name;
+  }
+
+  get routeLocation(): string | undefined {
+    const location = this.#call.route?.route.location;
+    return location === undefined || location.line === 0 ? undefined : `${location.file}:${location.line}`;
+  }
+
+  get cluster(): string | undefined {
+    const call = this.#call;
+    return call.cluster?.name ?? call.route?.clusterName;
+  }
+
+  get endpoint(): string | undefined {
+    const { attempt, tried } = this.#call;
+    return (attempt?.endpoint ?? tried?.at(-1))?.key;
+  }
+
+  get attempts(): number {
+    return this.#call.attempts;
+  }
+
+  get retriesExhausted(): boolean {
+    return this.#call.retriesExhausted;
+  }
+
+  get bytesReceived(): number {
+    return this.#call.bytesReceived;
+  }
+
+  get bytesSent(): number {
+    return this.#call.bytesSent;
+  }
+
+  get peerAddress(): string {
+    return this.#call.peer.remoteAddress;
+  }
+
+  get peerIdentity(): PeerIdentity | undefined {
+    return this.#call.peer.peer;
+  }
+
+  get replyMessage(): string | undefined {
+    const { downstream, replied } = this.#call;
+    return replied?.message ?? (this.#fate === 'malformed_request' ? downstream.problem : undefined);
+  }
+
+  get traceId(): string | undefined {
+    return traceIdIn(this.#call.request);
+  }
+
+  get spanId(): string | undefined {
+    return undefined;
+  }
+
+  get sampled(): boolean {
+    return sampledIn(this.#call.request);
+  }
+
+  #value(token: number): string {
+    const { request } = this.#call;
+    const at = request.indexOf(token);
+    return at < 0 ? '' : request.value(at);
+  }
+}
