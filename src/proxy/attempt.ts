@@ -423,7 +423,11 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
     if (pushback === noRetry) this.#conclude('neutral', 'error');
     else {
       const result = this.#breaker?.isFailure(status) === true ? 'fail' : 'succeed';
-      this.#conclude(unprocessed && this.#speaksForItselfOnly ? 'neutral' : result, ok ? 'success' : 'error', outlierResultOfStatus(status));
+      this.#conclude(
+        unprocessed && this.#speaksForItselfOnly ? 'neutral' : result,
+        ok ? 'success' : 'error',
+        outlierResultOfStatus(status),
+      );
     }
     const reported = this.endpoint?.reportedLoad;
     if (reported !== undefined) readLoad(reported, block, call.proxy.engine.nowMs);

@@ -97,8 +97,14 @@ export interface RetryPolicyOptions extends BackOffOptions {
 
 /** How an attempt ended that did not succeed. Never built for one that did. */
 export type AttemptOutcome =
-  /** The service answered with a gRPC status, in trailers or Trailers-Only. */
-  | { readonly kind: 'grpc'; readonly status: number; readonly rateLimited?: boolean; readonly retriableHeader?: boolean }
+  /** The service answered with a gRPC status, in trailers or Trailers-Only. `unprocessed`: its sidecar did, which could not hand the call to it. */
+  | {
+      readonly kind: 'grpc';
+      readonly status: number;
+      readonly rateLimited?: boolean;
+      readonly retriableHeader?: boolean;
+      readonly unprocessed?: boolean;
+    }
   /** An answer without `grpc-status`. `rateLimited`: it carries `x-envoy-ratelimited`; `retriableHeader`: one of the policy's headers matched. */
   | { readonly kind: 'http'; readonly httpStatus: number; readonly rateLimited?: boolean; readonly retriableHeader?: boolean }
   /**
@@ -120,6 +126,8 @@ export const provablyUnprocessed = (outcome: AttemptOutcome): boolean => {
   switch (outcome.kind) {
     case 'connect_failure':
       return true;
+    case 'grpc':
+      return outcome.unprocessed === true;
     case 'reset':
       return outcome.unprocessed || !outcome.requestSent || outcome.code === refusedStream;
     case 'per_try_timeout':

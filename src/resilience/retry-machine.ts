@@ -35,7 +35,7 @@ export interface RetryCircumstances {
 
 export type RetryDecision =
   /**
-   * `transparent`: the server never processed it, at once and once. `repick`: it never left, so another endpoint gets it, at once.
+   * `transparent`: the server never processed it, at once; once, or as often as `mostElsewhere` where its sidecar says so. `repick`: it never left, so another endpoint gets it, at once.
    * `policy`: a counted retry after `delayMs`.
    */
   | { readonly kind: 'retry'; readonly delayMs: number; readonly via: 'transparent' | 'repick' | 'policy' }
@@ -54,6 +54,12 @@ export type GiveUpReason =
   /** The retry budget or `max_retries` is used up: `upstream_rq_retry_overflow`. */
   | 'overflow';
 
+/**
+ * How often a call goes elsewhere because a sidecar says that its service is away. The first time is free as after REFUSED_STREAM, and every
+ * further one is charged to the retry budget, so that servers that say nothing else do not multiply calls.
+ */
+const mostElsewhere = 3;
+
 const giveUp = (why: GiveUpReason): RetryDecision => ({ kind: 'give_up', why });
 const transparently: RetryDecision = { kind: 'retry', delayMs: 0, via: 'transparent' };
 const elsewhere: RetryDecision = { kind: 'retry', delayMs: 0, via: 'repick' };
@@ -69,6 +75,7 @@ export class RetryMachine {
   #backOff: BackOff | undefined;
   #retries = 0;
   #transparentUsed = false;
+  #wentElsewhere = 0;
   #holdsRoom = false;
 
   constructor(policy: RetryPolicyOptions | undefined, idempotent: boolean | undefined, context: RetryContext) {
@@ -111,9 +118,18 @@ export class RetryMachine {
     if (outcome.kind === 'per_try_timeout' || !provablyUnprocessed(outcome)) return undefined;
     const neverLeft = outcome.kind === 'connect_failure' || (outcome.kind === 'reset' && !outcome.requestSent);
     if (neverLeft && now.untriedEndpoints > 0) return elsewhere;
+    if (outcome.kind === 'grpc') return this.#mayGoElsewhere(outcome, now) ? transparently : undefined;
     if (outcome.kind !== 'reset' || this.#transparentUsed) return undefined;
     this.#transparentUsed = true;
     return transparently;
+  }
+
+  /** To the same endpoint it would only hear the same. */
+  #mayGoElsewhere(outcome: AttemptOutcome, now: RetryCircumstances): boolean {
+    if (now.untriedEndpoints === 0 || now.pushback !== undefined || this.#wentElsewhere >= mostElsewhere) return false;
+    if (this.#wentElsewhere > 0 && !this.#takeRoom(outcome)) return false;
+    this.#wentElsewhere++;
+    return true;
   }
 
   #countedRetry(outcome: AttemptOutcome, now: RetryCircumstances): RetryDecision {

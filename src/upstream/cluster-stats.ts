@@ -4,7 +4,7 @@ import type { StatSink } from '../telemetry/index.ts';
  * What one cluster counts, under Envoy's names with a capital in the place of an underscore (`upstreamRqRetry` is
  * `cluster.<name>.upstream_rq_retry`). Plain fields: whoever sees it happen adds to them. Those that the upstream room does not
  * see itself, and the proxy counts: `upstreamRqRetry`, `upstreamRqRetrySuccess`, `upstreamRqRetryLimitExceeded`,
- * `upstreamRqTimeout`, `upstreamRqPerTryTimeout`, `upstreamRqRxReset`, `upstreamRqTxReset`, `upstreamRqCancelled`. What a threshold
+ * `upstreamRqTimeout`, `upstreamRqPerTryTimeout`, `upstreamRqRxReset`, `upstreamRqTxReset`, `upstreamRqCancelled`, `upstreamRqUnprocessed`. What a threshold
  * counts (connections, waiting calls, every overflow) stands in the cluster's `limits`.
  */
 export class ClusterStats {
@@ -18,6 +18,8 @@ export class ClusterStats {
   upstreamRqRetry = 0;
   upstreamRqRetrySuccess = 0;
   upstreamRqRetryLimitExceeded = 0;
+  /** Attempts that another sidecar answered, since it could not hand them to its service. */
+  upstreamRqUnprocessed = 0;
   /** Attempts that began beside another one of the same call. */
   upstreamRqHedge = 0;
   upstreamRqTimeout = 0;
@@ -70,6 +72,7 @@ const counterNames = [
   ['upstreamRqRetry', 'upstream_rq_retry'],
   ['upstreamRqRetrySuccess', 'upstream_rq_retry_success'],
   ['upstreamRqRetryLimitExceeded', 'upstream_rq_retry_limit_exceeded'],
+  ['upstreamRqUnprocessed', 'upstream_rq_unprocessed'],
   ['upstreamRqHedge', 'upstream_rq_hedge'],
   ['upstreamRqTimeout', 'upstream_rq_timeout'],
   ['upstreamRqPerTryTimeout', 'upstream_rq_per_try_timeout'],

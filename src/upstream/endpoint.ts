@@ -220,6 +220,11 @@ export class Endpoint implements PooledEndpoint, UpstreamConnectionOwner {
     else stream.reset(code);
   }
 
+  /** Who is at the other end of a stream of ours, by its certificate; `undefined` without TLS. */
+  peerOf({ connection: { context } }: Stream): PeerIdentity | undefined {
+    return context instanceof UpstreamConnection ? context.peer : undefined;
+  }
+
   get address(): EndpointAddress {
     return this.#address;
   }

@@ -90,6 +90,7 @@ export const Token = {
   keepAlive: 80,
   proxyConnection: 81,
   upgrade: 82,
+  xOutriderUnprocessed: 83,
 } as const;
 
 /** Any value of {@link Token}. Plain `number` on the hot path: the decoder computes them. */
@@ -179,6 +180,7 @@ const names: readonly string[] = [
   'keep-alive',
   'proxy-connection',
   'upgrade',
+  'x-outrider-unprocessed',
 ];
 
 /** Tokens run from 0 to `tokenCount - 1`. */
