@@ -1,4 +1,7 @@
-# The sidecar's image: compiled JavaScript, production packages, no build tools, not root.
+# syntax=docker/dockerfile:1
+# The sidecar's image: compiled JavaScript, production packages without what only builds and browsers need, no build tools, not root.
+#   docker build -t outrider .
+#   docker run --rm -v ./policies:/p:ro outrider policy check /p
 ARG NODE_IMAGE=node:26-bookworm-slim
 
 FROM ${NODE_IMAGE} AS build
@@ -9,10 +12,19 @@ RUN npm ci --ignore-scripts --loglevel=error
 COPY tsconfig.json tsconfig.build.json ./
 COPY tasks tasks
 COPY src src
-RUN sh tasks/build.sh
-RUN npm prune --omit=dev --ignore-scripts --loglevel=error
+RUN sh tasks/build.sh && rm dist/.built
+RUN npm prune --omit=dev --ignore-scripts --loglevel=error && sh tasks/strip-packages.sh
 
 FROM ${NODE_IMAGE}
+ARG NODE_IMAGE
+ARG VERSION=0.1.0
+ARG REVISION=
+LABEL org.opencontainers.image.title="outrider" \
+  org.opencontainers.image.description="A service-mesh sidecar for gRPC: mTLS, deadlines, retries, circuit breakers and a reason for every failed call." \
+  org.opencontainers.image.licenses="Apache-2.0" \
+  org.opencontainers.image.version="${VERSION}" \
+  org.opencontainers.image.revision="${REVISION}" \
+  org.opencontainers.image.base.name="${NODE_IMAGE}"
 WORKDIR /opt/outrider
 COPY --from=build /build/node_modules node_modules
 COPY --from=build /build/dist dist
@@ -27,9 +39,9 @@ ENV NODE_ENV=production
 USER node
 # 50051 inbound (mTLS), 15001 outbound (loopback only), 9901 admin (loopback only, unless ADMIN_ADDRESS says otherwise).
 EXPOSE 50051
-# The launcher becomes the Node process (exec): SIGTERM reaches it and drains.
+# The launcher becomes the Node process (exec): SIGTERM reaches process 1 and drains. It starts no children, so there is nothing to reap.
 ENTRYPOINT ["outrider"]
 CMD ["sidecar"]
-# http, not fetch: it starts in half the time. A listener on all interfaces is asked on loopback.
-HEALTHCHECK --interval=5s --timeout=2s --start-period=5s \
-  CMD ["node", "-e", "const { ADMIN_ADDRESS: a, ADMIN_PORT: p } = process.env; require('node:http').get({ host: !a || a === '0.0.0.0' || a === '::' ? '127.0.0.1' : a, port: p || 9901, path: '/ready' }, (r) => process.exit(r.statusCode === 200 ? 0 : 1)).on('error', () => process.exit(1))"]
+# A shell without children: 4 ms of CPU where a Node would take 60, and 45 MB of the container's memory. Docker before 25 leaves out the start interval.
+HEALTHCHECK --interval=5s --timeout=2s --start-period=60s --start-interval=500ms --retries=2 \
+  CMD ["/opt/outrider/bin/healthcheck"]
