@@ -232,7 +232,7 @@ export const settings = {
     duration('1s'),
     'how long a draining sidecar still accepts (1s where registered, else 0s)',
   ),
-  startupWaitMs: setting('STARTUP_WAIT', '0s', duration('30s'), 'how long to wait for files that are not there yet'),
+  startupWaitMs: setting('STARTUP_WAIT', '0s', duration('30s'), 'how long to wait for what is missing or wrong at the start'),
   maxConnections: setting('MAX_CONNECTIONS', undefined, count(1, '10000'), 'connections of both listeners (4/5 of what ulimit -n leaves)'),
   maxConnectionsPerListener: setting('MAX_CONNECTIONS_PER_LISTENER', undefined, count(1, '8000'), 'of one listener (4/5 of those)'),
   maxConnectionsPerSource: setting(

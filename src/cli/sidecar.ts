@@ -45,7 +45,7 @@ import { machineLimits, type ProcessLimits, processLimits } from './limits.ts';
 import { packageVersion } from './package-version.ts';
 import { settingNames, settings } from './settings.ts';
 import { createRegistration } from './sidecar-registration.ts';
-import { awaitStartupFiles } from './startup-wait.ts';
+import { startPatiently } from './startup-wait.ts';
 
 /** What a sidecar needs of the world around it, so that a test runs ten of them in one process. */
 export interface SidecarWorld {
@@ -454,7 +454,7 @@ export const runSidecar = async (options: { readonly config?: string }, environm
   const log = new JsonLogger(clock, (line) => process.stderr.write(line), configuration.logLevel);
   for (const warning of configuration.warnings) log.warning('configuration', { why: warning });
   // As process 1 of a container a signal without a handler is ignored, so there is one from the beginning.
-  const wait = { givenUp: false, onMissing: (paths: readonly string[]) => log.info('waiting for files', { missing: paths }) };
+  const wait = { givenUp: false };
   let sidecar: Sidecar | undefined;
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     process.once(signal, () => {
@@ -463,10 +463,12 @@ export const runSidecar = async (options: { readonly config?: string }, environm
     });
   }
   process.on('SIGHUP', () => sidecar?.reload());
-  await awaitStartupFiles(configuration, clock, wait);
-  if (wait.givenUp) return 0;
-  sidecar = new Sidecar(configuration, { clock, log, random: Math.random }, environment);
-  await sidecar.start();
-  await sidecar.stopped;
+  const started = await startPatiently(configuration, { clock, log, wait }, () => {
+    // One that could not start has closed itself, and is not to be drained by a signal.
+    sidecar = undefined;
+    sidecar = new Sidecar(configuration, { clock, log, random: Math.random }, environment);
+    return sidecar;
+  });
+  await started?.stopped;
   return 0;
 };
