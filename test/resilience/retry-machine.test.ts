@@ -17,6 +17,7 @@ const unavailable: AttemptOutcome = { kind: 'grpc', status: 14 };
 const notFound: AttemptOutcome = { kind: 'grpc', status: 5 };
 const refused: AttemptOutcome = { kind: 'reset', code: 7, unprocessed: false, requestSent: true };
 const neverSent: AttemptOutcome = { kind: 'reset', code: 0, unprocessed: false, requestSent: false };
+const unseen: AttemptOutcome = { kind: 'grpc', status: 14, unprocessed: true };
 const lost: AttemptOutcome = { kind: 'reset', code: 2, unprocessed: false, requestSent: true };
 const connectFailure: AttemptOutcome = { kind: 'connect_failure' };
 
@@ -220,4 +221,29 @@ test('a wait that the rate limit names is waited for, and half as long again at 
   assert.equal(after(limited, { rateLimitedMs: 2_000 }), 'policy in 2500');
   assert.equal(after(limited, { rateLimitedMs: 2_000, pushback: '7' }), 'policy in 7');
   assert.equal(after(limited), 'policy in 50', 'and back-off begins at its base');
+});
+
+test('what a sidecar could not hand to its service goes elsewhere: once free, twice more from the budget, and never to the same place', () => {
+  const { after, machine, budget } = given();
+  assert.equal(after(unseen, { untriedEndpoints: 5 }), 'transparent in 0');
+  assert.equal(budget.retrying, 0);
+  assert.equal(after(unseen, { untriedEndpoints: 4 }), 'transparent in 0');
+  assert.equal(budget.retrying, 1);
+  assert.equal(after(unseen, { untriedEndpoints: 3 }), 'transparent in 0');
+  assert.equal(after(unseen, { untriedEndpoints: 2 }), 'not_retriable');
+  assert.equal(machine.previousAttempts, 0);
+  machine.finish();
+  assert.equal(budget.retrying, 0);
+  assert.equal(given().after(unseen), 'not_retriable');
+  assert.equal(given().after(unseen, { untriedEndpoints: 1, pushback: '-1' }), 'not_retriable');
+  assert.equal(given().after(unseen, { untriedEndpoints: 1, breakerOpen: true }), 'circuit_open');
+  assert.equal(given({ retryOn: 'unavailable', idempotent: false }).after(unseen), 'policy in 50');
+});
+
+test('of calls that go elsewhere a second time the budget lets through what it lets through of retries', () => {
+  const { after, budget } = given();
+  while (budget.tryAcquire()) {}
+  assert.equal(after(unseen, { untriedEndpoints: 5 }), 'transparent in 0');
+  assert.equal(after(unseen, { untriedEndpoints: 4 }), 'not_retriable');
+  assert.equal(budget.retrying, budget.limit);
 });
