@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { compileAccess } from './access.ts';
+import { compileAccessLog } from './access-log.ts';
 import { type CompiledBreakers, compileBreakers, compileCluster, defaultBreakers, unwrittenCluster } from './compile-cluster.ts';
 import { type CompiledRetry, compileRetryPolicy } from './compile-retry.ts';
 import { type CompiledRoute, compileRoute, fallbackRoute, type RouteDefaults } from './compile-routes.ts';
@@ -143,6 +144,16 @@ const compileGroups = (
     outbound: outbound.table,
     inbound: inbound.table,
     inboundAccess: access === undefined ? undefined : compileAccess(access, problems),
+    accessLogs: Object.freeze({
+      inbound: compileAccessLog(
+        single(({ values }) => values.inbound?.values.access_log),
+        problems,
+      ),
+      outbound: compileAccessLog(
+        single(({ values }) => values.access_log),
+        problems,
+      ),
+    }),
     clusters,
     defaultCluster: unwrittenCluster('', breakers),
     defaultAction,

@@ -1,4 +1,6 @@
 export type { AccessPolicy, AccessRule } from './access.ts';
+export { accessLogOperators, responseFlags } from './access-log-names.ts';
+export type * from './access-log-types.ts';
 export { clusterPolicy, compilePolicies, emptyPolicyTable, type PolicyCompilation } from './compile.ts';
 export { type ConsulEntry, type ConsulEntryKind, consulEntryKinds, translateConsulEntries } from './consul-entries.ts';
 export * from './consul-types.ts';

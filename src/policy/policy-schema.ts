@@ -1,4 +1,5 @@
 import { accessShape } from './access.ts';
+import { accessLogShape } from './access-log.ts';
 import { circuitBreakersShape, clustersShape, streamWindow } from './cluster-schema.ts';
 import { listenerAgeFields } from './connection-age.ts';
 import { field, group, refused } from './group.ts';
@@ -24,6 +25,7 @@ export const policyShape = group(
         {
           routes: field(list(inboundRouteShape), 'Inbound routes, tried in their order'),
           access: field(placed(accessShape), 'Who may call the local service; whoever has a certificate of the mesh where left out'),
+          access_log: field(placed(accessLogShape), 'A line for each inbound call, or for some of them'),
           match_order: field(matchOrder, matchOrderDoc),
           retry_policy: field(placed(retryPolicyShape), 'For inbound routes that write none'),
           ...listenerAgeFields,
@@ -47,6 +49,7 @@ export const policyShape = group(
       ),
       'What becomes of an outbound call that no route matches and whose authority names no cluster',
     ),
+    access_log: field(placed(accessLogShape), 'A line for each outbound call, or for some of them'),
     match_order: field(matchOrder, matchOrderDoc),
     descriptor_sets: field(
       list(placed(text('the name of a file such as acme.binpb'))),

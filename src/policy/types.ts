@@ -10,6 +10,7 @@ import type {
   ThresholdOptions,
 } from '../resilience/index.ts';
 import type { AccessPolicy } from './access.ts';
+import type { AccessLogPolicy } from './access-log-types.ts';
 import type { ConsulEndpointsPolicy } from './consul-types.ts';
 import type { TrafficPolicy } from './traffic-types.ts';
 
@@ -292,6 +293,11 @@ export interface PolicyTable {
   readonly inbound: RouteTable;
   /** Who may call the local service; `undefined`: whoever has a certificate of the mesh. */
   readonly inboundAccess: AccessPolicy | undefined;
+  /** Logs of the calls of each direction; `undefined`: nothing is written of it, and ACCESS_LOG says whether there is one. */
+  readonly accessLogs: {
+    readonly inbound: readonly AccessLogPolicy[] | undefined;
+    readonly outbound: readonly AccessLogPolicy[] | undefined;
+  };
   readonly clusters: ReadonlyMap<string, ClusterPolicy>;
   /** Defaults of a cluster that nobody wrote; its name is `''`. Use `clusterPolicy(table, name)`. */
   readonly defaultCluster: ClusterPolicy;

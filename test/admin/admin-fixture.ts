@@ -7,6 +7,7 @@ import {
   type BreakerTarget,
   type BreakerView,
   type ClusterView,
+  RecentFailures,
   type UnejectResult,
 } from '../../src/admin/index.ts';
 import { JsonLogger, VirtualClock } from '../../src/core/index.ts';
@@ -98,6 +99,7 @@ const route: Route = {
 const policyTable: PolicyTable = {
   outbound: { routes: [route], candidates: () => [route], fallback: route },
   inboundAccess: undefined,
+  accessLogs: { inbound: undefined, outbound: undefined },
   inbound: { routes: [], candidates: () => [], fallback: route },
   clusters: new Map([['learner-svc', clusterPolicy('learner-svc')]]),
   defaultCluster: clusterPolicy(''),
@@ -117,6 +119,7 @@ export class ViewsFixture implements AdminViews {
   readonly log = new JsonLogger(this.clock, (line) => this.logged.push(line));
   readonly stats = new StatRegistry();
   readonly calls = new CallMetrics();
+  readonly failures = new RecentFailures(this.clock);
   readonly exposition: PrometheusExposition;
   readonly acted: { readonly cluster: string; readonly action: BreakerAction; readonly target: BreakerTarget }[] = [];
   actResult: BreakerActionResult | undefined;
