@@ -19,7 +19,7 @@ const longestVarintBytes = 10;
 const largestTag = 0xffff_ffff;
 
 /** A `HealthCheckRequest` for `service` (empty: the server as a whole) as one gRPC message with its prefix. */
-export const healthRequest = (service: string): Uint8Array => {
+export const healthRequest = (service: string): Buffer => {
   const name = Buffer.from(service, 'utf8');
   const length: number[] = [];
   for (let rest = name.length; ; rest >>>= 7) {

@@ -15,7 +15,7 @@ export interface InputReader {
   /** Asks the peer for a sign that will stand behind everything that it has sent; `onDelayAnswered` hears of it. */
   askDelay(): void;
   /** Reads `bytes` from `from` on, until its frames have no work left, and returns how far it came. */
-  readInput(bytes: Uint8Array, from: number): number;
+  readInput(bytes: Buffer, from: number): number;
 }
 
 /** Work of one connection in one round: a few dozen calls. An upstream connection has as much in each turn. */
@@ -43,7 +43,7 @@ export class ConnectionInput extends Deadline implements WaitingInput {
   readonly #turns: InputTurns;
   readonly #share: number;
   /** What waits; the first chunk from `#offset` on. */
-  readonly #chunks: Uint8Array[] = [];
+  readonly #chunks: Buffer[] = [];
   #offset = 0;
   #stopped = false;
   #stopAsked = false;
@@ -67,7 +67,7 @@ export class ConnectionInput extends Deadline implements WaitingInput {
   }
 
   /** Bytes have come, in an event that has begun. */
-  receive(bytes: Uint8Array): void {
+  receive(bytes: Buffer): void {
     const reader = this.#reader;
     const turns = this.#turns;
     reader.engine.beginTurn();
@@ -139,7 +139,7 @@ export class ConnectionInput extends Deadline implements WaitingInput {
     const reader = this.#reader;
     const chunks = this.#chunks;
     while (chunks.length > 0 && this.#frames.workLeft > 0 && !reader.closed) {
-      const chunk = chunks[0] as Uint8Array;
+      const chunk = chunks[0] as Buffer;
       this.#offset = reader.readInput(chunk, this.#offset);
       // It may have been closed by what was read.
       if (chunks.length === 0 || this.#offset < chunk.length) return;
@@ -166,7 +166,7 @@ export class ConnectionInput extends Deadline implements WaitingInput {
   }
 
   /** What is small is read even in a late turn. Whoever wants more stands in the line of this round. */
-  #readLittle(bytes: Uint8Array): number {
+  #readLittle(bytes: Buffer): number {
     const frames = this.#frames;
     const allowed = smallWork - (this.#share - frames.workLeft);
     if (allowed <= 0) return 0;
@@ -178,7 +178,7 @@ export class ConnectionInput extends Deadline implements WaitingInput {
     return at;
   }
 
-  #hold(bytes: Uint8Array, at: number): void {
+  #hold(bytes: Buffer, at: number): void {
     this.#chunks.push(bytes);
     this.#offset = at;
     if (bytes.length >= largeChunkBytes) this.#stop();

@@ -219,7 +219,7 @@ export class Connection {
     this.#sender.sendHeaders(stream, block, endStream);
   }
 
-  sendData(stream: Stream, bytes: Uint8Array, start: number, end: number, endStream: boolean): number {
+  sendData(stream: Stream, bytes: Buffer, start: number, end: number, endStream: boolean): number {
     return this.#sender.sendData(stream, bytes, start, end, endStream);
   }
 
@@ -238,14 +238,14 @@ export class Connection {
   // ---- input ----
 
   /** Bytes from the socket. They may be kept for a moment where there is more input than time: nobody may write to them any more. */
-  readonly receive = (bytes: Uint8Array): void => {
+  readonly receive = (bytes: Buffer): void => {
     if (this.closed) return;
     this.engine.tick();
     this.#input.receive(bytes);
   };
 
   /** ConnectionInput. */
-  readInput(bytes: Uint8Array, from: number): number {
+  readInput(bytes: Buffer, from: number): number {
     let at = from;
     if (!this.#preface.complete) {
       const read = this.#preface.read(bytes);

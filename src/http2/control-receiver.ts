@@ -42,7 +42,7 @@ export class ControlReceiver {
     this.#peerResets = new TokenBucket(options.resetBurst, options.resetsPerSecond, engine.clock.now());
   }
 
-  onPriority(streamId: number, bytes: Uint8Array, start: number, end: number): void {
+  onPriority(streamId: number, bytes: Buffer, start: number, end: number): void {
     const { counters, options } = this.#connection;
     if (streamId === 0) this.#connection.protocolError(ErrorCode.protocolError, 'PRIORITY on stream 0 (RFC 9113 6.3)');
     else if (end - start !== 5) this.#streams.failById(streamId, ErrorCode.frameSizeError, 'PRIORITY must have 5 bytes (RFC 9113 6.3)');
@@ -54,7 +54,7 @@ export class ControlReceiver {
     }
   }
 
-  onRstStream(streamId: number, bytes: Uint8Array, start: number, end: number): void {
+  onRstStream(streamId: number, bytes: Buffer, start: number, end: number): void {
     const connection = this.#connection;
     const { ids } = this.#streams;
     if (end - start !== 4) {
@@ -96,7 +96,7 @@ export class ControlReceiver {
     if (stream !== undefined) connection.onStreamGone();
   }
 
-  onPing(flags: number, streamId: number, bytes: Uint8Array, start: number, end: number): void {
+  onPing(flags: number, streamId: number, bytes: Buffer, start: number, end: number): void {
     if (streamId !== 0) this.#connection.protocolError(ErrorCode.protocolError, 'PING on a stream (RFC 9113 6.7)');
     else if (end - start !== pingBytes) this.#connection.protocolError(ErrorCode.frameSizeError, 'PING must have 8 bytes (RFC 9113 6.7)');
     else if ((flags & Flag.ack) === 0) this.#control.pingAck(bytes, start);
@@ -110,7 +110,7 @@ export class ControlReceiver {
     else if (kind === PingKind.delay) this.#connection.onDelayAnswered();
   }
 
-  onGoAway(streamId: number, bytes: Uint8Array, start: number, end: number): void {
+  onGoAway(streamId: number, bytes: Buffer, start: number, end: number): void {
     const connection = this.#connection;
     if (streamId !== 0) {
       connection.protocolError(ErrorCode.protocolError, 'GOAWAY on a stream (RFC 9113 6.8)');
@@ -130,7 +130,7 @@ export class ControlReceiver {
     this.#life.closeWhenIdle();
   }
 
-  onWindowUpdate(streamId: number, bytes: Uint8Array, start: number, end: number): void {
+  onWindowUpdate(streamId: number, bytes: Buffer, start: number, end: number): void {
     const connection = this.#connection;
     if (end - start !== 4) {
       connection.protocolError(ErrorCode.frameSizeError, 'WINDOW_UPDATE must have 4 bytes (RFC 9113 6.9)');

@@ -47,7 +47,7 @@ export class DataSender {
   }
 
   /** Returns how many bytes have been written; the others wait. `endStream` goes with the last byte. */
-  send(stream: Stream, bytes: Uint8Array, start: number, end: number, endStream: boolean): number {
+  send(stream: Stream, bytes: Buffer, start: number, end: number, endStream: boolean): number {
     let at = start;
     if (stream.queuedBytes === 0) {
       const room = this.#room(stream);
@@ -131,7 +131,7 @@ export class DataSender {
     if (last && !stream.closed && stream.queuedBytes === 0) this.#owner.onDataSent(stream);
   }
 
-  #write(stream: Stream, bytes: Uint8Array, start: number, end: number, endStream: boolean): void {
+  #write(stream: Stream, bytes: Buffer, start: number, end: number, endStream: boolean): void {
     const output = this.#output;
     let at = start;
     do {

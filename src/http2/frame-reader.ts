@@ -17,11 +17,11 @@ const keptCarryBytes = 512;
 export interface FrameSink {
   readonly closed: boolean;
   /** A whole frame of any type but DATA; `bytes` is valid during the call. */
-  onFrame(type: number, flags: number, streamId: number, bytes: Uint8Array, start: number, end: number): void;
+  onFrame(type: number, flags: number, streamId: number, bytes: Buffer, start: number, end: number): void;
   /** The header of a DATA frame; `length` counts padding, too. */
   onDataFrame(streamId: number, flags: number, length: number, padding: number): void;
   /** A piece of the DATA frame begun last, without padding; `last` exactly once, possibly with nothing. */
-  onDataPiece(bytes: Uint8Array, start: number, end: number, last: boolean): void;
+  onDataPiece(bytes: Buffer, start: number, end: number, last: boolean): void;
   /** So many bytes are allocated for a frame, not of DATA, whose end has not come; 0: none any more. */
   onUnfinishedFrame(bytes: number): void;
   onFramingError(code: number, message: string): void;
@@ -57,7 +57,7 @@ export class FrameReader {
   }
 
   /** Returns the offset behind what was read: `end`, or where there was no work left, or where the sink has closed itself. */
-  read(bytes: Uint8Array, from: number, end: number): number {
+  read(bytes: Buffer, from: number, end: number): number {
     let at = from;
     const sink = this.#sink;
     while (at < end && this.workLeft > 0 && !sink.closed) {
@@ -76,7 +76,7 @@ export class FrameReader {
   }
 
   /** Reads one frame that is wholly at hand and returns the offset behind it, or -1 where its end is missing. */
-  #readWhole(bytes: Uint8Array, at: number, end: number): number {
+  #readWhole(bytes: Buffer, at: number, end: number): number {
     if (end - at < frameHeaderBytes) return -1;
     const length = ((bytes[at] as number) << 16) | ((bytes[at + 1] as number) << 8) | (bytes[at + 2] as number);
     const type = bytes[at + 3] as number;
@@ -110,7 +110,7 @@ export class FrameReader {
     return payload + length;
   }
 
-  #readData(bytes: Uint8Array, from: number, end: number): number {
+  #readData(bytes: Buffer, from: number, end: number): number {
     let at = from;
     if (this.#dataOpen) {
       const taken = Math.min(this.#dataLeft, end - at);
@@ -129,7 +129,7 @@ export class FrameReader {
     return at;
   }
 
-  #keep(bytes: Uint8Array, at: number, end: number): void {
+  #keep(bytes: Buffer, at: number, end: number): void {
     const carry = this.#carryOf(end - at);
     carry.set(bytes.subarray(at, end), 0);
     this.#carried = end - at;
@@ -154,7 +154,7 @@ export class FrameReader {
   }
 
   /** Completes the carried frame from `bytes`, one needed portion at a time: its header, the padding's length, its payload. */
-  #readCarried(bytes: Uint8Array, from: number, end: number): number {
+  #readCarried(bytes: Buffer, from: number, end: number): number {
     let at = from;
     for (;;) {
       const needed = this.#neededBytes(this.#carry as Buffer) - this.#carried;

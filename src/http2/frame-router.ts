@@ -30,7 +30,7 @@ export class FrameRouter implements FrameSink {
     this.#connection.protocolError(code, this.#connection.ready ? message : `${message}; is the peer an HTTP/2 server?`);
   }
 
-  onFrame(type: number, flags: number, streamId: number, bytes: Uint8Array, start: number, end: number): void {
+  onFrame(type: number, flags: number, streamId: number, bytes: Buffer, start: number, end: number): void {
     if (!this.#connection.ready && (type !== FrameType.settings || (flags & Flag.ack) !== 0)) {
       this.#connection.protocolError(ErrorCode.protocolError, 'the first frame must be SETTINGS (RFC 9113 3.4)');
       return;
@@ -84,7 +84,7 @@ export class FrameRouter implements FrameSink {
     this.#messages.onDataFrame(streamId, flags, length, padding);
   }
 
-  onDataPiece(bytes: Uint8Array, start: number, end: number, last: boolean): void {
+  onDataPiece(bytes: Buffer, start: number, end: number, last: boolean): void {
     this.#messages.onDataPiece(bytes, start, end, last);
   }
 }

@@ -6,7 +6,7 @@ import { UnfinishedInput, type UnfinishedInputOwner } from './unfinished-input.t
 export interface HeaderAssemblyOwner extends UnfinishedInputOwner {
   readonly options: Http2Options;
   /** A whole block; `selfDependent` where its priority names its own stream (RFC 7540 5.3.1). `bytes` is valid during the call. */
-  onHeaderBlock(streamId: number, bytes: Uint8Array, start: number, end: number, endStream: boolean, selfDependent: boolean): void;
+  onHeaderBlock(streamId: number, bytes: Buffer, start: number, end: number, endStream: boolean, selfDependent: boolean): void;
 }
 
 /**
@@ -30,7 +30,7 @@ export class HeaderAssembly {
     this.unfinished = new UnfinishedInput(owner);
   }
 
-  headers(flags: number, streamId: number, bytes: Uint8Array, from: number, to: number): void {
+  headers(flags: number, streamId: number, bytes: Buffer, from: number, to: number): void {
     let start = from;
     let end = to;
     if ((flags & Flag.padded) !== 0) {
@@ -65,7 +65,7 @@ export class HeaderAssembly {
     this.#keep(bytes, start, end);
   }
 
-  continuation(flags: number, streamId: number, bytes: Uint8Array, start: number, end: number): void {
+  continuation(flags: number, streamId: number, bytes: Buffer, start: number, end: number): void {
     const { counters, options } = this.#owner;
     if (this.awaitedStreamId === 0) {
       this.#owner.protocolError(ErrorCode.protocolError, 'CONTINUATION without HEADERS (RFC 9113 6.10)');
@@ -98,7 +98,7 @@ export class HeaderAssembly {
   }
 
   /** False where it is too much, at once and not only at the block's end: what decodes to less than this would be refused, too. */
-  #keep(bytes: Uint8Array, start: number, end: number): boolean {
+  #keep(bytes: Buffer, start: number, end: number): boolean {
     const { counters, options } = this.#owner;
     this.#partsBytes += end - start;
     if (this.#partsBytes > 2 * options.maxHeaderListBytes) {

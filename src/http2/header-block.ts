@@ -151,7 +151,7 @@ export class HeaderBlock {
   }
 
   /** Appends a field with a well-known name and the value `bytes[start, end)`, which is checked like a received one. */
-  addBytes(token: number, bytes: Uint8Array, start: number, end: number): void {
+  addBytes(token: number, bytes: Buffer, start: number, end: number): void {
     this.reserve(end - start);
     const valueStart = this.usedBytes;
     copyBytes(bytes, start, end, this.bytes, valueStart);
@@ -177,8 +177,13 @@ export class HeaderBlock {
     this.reserve(nameLength + valueLength);
     const nameStart = this.usedBytes;
     const valueStart = nameStart + nameLength;
-    if (nameLength > 0) copyBytes(other.bytes, other.nameStart[i]!, other.nameEnd[i]!, this.bytes, nameStart);
-    copyBytes(other.bytes, other.valueStart[i]!, other.valueEnd[i]!, this.bytes, valueStart);
+    // Most values stand right behind their names.
+    if (nameLength > 0 && other.nameEnd[i] === other.valueStart[i]) {
+      copyBytes(other.bytes, other.nameStart[i]!, other.valueEnd[i]!, this.bytes, nameStart);
+    } else {
+      if (nameLength > 0) copyBytes(other.bytes, other.nameStart[i]!, other.nameEnd[i]!, this.bytes, nameStart);
+      copyBytes(other.bytes, other.valueStart[i]!, other.valueEnd[i]!, this.bytes, valueStart);
+    }
     this.usedBytes = valueStart + valueLength;
     this.push(other.tokens[i]!, nameStart, valueStart, valueStart, this.usedBytes, other.hashes[i]!, other.flags[i]! & ~FieldFlag.dropped);
   }

@@ -80,7 +80,7 @@ export class MessageReceiver {
   }
 
   /** HeaderAssembly: a whole block, not yet decoded. */
-  onHeaderBlock(streamId: number, bytes: Uint8Array, start: number, end: number, endStream: boolean, selfDependent: boolean): void {
+  onHeaderBlock(streamId: number, bytes: Buffer, start: number, end: number, endStream: boolean, selfDependent: boolean): void {
     this.#budgets.consecutiveEmptyFrames = 0;
     if (this.#shedding.active && this.#refusals?.mayRefuse(streamId) && !this.#shedding.admits()) {
       this.#refuse(streamId, bytes, start, end, endStream, selfDependent, this.#refusals);
@@ -113,7 +113,7 @@ export class MessageReceiver {
   /** A request too many: its block is read for the sake of the table, and no more of it than has to be. */
   #refuse(
     streamId: number,
-    bytes: Uint8Array,
+    bytes: Buffer,
     start: number,
     end: number,
     endStream: boolean,
@@ -131,7 +131,7 @@ export class MessageReceiver {
    * Returns `undefined` where the connection has ended by it.
    * @param mostFields of which the block is wanted; 0: nothing of it is.
    */
-  #decode(bytes: Uint8Array, start: number, end: number, mostFields = this.options.maxHeaderFields): HeaderBlock | undefined {
+  #decode(bytes: Buffer, start: number, end: number, mostFields = this.options.maxHeaderFields): HeaderBlock | undefined {
     const { maxHeaderFields, maxHeaderListBytes } = this.options;
     const block = this.#block;
     block.reset();
@@ -296,7 +296,7 @@ export class MessageReceiver {
     return true;
   }
 
-  onDataPiece(bytes: Uint8Array, start: number, end: number, last: boolean): void {
+  onDataPiece(bytes: Buffer, start: number, end: number, last: boolean): void {
     const stream = this.#dataStream;
     if (stream === undefined || stream.closed) return;
     const endStream = last && this.#dataEndsStream;

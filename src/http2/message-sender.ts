@@ -25,7 +25,7 @@ export class MessageSender {
     if (endStream) this.#connection.onEndSent(stream);
   }
 
-  sendData(stream: Stream, bytes: Uint8Array, start: number, end: number, endStream: boolean): number {
+  sendData(stream: Stream, bytes: Buffer, start: number, end: number, endStream: boolean): number {
     if (endStream) stream.localEnded = true;
     const sent = this.data.send(stream, bytes, start, end, endStream);
     if (endStream && stream.queuedBytes === 0) this.onDataSent(stream);

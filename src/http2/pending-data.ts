@@ -27,7 +27,7 @@ export class PendingData {
     this.#engine = engine;
   }
 
-  append(bytes: Uint8Array, start: number, end: number): void {
+  append(bytes: Buffer, start: number, end: number): void {
     if (this.length === 0) {
       this.#sinceMs = this.#engine.nowMs;
       this.#takenBytes = 0;

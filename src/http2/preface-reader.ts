@@ -24,7 +24,7 @@ export class PrefaceReader {
   }
 
   /** Returns the offset behind the preface's part in `bytes`, or what was said instead. */
-  read(bytes: Uint8Array): number | ForeignGreeting {
+  read(bytes: Buffer): number | ForeignGreeting {
     const begins = this.#matched === 0;
     let at = 0;
     while (at < bytes.length && !this.complete) {
@@ -36,7 +36,7 @@ export class PrefaceReader {
   }
 }
 
-const isHttp1 = (bytes: Uint8Array): boolean => {
+const isHttp1 = (bytes: Buffer): boolean => {
   const beginning = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.length, longestGreetingBytes)).toString('latin1');
   return /^(?!PRI )[A-Z]{3,10} ([/*]|http)/.test(beginning);
 };

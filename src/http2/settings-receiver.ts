@@ -46,7 +46,7 @@ export class SettingsReceiver {
     this.#receiving = parts.receiving;
   }
 
-  onFrame(flags: number, streamId: number, bytes: Uint8Array, start: number, end: number): void {
+  onFrame(flags: number, streamId: number, bytes: Buffer, start: number, end: number): void {
     const isAck = (flags & Flag.ack) !== 0;
     const wrong = settingsFrameProblem(streamId, isAck, end - start);
     if (wrong !== undefined) this.#connection.protocolError(wrong.code, wrong.message);
@@ -61,7 +61,7 @@ export class SettingsReceiver {
     this.#decoder.setMaxTableBytes(this.#connection.options.headerTableBytes);
   }
 
-  #onSettings(bytes: Uint8Array, start: number, end: number): void {
+  #onSettings(bytes: Buffer, start: number, end: number): void {
     const connection = this.#connection;
     const { counters, options } = connection;
     if (end - start > 6 * options.maxSettingsEntries) {

@@ -12,7 +12,7 @@ export interface StreamHandler {
   /** Client role: the final response headers. Informational responses are consumed by the engine. */
   onHeaders(stream: Stream, block: HeaderBlock, endStream: boolean): void;
   /** A piece of DATA; its boundaries mean nothing. The owner owes `stream.consume(end - start)` once the bytes have left. */
-  onData(stream: Stream, bytes: Uint8Array, start: number, end: number, endStream: boolean): void;
+  onData(stream: Stream, bytes: Buffer, start: number, end: number, endStream: boolean): void;
   /** Trailers: the peer has ended the stream. */
   onTrailers(stream: Stream, block: HeaderBlock): void;
   /**
@@ -91,7 +91,7 @@ export class Stream {
   /**
    * Sends DATA, or keeps a copy of what the windows do not admit. Returns the bytes that left at once; `onSent` tells of the others.
    */
-  sendData(bytes: Uint8Array, start: number, end: number, endStream: boolean): number {
+  sendData(bytes: Buffer, start: number, end: number, endStream: boolean): number {
     if (this.closed || this.localEnded) return end - start;
     return this.connection.sendData(this, bytes, start, end, endStream);
   }

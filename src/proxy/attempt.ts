@@ -30,7 +30,7 @@ const readLoad = (reported: ReportedLoad, block: HeaderBlock, nowMs: number): vo
 /** Of `grpc-retry-pushback-ms`: not to be tried again. */
 const noRetry = '-1';
 
-const timeoutBytes = new Uint8Array(longestGrpcTimeoutBytes);
+const timeoutBytes = Buffer.alloc(longestGrpcTimeoutBytes);
 
 /** What has happened to an attempt, as bits of one field. */
 const Mark = {
@@ -227,7 +227,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
     wheel.arm(this, nowMs + Math.min(route.retryHeadersHoldMs, call.retry?.perTryIdleTimeoutMs ?? Number.POSITIVE_INFINITY));
   }
 
-  onData(stream: Stream, bytes: Uint8Array, start: number, end: number, endStream: boolean): void {
+  onData(stream: Stream, bytes: Buffer, start: number, end: number, endStream: boolean): void {
     const call = this.#call;
     if (call.sizes !== undefined && !call.sizes.takeResponse(bytes, start, end)) {
       stream.consume(end - start);
@@ -479,7 +479,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
   }
 
   /** END_STREAM on DATA: the answer has no trailers, and so no status. */
-  #onMissingTrailers(stream: Stream, bytes: Uint8Array, start: number, end: number): void {
+  #onMissingTrailers(stream: Stream, bytes: Buffer, start: number, end: number): void {
     if (this.#concluded) return;
     if (end > start) {
       this.releaseHeld();

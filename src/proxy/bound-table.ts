@@ -55,6 +55,7 @@ export class BoundTable {
   /** Some routes say that their calls are shed last. */
   readonly hasHighPriority: boolean;
   readonly #context: BindingContext;
+  #matchedPath = '';
   readonly #paths = new Map<number, PathEntry>();
   readonly #bound = new Map<Route, BoundRoute>();
   readonly #byAuthority = new Map<Route, Map<string, BoundRoute>>();
@@ -70,12 +71,18 @@ export class BoundTable {
     this.#context = context;
   }
 
+  /** The path of the request that was matched last, as text. */
+  get matchedPath(): string {
+    return this.#matchedPath;
+  }
+
   /** The first route that matches the request; `undefined` where none does. */
   match(block: HeaderBlock): BoundRoute | undefined {
     const at = block.indexOf(Token.path);
     const hash = block.hashes[at] as number;
     let entry = this.#paths.get(hash);
     if (entry === undefined || !block.valueEquals(at, entry.path)) entry = this.#remember(hash, block.value(at));
+    this.#matchedPath = entry.path;
     const { routes } = entry;
     for (let i = 0; i < routes.length; i++) {
       const bound = routes[i] as BoundRoute;

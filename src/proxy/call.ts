@@ -204,7 +204,7 @@ export class Call extends Deadline implements StreamHandler {
 
   onHeaders(): void {}
 
-  onData(stream: Stream, bytes: Uint8Array, start: number, end: number, endStream: boolean): void {
+  onData(stream: Stream, bytes: Buffer, start: number, end: number, endStream: boolean): void {
     if (this.finished) {
       stream.consume(end - start);
       return;
@@ -558,7 +558,7 @@ export class Call extends Deadline implements StreamHandler {
   }
 
   /** Keeps what the caller sends for an attempt to come, up to `limitBytes`. */
-  keep(bytes: Uint8Array, start: number, end: number, limitBytes: number): void {
+  keep(bytes: Buffer, start: number, end: number, limitBytes: number): void {
     if (start === end) return;
     const { replayBuffers } = this.proxy;
     // The first message says how long it is: what will not fit is not copied to be thrown away.
@@ -698,4 +698,4 @@ const limitNames = {
 const deadlineRaceMs = 5;
 
 /** Length of the gRPC message that begins at `start`, its five-byte prefix included; 0 where the prefix is not whole. */
-const messageBytes = (bytes: Uint8Array, start: number, end: number): number => (end - start < 5 ? 0 : 5 + readUint32(bytes, start + 1));
+const messageBytes = (bytes: Buffer, start: number, end: number): number => (end - start < 5 ? 0 : 5 + readUint32(bytes, start + 1));

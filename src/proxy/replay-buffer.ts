@@ -30,7 +30,7 @@ export class ReplayBuffers {
   }
 
   /** Appends, or returns false where the call's `limitBytes` or the process's bound would be exceeded: then nothing was appended. */
-  append(buffer: ReplayBuffer, bytes: Uint8Array, start: number, end: number, limitBytes: number): boolean {
+  append(buffer: ReplayBuffer, bytes: Buffer, start: number, end: number, limitBytes: number): boolean {
     const needed = buffer.length + end - start;
     if (needed > limitBytes || this.#usedBytes + end - start > this.#maxBytes) return false;
     if (needed > buffer.bytes.length) {

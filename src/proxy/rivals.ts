@@ -89,7 +89,7 @@ export class Rivals extends Deadline {
   }
 
   /** Request DATA for all that have a stream; those that wait for one will send what is kept. */
-  feed(bytes: Uint8Array, start: number, end: number, endStream: boolean): void {
+  feed(bytes: Buffer, start: number, end: number, endStream: boolean): void {
     const call = this.#call;
     let ahead = call.attempt?.stream === undefined ? undefined : call.attempt;
     const others = this.#others;
@@ -166,7 +166,7 @@ export class Rivals extends Deadline {
     return true;
   }
 
-  #feedOne(attempt: Attempt, bytes: Uint8Array, start: number, end: number, endStream: boolean): void {
+  #feedOne(attempt: Attempt, bytes: Buffer, start: number, end: number, endStream: boolean): void {
     if (attempt.stream === undefined) return;
     attempt.sentBytes += attempt.stream.sendData(bytes, start, end, endStream);
     attempt.touch();

@@ -180,7 +180,7 @@ const retry = (call: Call): void => {
   // A cluster that was chosen by the same hash has looked for it already, and made the cookie.
   if (call.wish === undefined) call.wish = sticks ? call.proxy.stickiness.wishOf(call, route, wish?.subset) : wish;
   if (traffic !== undefined) {
-    const problem = traffic.prepareRequest(call);
+    const problem = traffic.prepareRequest(call, call.proxy.table.matchedPath);
     if (problem !== undefined) {
       call.reply(problem);
       return;

@@ -35,7 +35,7 @@ export class ScriptedStream implements StreamHandler {
     this.owner.react(this, 0);
   }
 
-  onData(stream: Stream, bytes: Uint8Array, start: number, end: number, endStream: boolean): void {
+  onData(stream: Stream, bytes: Buffer, start: number, end: number, endStream: boolean): void {
     this.#hear(stream);
     assert.ok(this.heardHeaders, 'DATA comes after headers');
     assert.ok(start >= 0 && start <= end && end <= bytes.length, 'a range within the bytes');

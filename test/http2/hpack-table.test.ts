@@ -18,7 +18,7 @@ const encodeBlock = (encoder: HpackEncoder, block: HeaderBlock) => {
   assert.ok(end <= out.length);
   return out.subarray(0, end);
 };
-const decode = (decoder: HpackDecoder, bytes: Uint8Array, maxFields = 100, maxListBytes = 60_000) => {
+const decode = (decoder: HpackDecoder, bytes: Buffer, maxFields = 100, maxListBytes = 60_000) => {
   const block = new HeaderBlock();
   assert.equal(decoder.decode(bytes, 0, bytes.length, block, maxFields, maxListBytes), HpackProblem.none);
   return block;

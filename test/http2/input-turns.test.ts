@@ -37,7 +37,7 @@ class Reader implements InputReader, FrameSink {
     this.input.receive(bytes);
   }
 
-  readInput(bytes: Uint8Array, from: number): number {
+  readInput(bytes: Buffer, from: number): number {
     return this.#frames.read(bytes, from, bytes.length);
   }
 

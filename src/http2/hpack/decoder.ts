@@ -67,7 +67,7 @@ export class HpackDecoder {
    * `maxListBytes` (RFC 9113 section 6.5.2) nothing more is stored and `block.overflowed` is set, but the block is decoded
    * to its end, since the dynamic table depends on it.
    */
-  decode(input: Uint8Array, start: number, end: number, block: HeaderBlock, maxFields: number, maxListBytes: number): HpackProblem {
+  decode(input: Buffer, start: number, end: number, block: HeaderBlock, maxFields: number, maxListBytes: number): HpackProblem {
     const fields = Math.min(maxFields, maxBlockFields);
     if (++this.#blockNumber === mostBlocks) {
       this.#blockNumber = 1;
@@ -169,7 +169,7 @@ export class HpackDecoder {
 
   /** Sections 6.2.1 to 6.2.3, from behind the name's index. Leaves the end in `#at`. */
   #literal(
-    input: Uint8Array,
+    input: Buffer,
     start: number,
     end: number,
     nameIndex: number,
@@ -272,7 +272,7 @@ export class HpackDecoder {
   }
 
   /** The rest of an integer whose prefix was full, section 5.1; negative is for {@link #integerProblem}. */
-  #integer(input: Uint8Array, start: number, end: number, prefix: number): number {
+  #integer(input: Buffer, start: number, end: number, prefix: number): number {
     let value = prefix;
     let at = start;
     for (let shift = 0; shift <= longestShift; shift += 7) {

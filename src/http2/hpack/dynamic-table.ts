@@ -65,7 +65,7 @@ export class DynamicTable {
     token: number,
     hash: number,
     flags: number,
-    source: Uint8Array,
+    source: Buffer,
     nameStart: number,
     nameEnd: number,
     valueStart: number,

@@ -246,7 +246,7 @@ const writeInteger = (out: Uint8Array, at: number, kind: number, prefix: number,
   return end + 1;
 };
 
-const writeString = (out: Uint8Array, at: number, bytes: Uint8Array, start: number, end: number): number => {
+const writeString = (out: Uint8Array, at: number, bytes: Buffer, start: number, end: number): number => {
   const written = writeInteger(out, at, 0x00, 0x7f, end - start);
   copyBytes(bytes, start, end, out, written);
   return written + end - start;

@@ -91,6 +91,7 @@ export const Token = {
   proxyConnection: 81,
   upgrade: 82,
   xOutriderUnprocessed: 83,
+  xEnvoyOriginalPath: 84,
 } as const;
 
 /** Any value of {@link Token}. Plain `number` on the hot path: the decoder computes them. */
@@ -181,6 +182,7 @@ const names: readonly string[] = [
   'proxy-connection',
   'upgrade',
   'x-outrider-unprocessed',
+  'x-envoy-original-path',
 ];
 
 /** Tokens run from 0 to `tokenCount - 1`. */

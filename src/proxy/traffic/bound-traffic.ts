@@ -65,11 +65,11 @@ export class BoundTraffic {
     return this.#rateLimit?.refusal(call, this.#clusterName, nowMs);
   }
 
-  /** The request as the service gets it. An answer where that is no request. */
-  prepareRequest(call: TrafficCall): LocalReply | undefined {
+  /** The request, whose path is `path`, as the service gets it. An answer where that is no request. */
+  prepareRequest(call: TrafficCall, path: string): LocalReply | undefined {
     const { request } = call;
     for (let i = 0; i < this.#requestEdits.length; i++) (this.#requestEdits[i] as HeaderEdits).apply(request, call);
-    const wrong = this.#pathRewriting?.apply(request);
+    const wrong = this.#pathRewriting?.apply(request, path);
     if (wrong === undefined) return undefined;
     const shown = JSON.stringify(wrong.path.slice(0, 200));
     return localReply(

@@ -87,7 +87,7 @@ export class MirroredCall extends Deadline implements StreamHandler, StreamWaite
   // ---- the call that is copied ----
 
   /** What the caller sends. */
-  onRequestData(bytes: Uint8Array, start: number, end: number, endStream: boolean): void {
+  onRequestData(bytes: Buffer, start: number, end: number, endStream: boolean): void {
     if (this.#ended) return;
     if (endStream) this.#requestEnded = true;
     const stream = this.#stream;

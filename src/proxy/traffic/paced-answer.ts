@@ -51,7 +51,7 @@ export class PacedAnswer extends Deadline implements StreamHandler {
     this.#handler.onHeaders(stream, block, endStream);
   }
 
-  onData(stream: Stream, bytes: Uint8Array, start: number, end: number, endStream: boolean): void {
+  onData(stream: Stream, bytes: Buffer, start: number, end: number, endStream: boolean): void {
     if (this.#stopped) {
       this.#handler.onData(stream, bytes, start, end, endStream);
       return;

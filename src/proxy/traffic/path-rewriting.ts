@@ -9,7 +9,7 @@ interface Rewritten {
   readonly fields: HeaderBlock;
 }
 
-/** The path as the service sees it, and beside it the one that came. A route has few methods: the last one is known again by its bytes. */
+/** The path as the service sees it, and beside it the one that came. A route has few methods: what was made for the last one is kept. */
 export class PathRewriting {
   readonly #rewrite: PathRewrite;
   #last: Rewritten | undefined;
@@ -18,36 +18,37 @@ export class PathRewriting {
     this.#rewrite = rewrite;
   }
 
-  /** Returns what is wrong with the path that came of it; `undefined`: nothing, and the request has it. */
-  apply(request: HeaderBlock): { readonly original: string; readonly path: string } | undefined {
-    const at = request.indexOf(Token.path);
+  /**
+   * @param original the path of `request`, which the table of routes has as text already.
+   * @returns what is wrong with the path that came of it; `undefined`: nothing, and the request has it.
+   */
+  apply(request: HeaderBlock, original: string): { readonly original: string; readonly path: string } | undefined {
     let last = this.#last;
-    if (last === undefined || !request.valueEquals(at, last.original)) {
-      const original = request.value(at);
+    if (last === undefined || last.original !== original) {
       const path = this.#rewrite.rewrite(original);
       if (path !== original && !isGrpcPath(path)) return { original, path };
       const fields = last?.fields ?? new HeaderBlock();
       fields.reset();
       fields.add(Token.path, path);
-      fields.addNamed('x-envoy-original-path', original);
+      fields.add(Token.xEnvoyOriginalPath, original);
       last = this.#last = { original, path, fields };
     }
     if (last.path === last.original) return undefined;
-    write(last.fields, request, at);
+    write(last.fields, request);
     return undefined;
   }
 }
 
-/** Gives the path of `request`, its field `at`, the value of the first of `fields`, and adds the second. They were checked when they were written. */
-const write = (fields: HeaderBlock, request: HeaderBlock, at: number): void => {
-  const { hashes, nameEnd, nameStart, tokens, valueEnd, valueStart } = fields;
+/** Gives the path of `request` the value of the first of `fields`, and adds the second. They were checked when they were written. */
+const write = (fields: HeaderBlock, request: HeaderBlock): void => {
+  const { hashes, tokens, valueEnd, valueStart } = fields;
+  const at = request.indexOf(Token.path);
   const first = valueStart[0] as number;
   const length = (valueEnd[1] as number) - first;
+  request.removeToken(Token.xEnvoyOriginalPath);
   request.reserve(length);
   const start = request.usedBytes;
-  const { bytes } = request;
-  const source = fields.bytes;
-  for (let i = 0; i < length; i++) bytes[start + i] = source[first + i] as number;
+  fields.bytes.copy(request.bytes, start, first, first + length);
   request.usedBytes = start + length;
   const moved = start - first;
   request.valueStart[at] = start;
@@ -55,13 +56,5 @@ const write = (fields: HeaderBlock, request: HeaderBlock, at: number): void => {
   request.hashes[at] = hashes[0] as number;
   // An upper bound, as with every value that takes the place of another.
   request.listSizeBytes += (valueEnd[0] as number) - first;
-  request.push(
-    tokens[1] as number,
-    (nameStart[1] as number) + moved,
-    (nameEnd[1] as number) + moved,
-    (valueStart[1] as number) + moved,
-    (valueEnd[1] as number) + moved,
-    hashes[1] as number,
-    0,
-  );
+  request.push(tokens[1] as number, 0, 0, (valueStart[1] as number) + moved, (valueEnd[1] as number) + moved, hashes[1] as number, 0);
 };
