@@ -1,3 +1,5 @@
+import type { IncomingHttpHeaders } from 'node:http';
+import type { Dashboard } from './dashboard/dashboard.ts';
 import type { Query } from './query.ts';
 import type { AdminReply } from './reply.ts';
 import type { AdminViews } from './views.ts';
@@ -10,6 +12,9 @@ export interface AdminRequest {
   readonly second: string;
   /** Wall clock. */
   readonly nowMs: number;
+  readonly dashboard: Dashboard;
+  /** Whether who asks shows pages: a browser says so, curl does not. */
+  readonly wantsPage: boolean;
 }
 
 export interface AdminPath {
@@ -22,5 +27,7 @@ export interface AdminPath {
   readonly parameters?: readonly string[];
   /** Answers whatever `Host` says: for probes and scrapers, which use addresses, and tell nothing that a page could abuse. */
   readonly anyHost?: true;
+  /** A page of another site may not ask for it, though it changes nothing: it costs more than an answer. */
+  readonly sameSite?: true;
   answer(views: AdminViews, request: AdminRequest): AdminReply | Promise<AdminReply>;
 }

@@ -1,5 +1,6 @@
 export type { AdminPath } from './admin-path.ts';
 export { closeServer } from './close-server.ts';
+export { type FailedCall, RecentFailures } from './dashboard/recent-failures.ts';
 export { type GrpcAdminHandle, type GrpcAdminOptions, startGrpcAdmin } from './load-grpc-admin.ts';
 export { adminPaths } from './paths.ts';
 export { AdminProblem } from './reply.ts';

@@ -3,6 +3,7 @@ import type { AdminPath } from './admin-path.ts';
 import { certificatesJson } from './certificate-page.ts';
 import { clustersJson, clustersText } from './cluster-pages.ts';
 import { configDumpJson, listenersJson, listenersText } from './config-dump.ts';
+import { failuresJson, failuresText } from './dashboard/failures-page.ts';
 import { indexPage } from './index-page.ts';
 import { policiesJson, routesJson } from './policy-pages.ts';
 import { html, json, text } from './reply.ts';
@@ -20,7 +21,13 @@ const breaker = (action: BreakerAction, summary: string, parameters: readonly st
 
 /** Every path of the admin API. A new one is a new entry here; the index page, 404 and 405 follow from it. */
 export const adminPaths: readonly AdminPath[] = [
-  { method: 'GET', path: '/', summary: 'this page', answer: (views) => html(indexPage(adminPaths, views.serverInfo())) },
+  {
+    method: 'GET',
+    path: '/',
+    summary: 'the dashboard in a browser, else this list',
+    answer: (views, { dashboard, wantsPage }) =>
+      wantsPage ? dashboard.page(adminPaths) : html(indexPage(adminPaths, views.serverInfo()), { vary: 'accept' }),
+  },
   {
     method: 'GET',
     path: '/ready',
@@ -37,15 +44,22 @@ export const adminPaths: readonly AdminPath[] = [
     path: '/stats',
     summary: 'all counters and gauges',
     parameters: ['format', 'filter', 'usedonly'],
-    answer: (views, { query }) => statsReply(views, query),
+    answer: (views, request) => statsReply(views, request),
   },
-  { method: 'GET', path: '/metrics', summary: 'the same for Prometheus', anyHost: true, answer: (views) => metricsReply(views) },
+  {
+    method: 'GET',
+    path: '/metrics',
+    summary: 'the same for Prometheus, as text or as OpenMetrics',
+    parameters: ['format'],
+    anyHost: true,
+    answer: (views, request) => metricsReply(views, request),
+  },
   {
     method: 'GET',
     path: '/stats/prometheus',
     summary: 'the same where Envoy has it',
-    parameters: ['usedonly'],
-    answer: (views) => metricsReply(views),
+    parameters: ['format', 'usedonly'],
+    answer: (views, request) => metricsReply(views, request),
   },
   {
     method: 'GET',
@@ -81,6 +95,21 @@ export const adminPaths: readonly AdminPath[] = [
     path: '/policies',
     summary: 'policy files, their warnings, and every reload',
     answer: (views) => json(policiesJson(views.policies(), views.reloads())),
+  },
+  {
+    method: 'GET',
+    path: '/failures',
+    summary: 'the last calls that failed, why, and what to do',
+    parameters: ['format'],
+    answer: (views, { query }) =>
+      query.choice('format', ['text', 'json']) === 'json' ? json(failuresJson(views.failures)) : text(failuresText(views.failures)),
+  },
+  {
+    method: 'GET',
+    path: '/events',
+    summary: 'what the dashboard shows, as server-sent events',
+    sameSite: true,
+    answer: (_views, { dashboard }) => dashboard.events(),
   },
   { method: 'GET', path: '/server_info', summary: 'version, state and uptime', answer: (views) => json(serverInfoJson(views)) },
   breaker('reset', 'close the circuit breakers and end what was held by hand', ['endpoint', 'method']),

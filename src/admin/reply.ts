@@ -1,8 +1,12 @@
+import type { ServerResponse } from 'node:http';
+
 export interface AdminReply {
   readonly status: number;
   readonly contentType: string;
-  readonly body: string;
+  readonly body: string | Buffer;
   readonly headers?: Readonly<Record<string, string>>;
+  /** The body goes on after `body`: takes over the response, whose headers are written. */
+  follow?(response: ServerResponse): void;
 }
 
 /** An answer other than the one that was asked for; becomes JSON with `error`. */
@@ -33,11 +37,14 @@ export const json = (value: unknown, status = 200): AdminReply => ({
   body: `${JSON.stringify(value, null, 1)}\n`,
 });
 
-export const html = (body: string): AdminReply => ({
+export const html = (body: string, headers: Readonly<Record<string, string>> = {}): AdminReply => ({
   status: 200,
   contentType: 'text/html; charset=utf-8',
   body,
-  headers: { 'content-security-policy': "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'" },
+  headers: {
+    'content-security-policy': "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'",
+    ...headers,
+  },
 });
 
 export const problemReply = ({ status, message, details, headers }: AdminProblem): AdminReply => ({

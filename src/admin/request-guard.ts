@@ -42,14 +42,14 @@ export class RequestGuard {
     throw new AdminProblem(403, `Host ${shown} is not a name of ${this.#port}; add it to ${this.#setting} if it should be`);
   }
 
-  /** Throws 403 where a page of another site asks for a change. */
-  checkSameSite(request: IncomingMessage): void {
+  /** Throws 403 where a page of another site asks for a change, or for what else is not for it. */
+  checkSameSite(request: IncomingMessage, forbids = 'may change nothing'): void {
     const { origin, host, 'sec-fetch-site': site } = request.headers;
     if (site !== undefined && site !== 'same-origin' && site !== 'none') {
-      throw new AdminProblem(403, `a request from another site may change nothing (Sec-Fetch-Site: ${site})`);
+      throw new AdminProblem(403, `a request from another site ${forbids} (Sec-Fetch-Site: ${site})`);
     }
     if (origin !== undefined && (!URL.canParse(origin) || new URL(origin).host.toLowerCase() !== host?.toLowerCase())) {
-      throw new AdminProblem(403, `a request from another site may change nothing (Origin: ${origin})`);
+      throw new AdminProblem(403, `a request from another site ${forbids} (Origin: ${origin})`);
     }
   }
 }

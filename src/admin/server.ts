@@ -4,6 +4,7 @@ import type { AddressInfo, Socket } from 'node:net';
 import { type Clock, ConfigurationError, LimitedLog, suggest } from '../core/index.ts';
 import type { AdminPath } from './admin-path.ts';
 import { closeServer } from './close-server.ts';
+import { Dashboard } from './dashboard/dashboard.ts';
 import { adminPaths } from './paths.ts';
 import { Query } from './query.ts';
 import { AdminProblem, type AdminReply, problemReply } from './reply.ts';
@@ -38,6 +39,7 @@ export class AdminServer {
   readonly #guard: RequestGuard;
   readonly #server: Server;
   readonly #connectionsAtMost: number;
+  readonly #dashboard: Dashboard;
   /** Connections without a request under way, those that have waited longest first: idle ones, and those who send theirs slowly. */
   readonly #waiting = new Set<Socket>();
   #connections = 0;
@@ -50,6 +52,7 @@ export class AdminServer {
     // A missing Host is the guard's to judge: health checkers of old speak HTTP/1.0.
     this.#server = createServer({ ...limits, requireHostHeader: false }, this.#onRequest);
     this.#connectionsAtMost = options.connectionsAtMost ?? usualConnections;
+    this.#dashboard = new Dashboard(views, options.clock, this.#connectionsAtMost);
     this.#server.on('connection', this.#onConnection);
     this.#server.timeout = idleSocketMs;
   }
@@ -70,8 +73,14 @@ export class AdminServer {
     return { address: bound.address, port: bound.port };
   }
 
+  /** To be called now and then, so that the dashboard has something to begin with. */
+  keepHistory(): void {
+    this.#dashboard.keep();
+  }
+
   /** Stops listening; answers under way get a second. Idempotent. */
   close(): Promise<void> {
+    this.#dashboard.close();
     return closeServer(this.#server, this.#options.clock);
   }
 
@@ -127,6 +136,7 @@ export class AdminServer {
         here.map(({ entry }) => entry.method),
       );
     if (found.entry.method === 'POST') this.#guard.checkSameSite(request);
+    if (found.entry.sameSite === true) this.#guard.checkSameSite(request, 'is not answered here');
     if (bodyBytes(request) > longestBodyBytes) {
       throw new AdminProblem(413, 'no path of the admin API takes a body', { headers: { connection: 'close' } });
     }
@@ -136,6 +146,9 @@ export class AdminServer {
       named: found.named,
       second: found.second,
       nowMs: this.#options.clock.wallNow(),
+      headers: request.headers,
+      dashboard: this.#dashboard,
+      wantsPage: /\btext\/html\b/.test(request.headers.accept ?? ''),
     });
   }
 }
@@ -212,15 +225,19 @@ const cannotListen = (address: string, port: number, error: unknown): Configurat
 const send = (request: IncomingMessage, response: ServerResponse, reply: AdminReply, keepAlive: boolean): void => {
   if (response.destroyed) return;
   request.resume();
-  const body = Buffer.from(reply.body);
+  const body = typeof reply.body === 'string' ? Buffer.from(reply.body) : reply.body;
+  const follows = reply.follow !== undefined && request.method !== 'HEAD';
   response.writeHead(reply.status, {
     'content-type': reply.contentType,
-    'content-length': body.length,
+    ...(!follows && { 'content-length': body.length }),
     'cache-control': 'no-store',
     'x-content-type-options': 'nosniff',
     // A connection kept alive would hold up the end of a server that is closing.
     ...(!keepAlive && { connection: 'close' }),
     ...reply.headers,
   });
-  response.end(body);
+  if (follows) {
+    response.write(body);
+    reply.follow?.(response);
+  } else response.end(body);
 };

@@ -1,4 +1,7 @@
-import type { Stat } from '../telemetry/index.ts';
+import { promisify } from 'node:util';
+import { constants, gzip } from 'node:zlib';
+import { acceptsGzip, type ExpositionFormat, expositionFormats, negotiateFormat, type Stat } from '../telemetry/index.ts';
+import type { AdminRequest } from './admin-path.ts';
 import type { Query } from './query.ts';
 import { AdminProblem, type AdminReply, json, text } from './reply.ts';
 import type { AdminViews } from './views.ts';
@@ -25,16 +28,36 @@ const selectStats = async (views: AdminViews, query: Query): Promise<readonly St
 };
 
 /** `/stats`: lines, JSON or the Prometheus exposition. */
-export const statsReply = async (views: AdminViews, query: Query): Promise<AdminReply> => {
+export const statsReply = async (views: AdminViews, request: AdminRequest): Promise<AdminReply> => {
+  const { query } = request;
   const format = query.choice('format', ['text', 'json', 'prometheus']);
   if (format === 'prometheus') {
     if (query.has('filter'))
       throw new AdminProblem(400, 'filter works with the formats text and json; let Prometheus drop what it does not want');
-    return metricsReply(views);
+    return expositionReply(views, request, 'text');
   }
   const stats = await selectStats(views, query);
   if (format === 'json') return json({ stats: stats.map(({ name, value }) => ({ name, value })) });
   return text(stats.map(({ name, value }) => `${name}: ${value}\n`).join(''));
 };
 
-export const metricsReply = async (views: AdminViews): Promise<AdminReply> => ({ status: 200, ...(await views.scrape()) });
+const compress = promisify(gzip);
+/** The lowest level makes a twentieth of it, in a fifth of the time of the usual one; a short answer fits into one packet anyway. */
+const compression = { level: constants.Z_BEST_SPEED, chunkSize: 256 * 1_024 };
+const leastCompressedBytes = 1_400;
+
+/** `/metrics`: in the format that `format` asks for, else the one of `Accept`, compressed for whoever reads that. */
+export const metricsReply = (views: AdminViews, request: AdminRequest): Promise<AdminReply> => {
+  const { headers, query } = request;
+  const asked = query.has('format') ? query.choice('format', expositionFormats) : negotiateFormat(headers.accept);
+  return expositionReply(views, request, asked);
+};
+
+const expositionReply = async (views: AdminViews, request: AdminRequest, format: ExpositionFormat): Promise<AdminReply> => {
+  const { body, contentType } = await views.scrape(format);
+  const encoding = request.headers['accept-encoding'];
+  const vary = 'accept, accept-encoding';
+  const plain = typeof encoding !== 'string' || !acceptsGzip(encoding) || body.length < leastCompressedBytes;
+  if (plain) return { status: 200, contentType, body, headers: { vary } };
+  return { status: 200, contentType, body: await compress(body, compression), headers: { vary, 'content-encoding': 'gzip' } };
+};

@@ -2,7 +2,8 @@ import type { Logger } from '../core/index.ts';
 import type { RegistrationView } from '../discovery/index.ts';
 import type { ClusterPolicy, PolicyTable, ReloadRecord } from '../policy/index.ts';
 import type { BreakerState, RollingCounts } from '../resilience/index.ts';
-import type { PrometheusText, Stat, StatRegistry } from '../telemetry/index.ts';
+import type { CallMetrics, PrometheusText, Stat, StatRegistry } from '../telemetry/index.ts';
+import type { RecentFailures } from './dashboard/recent-failures.ts';
 
 /** Envoy's `ServerInfo.State`, as far as we have it. */
 export type ServerState = 'PRE_INITIALIZING' | 'LIVE' | 'DRAINING';
@@ -146,8 +147,10 @@ export interface ReloadPart {
 export interface AdminViews {
   readonly stats: StatRegistry;
   readonly log: Logger;
+  readonly calls: CallMetrics;
+  readonly failures: Pick<RecentFailures, 'calls' | 'total'>;
   /** The Prometheus exposition. */
-  scrape(): Promise<PrometheusText>;
+  scrape(format: ExpositionFormat): Promise<PrometheusText>;
   readiness(): ReadinessView;
   serverInfo(): ServerInfoView;
   clusters(): readonly ClusterView[];

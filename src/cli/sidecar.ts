@@ -4,6 +4,7 @@ import {
   type AdminViews,
   type GrpcAdminHandle,
   type ReadinessView,
+  RecentFailures,
   type ReloadPart,
   type ServerState,
   startGrpcAdmin,
@@ -67,6 +68,7 @@ type ConsulPolicies = ConsulPolicyKeys | ConsulPolicyEntries | ConsulPolicyInten
 export class Sidecar {
   readonly proxy: SidecarProxy;
   readonly callMetrics = new CallMetrics();
+  readonly #failures: RecentFailures;
   readonly #configuration: SidecarConfiguration;
   readonly #world: SidecarWorld;
   readonly #wheel: TimerWheel;
@@ -98,6 +100,7 @@ export class Sidecar {
     this.#environment = environment;
     this.#startedMs = clock.now();
     this.#wheel = new TimerWheel(clock);
+    this.#failures = new RecentFailures(clock);
     this.#identity = configuration.identity === undefined ? undefined : new IdentityFiles(configuration.identity, { clock, log });
     const consul = configuration.consul === undefined ? undefined : new ConsulDiscovery({ ...configuration.consul, clock, log, random });
     this.#consul = consul;
@@ -137,9 +140,12 @@ export class Sidecar {
       },
       connectionLimits: this.#limits.connections,
       memoryLimitBytes: this.#limits.memoryBytes,
-      observers: world.observers ?? [],
+      observers: [this.#failures, ...(world.observers ?? [])],
     });
-    this.#process.onSample((sample) => this.proxy.overload.sample(sample));
+    this.#process.onSample((sample) => {
+      this.proxy.overload.sample(sample);
+      this.#admin.keepHistory();
+    });
     this.#registerStats();
     this.#admin = new AdminServer(this.#adminViews(), {
       address: configuration.adminAddress,
@@ -373,7 +379,9 @@ export class Sidecar {
     return {
       stats: this.#stats,
       log,
-      scrape: () => exposition.scrape(),
+      calls: this.callMetrics,
+      failures: this.#failures,
+      scrape: (format) => exposition.scrape(format),
       readiness: () => this.#readiness(),
       serverInfo: () => ({
         version,
