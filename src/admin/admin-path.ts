@@ -15,6 +15,7 @@ export interface AdminRequest {
   readonly dashboard: Dashboard;
   /** Whether who asks shows pages: a browser says so, curl does not. */
   readonly wantsPage: boolean;
+  readonly headers: IncomingHttpHeaders;
 }
 
 export interface AdminPath {

@@ -2,7 +2,7 @@ import type { Logger } from '../core/index.ts';
 import type { RegistrationView } from '../discovery/index.ts';
 import type { ClusterPolicy, PolicyTable, ReloadRecord } from '../policy/index.ts';
 import type { BreakerState, RollingCounts } from '../resilience/index.ts';
-import type { CallMetrics, PrometheusText, Stat, StatRegistry } from '../telemetry/index.ts';
+import type { CallMetrics, ExpositionFormat, PrometheusText, Stat, StatRegistry } from '../telemetry/index.ts';
 import type { RecentFailures } from './dashboard/recent-failures.ts';
 
 /** Envoy's `ServerInfo.State`, as far as we have it. */

@@ -2,7 +2,8 @@
 export type { Direction } from '../policy/index.ts';
 export { CallMetrics, type CallMetricsOptions, directions, overflowLabel } from './call-metrics.ts';
 export type { CallObserver, EndedCall } from './ended-call.ts';
-export { durationBucketsSeconds, MethodMetrics, statusCount } from './method-metrics.ts';
+export { durationBucketsSeconds, type Exemplar, MethodMetrics, statusCount } from './method-metrics.ts';
+export { acceptsGzip, type ExpositionFormat, expositionFormats, negotiateFormat } from './metrics/exposition-format.ts';
+export { PrometheusExposition, type PrometheusInputs, type PrometheusText } from './metrics/prometheus.ts';
 export { type MemoryReading, type ProcessSample, ProcessStats } from './process-stats.ts';
-export { PrometheusExposition, type PrometheusInputs, type PrometheusText } from './prometheus.ts';
 export { type Stat, StatRegistry, type StatSink, type StatSource } from './stats.ts';

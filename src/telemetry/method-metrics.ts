@@ -7,9 +7,24 @@ export const durationBucketsSeconds = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025
 const bucketsMs = Float64Array.from(durationBucketsSeconds, (seconds) => seconds * 1_000);
 const bucketCount = bucketsMs.length;
 
+const bucketOf = (durationMs: number): number => {
+  let bucket = 0;
+  while (bucket < bucketCount && durationMs > (bucketsMs[bucket] as number)) bucket++;
+  return bucket;
+};
+
 /** gRPC's own statuses, 0 (OK) to 16 (UNAUTHENTICATED). Anything else is counted as 2 (UNKNOWN). */
 export const statusCount = 17;
 const unknownStatus = 2;
+
+/** One call that stands for those of its bucket: which trace shows what took so long. */
+export interface Exemplar {
+  /** 32 hexadecimal digits. */
+  readonly traceId: string;
+  readonly durationMs: number;
+  /** Wall clock: when the call ended. */
+  readonly atMs: number;
+}
 
 /** Counts and durations of one method of one service in one direction. */
 export class MethodMetrics {
@@ -21,20 +36,30 @@ export class MethodMetrics {
   readonly buckets = new Float64Array(bucketCount + 1);
   /** Milliseconds of all calls together. */
   totalMs = 0;
+  /** Wall clock: since when it is counted; 0: nobody knows. */
+  readonly createdAtMs: number;
+  /** The last call of each bucket that was traced, by the bucket's place; `undefined`: none was. */
+  exemplars: (Exemplar | undefined)[] | undefined = undefined;
 
-  constructor(service: string, method: string) {
+  constructor(service: string, method: string, createdAtMs = 0) {
     this.service = service;
     this.method = method;
+    this.createdAtMs = createdAtMs;
   }
 
   /** One call has ended with `grpcStatus` after `durationMs`. Allocates nothing. */
   record(grpcStatus: number, durationMs: number): void {
     const status = grpcStatus >= 0 && grpcStatus < statusCount ? grpcStatus | 0 : unknownStatus;
     this.statuses[status] = (this.statuses[status] as number) + 1;
-    let bucket = 0;
-    while (bucket < bucketCount && durationMs > (bucketsMs[bucket] as number)) bucket++;
+    const bucket = bucketOf(durationMs);
     this.buckets[bucket] = (this.buckets[bucket] as number) + 1;
     this.totalMs += durationMs;
+  }
+
+  /** A call that is being recorded, too, has been traced: it takes the place of the one before it in its bucket. */
+  keepExemplar(exemplar: Exemplar): void {
+    this.exemplars ??= new Array(bucketCount + 1).fill(undefined);
+    this.exemplars[bucketOf(exemplar.durationMs)] = exemplar;
   }
 
   /** Calls that have ended. */

@@ -141,7 +141,7 @@ export class ViewsFixture implements AdminViews {
     });
   }
 
-  scrape = () => this.exposition.scrape();
+  scrape: AdminViews['scrape'] = (format) => this.exposition.scrape(format);
   readiness = () => this.ready;
   serverInfo = () => ({
     version: '0.1.0',

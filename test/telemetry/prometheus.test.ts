@@ -12,7 +12,7 @@ const setUp = (options: Partial<PrometheusInputs> & { readonly collect?: (sink: 
   stats.add(calls);
   if (collect !== undefined) stats.add({ collectStats: collect });
   const exposition = new PrometheusExposition({ stats, calls, clusterNames: () => [], certificates: () => [], ...inputs });
-  const scrape = async () => parseExposition((await exposition.scrape()).body);
+  const scrape = async () => parseExposition((await exposition.scrape()).body.toString());
   return { calls, exposition, scrape };
 };
 
@@ -27,7 +27,7 @@ test('calls have the names of the contract, and statuses are words', async () =>
   assert.equal(sampleOf(samples, 'grpc_requests_total', { ...login, status: 'OK' }), 2);
   assert.equal(sampleOf(samples, 'grpc_requests_total', { ...login, status: 'UNAVAILABLE' }), 1);
   assert.equal(sampleOf(samples, 'grpc_request_duration_seconds_bucket', { ...login, le: '0.0005' }), 1);
-  assert.equal(sampleOf(samples, 'grpc_request_duration_seconds_bucket', { ...login, le: '60' }), 2);
+  assert.equal(sampleOf(samples, 'grpc_request_duration_seconds_bucket', { ...login, le: '60.0' }), 2);
   assert.equal(sampleOf(samples, 'grpc_request_duration_seconds_bucket', { ...login, le: '+Inf' }), 3);
   assert.equal(sampleOf(samples, 'grpc_request_duration_seconds_count', login), 3);
   assert.equal(sampleOf(samples, 'grpc_request_duration_seconds_sum', login), 120.0034);
@@ -64,7 +64,7 @@ test('listeners, fates and certificates have their labels', async () => {
   });
   calls.fate('outbound', 'circuit_open');
   const samples = await scrape();
-  assert.equal(sampleOf(samples, 'outrider_listener_ssl_fail_verify_error', { listener: 'inbound' }), 2);
+  assert.equal(sampleOf(samples, 'outrider_listener_ssl_fail_verify_error_total', { listener: 'inbound' }), 2);
   assert.equal(sampleOf(samples, 'mtls_certificate_expiry_seconds', { service: 'auth-svc' }), 86_400);
   assert.equal(sampleOf(samples, 'outrider_fates_total', { direction: 'outbound', fate: 'circuit_open' }), 1);
   assert.equal(samples.filter(({ name }) => name === 'outrider_fates_total').length, 2 * fates.length);
@@ -106,5 +106,5 @@ test('a scrape stays below 1 MiB after a million distinct paths from both sides'
   }
   const { body } = await exposition.scrape();
   assert.ok(body.length < 1_048_576, `${body.length} bytes`);
-  parseExposition(body);
+  parseExposition(body.toString());
 });
