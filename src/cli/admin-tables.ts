@@ -1,10 +1,4 @@
-/** Reading of the admin API's JSON without trusting it: a sidecar of another release may say more, less or something else. */
-type Json = Readonly<Record<string, unknown>>;
-
-const object = (value: unknown): Json => (typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Json) : {});
-const list = (value: unknown): readonly Json[] => (Array.isArray(value) ? value.map(object) : []);
-const text = (value: unknown, otherwise = '-'): string =>
-  typeof value === 'string' && value !== '' ? value : typeof value === 'number' ? String(value) : otherwise;
+import { type Json, list, object, text } from './json.ts';
 
 const statOf = (host: Json, ...names: readonly string[]): string => {
   for (const name of names) {

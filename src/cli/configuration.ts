@@ -159,6 +159,16 @@ const consulOf = (reader: Reader): ConsulSettings | undefined => {
   };
 };
 
+/** What a command that is no sidecar needs to ask Consul. Throws one `ConfigurationError` for all that is wrong with it, or without an address. */
+export const readConsulConnection = (environment: Environment): ConsulSettings => {
+  const reader = new Reader(environment, { values: new Map(), problems: [] });
+  const consul = consulOf(reader);
+  if (consul !== undefined && reader.problems.length === 0) return consul;
+  throw new ConfigurationError(reader.problems.join('\n') || 'CONSUL_HTTP_ADDR is not set', {
+    remedy: 'write CONSUL_HTTP_ADDR=127.0.0.1:8500',
+  });
+};
+
 const consulNames = ['consulTokenFile', 'consulSsl', 'consulCaCert', 'consulClientCert', 'consulClientKey'] as const;
 
 /** Two listeners on one port, or an inbound listener that would call itself. */

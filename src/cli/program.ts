@@ -20,6 +20,16 @@ const families = [
   },
 ];
 
+/** Commands with many options; loaded only when asked for. */
+const meshCommands = [
+  {
+    name: 'verify',
+    description: 'go through a mesh that runs, and say of everything whether it is right, or what is wrong and what helps',
+    load: async (context: CommandContext, finish: (code: number) => void) =>
+      (await import('./verify/verify-command.ts')).verifyCommand(context, finish),
+  },
+];
+
 const adminOption = () =>
   new Option('--admin <host:port>', 'admin port of the sidecar (default: ADMIN_ADDRESS and ADMIN_PORT, else 127.0.0.1:9901)');
 const jsonOption = () => new Option('--json', 'print JSON instead of a table');
@@ -94,6 +104,12 @@ const buildProgram = async (argv: readonly string[], context: CommandContext, fi
 
   program.commandsGroup('Preparing:');
   for (const { name, description, load } of families) {
+    const asked = argv.slice(0, 2).includes(name);
+    program.addCommand(asked ? (await load(context, finish)).description(description) : new Command(name).description(description));
+  }
+
+  program.commandsGroup('A mesh as a whole:');
+  for (const { name, description, load } of meshCommands) {
     const asked = argv.slice(0, 2).includes(name);
     program.addCommand(asked ? (await load(context, finish)).description(description) : new Command(name).description(description));
   }

@@ -1,0 +1,24 @@
+import { isIP } from 'node:net';
+import { networkInterfaces } from 'node:os';
+
+export interface Address {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** `host:port`, `[v6]:port`; `undefined` for anything else. */
+export const parseAddress = (text: string): Address | undefined => {
+  const parts = /^(?:\[([^\]]+)\]|([^:[\]/\s@]+)):(\d{1,5})$/.exec(text);
+  const port = Number(parts?.[3]);
+  if (parts === null || port < 1 || port > 65_535) return undefined;
+  return { host: parts[1] ?? parts[2] ?? '', port };
+};
+
+export const formatAddress = ({ host, port }: Address): string => (host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`);
+
+const isLoopback = (host: string): boolean => host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
+
+/** Whether an address is one of this machine (or of this network namespace), so that its loopback is the one here. */
+export const isOfThisMachine = (host: string): boolean =>
+  isLoopback(host) ||
+  Object.values(networkInterfaces()).some((addresses) => addresses?.some(({ address }) => address === host.toLowerCase()) ?? false);

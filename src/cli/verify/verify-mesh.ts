@@ -1,0 +1,225 @@
+import type { Clock } from '../../core/index.ts';
+import { ConsulError } from '../../discovery/index.ts';
+import { isOfThisMachine } from './address.ts';
+import { Bounded } from './bounded.ts';
+import { callInbound, callThroughBoth } from './call-checks.ts';
+import { checkClientIdentity } from './certificate-checks.ts';
+import { type CheckGroup, type CheckResult, failed, ok, skipped } from './check-result.ts';
+import { checkClock } from './clock-checks.ts';
+import type { ConsulDirectory, DirectoryAnswer, RegisteredInstance } from './consul-directory.ts';
+import { checkInbound, type ForeignIdentity, makeForeignIdentity } from './inbound-checks.ts';
+import { checkMetrics, checkPrometheus, checkTrace, newTrace } from './observer-checks.ts';
+import type { VerifyPlan } from './plan.ts';
+import { checkRegistration } from './registration-checks.ts';
+import { checkSamePolicies, checkSidecar, type SeenPolicies, type SidecarFindings } from './sidecar-checks.ts';
+import { adminOption, findTargets, type Target } from './target.ts';
+
+export interface VerifyWorld {
+  readonly clock: Clock;
+  readonly consul: ConsulDirectory;
+}
+
+/** Connections of a probe are few; targets that are looked at beside one another, so many that a fleet is done in seconds. */
+const mostTargetsAtATime = 8;
+
+/** What Consul said of a service; `error` where it did not answer. */
+interface Asked {
+  readonly service: string;
+  readonly instances: readonly RegisteredInstance[];
+  readonly error: string | undefined;
+}
+
+interface Findings {
+  readonly group: CheckGroup;
+  readonly policies: SeenPolicies | undefined;
+}
+
+/** Goes through a mesh that runs, as an operator would. Never rejects for what it finds there, and ends: every question has its time. */
+export const verifyMesh = async (plan: VerifyPlan, world: VerifyWorld): Promise<readonly CheckGroup[]> => {
+  const { consul, clock } = world;
+  const bounded = new Bounded(mostTargetsAtATime);
+  const [agent, foreign] = await Promise.all([checkConsul(plan, world), makeForeignIdentity(clock)]);
+  const services = plan.services.length > 0 ? plan.services : agent.answers ? await consul.servicesOfSidecars() : [];
+  const asked = await Promise.all(services.map((service) => bounded.run(() => ask(service, consul, agent.answers))));
+  const perService = await Promise.all(
+    asked.map(async (answer) => {
+      const targets = await findTargets(answer.service, answer.instances, plan, clock);
+      if (targets.length === 0) return [{ group: unregistered(answer, consul.address), policies: undefined }];
+      return await Promise.all(targets.map((target) => bounded.run(() => verifyTarget(target, answer, plan, foreign, world))));
+    }),
+  );
+  const findings: readonly Findings[] = perService.flat();
+  const seen = findings.flatMap(({ policies }) => policies ?? []);
+  const mesh: CheckGroup = {
+    service: undefined,
+    instance: undefined,
+    address: undefined,
+    results: [
+      ...agent.results,
+      ...(services.length === 0
+        ? [
+            failed(
+              'services',
+              'no sidecar has registered one',
+              `outrider verify --services <names>  # or see: curl -s ${consul.address}/v1/catalog/services`,
+            ),
+          ]
+        : []),
+      ...checkClientIdentity(plan.identity, plan, clock.wallNow()),
+      checkSamePolicies(seen, plan.samePoliciesEverywhere),
+    ],
+  };
+  return [mesh, ...findings.map(({ group }) => group)];
+};
+
+const checkConsul = async (
+  { clockSkewMs, admins, services }: VerifyPlan,
+  { consul }: VerifyWorld,
+): Promise<{ readonly answers: boolean; readonly results: readonly CheckResult[] }> => {
+  let answer: DirectoryAnswer<string>;
+  try {
+    answer = await consul.leader();
+  } catch (error) {
+    if (!(error instanceof ConsulError)) throw error;
+    // Consul itself refuses: it answers, and asking it for services says what is wrong.
+    const everyAdminNamed = services.length > 0 && services.every((service) => admins.has(service));
+    const remedy = 'outrider verify --consul <host:port>  # where an agent of this mesh answers, or CONSUL_HTTP_ADDR';
+    return { answers: false, results: [everyAdminNamed ? skipped('consul', error.message) : failed('consul', error.message, remedy)] };
+  }
+  const { value: leader, time } = answer;
+  const results = [
+    leader === ''
+      ? failed('consul', `${consul.address} has no leader: what it says may be old`, `curl -s ${consul.address}/v1/status/peers`)
+      : ok('consul', `${consul.address}, led by ${leader}`),
+    ...(time === undefined ? [] : [checkClock('clock', `Consul at ${consul.address}`, time, clockSkewMs)]),
+  ];
+  return { answers: true, results };
+};
+
+const ask = async (service: string, consul: ConsulDirectory, answers: boolean): Promise<Asked> => {
+  if (!answers) return { service, instances: [], error: 'Consul does not answer' };
+  try {
+    return { service, instances: (await consul.instances(service)).value, error: undefined };
+  } catch (error) {
+    if (!(error instanceof ConsulError)) throw error;
+    return { service, instances: [], error: error.message };
+  }
+};
+
+const registrationRemedy = (service: string, consul: string): string =>
+  `CONSUL_HTTP_ADDR=${consul} SERVICE_NAME=${service} outrider sidecar  # its log says "registered", or why not; names that are there: curl -s ${consul}/v1/catalog/services`;
+
+const missing = ({ service, error }: Asked, consul: string): CheckResult =>
+  error === undefined
+    ? failed('registration', 'is not in the catalogue', registrationRemedy(service, consul))
+    : skipped('registration', error);
+
+const unregistered = (asked: Asked, consul: string): CheckGroup => ({
+  service: asked.service,
+  instance: undefined,
+  address: undefined,
+  results: [
+    missing(asked, consul),
+    skipped('port', `nobody says where it is: name its admin port with --admin ${asked.service}=host:port`),
+  ],
+});
+
+const verifyTarget = async (
+  target: Target,
+  asked: Asked,
+  plan: VerifyPlan,
+  foreign: ForeignIdentity,
+  world: VerifyWorld,
+): Promise<Findings> => {
+  const { service, instance, inbound, admin } = target;
+  const { clock, consul } = world;
+  const question = { timeoutMs: plan.timeoutMs, clock };
+  const where = { adminOption: adminOption(target), consul: consul.address };
+  const trace = newTrace();
+  const headers = plan.jaeger === undefined ? {} : trace.headers;
+  const nowhere = skipped('port', 'nobody says where its inbound listener is');
+  const [listener, calls] = await Promise.all([
+    inbound === undefined
+      ? [nowhere]
+      : checkInbound(inbound, { ...question, service, plan, foreign, isHere: isOfThisMachine(inbound.host) }),
+    makeCalls(target, plan, { ...question, headers }, where),
+  ]);
+  const [sidecar, observers] = await Promise.all([lookInside(target, plan), observe(target, plan, calls, trace.id, world)]);
+  const registration =
+    instance === undefined
+      ? [missing(asked, consul.address)]
+      : checkRegistration(service, instance, { consul: consul.address, trustDomain: plan.trustDomain, adminOption: adminOption(target) });
+  return {
+    group: {
+      service,
+      instance: instance?.id,
+      address: inbound === undefined ? admin?.shown : `${inbound.host}:${inbound.port}`,
+      results: [...registration, ...listener, ...calls, ...sidecar.results, ...observers],
+    },
+    policies: sidecar.policies,
+  };
+};
+
+type CallContext = Parameters<typeof callInbound>[3];
+
+/** One after the other: the second finds the connections of the first, as calls do. */
+const makeCalls = async (
+  { service, inbound }: Target,
+  plan: VerifyPlan,
+  options: CallContext,
+  where: Parameters<typeof callInbound>[4],
+): Promise<readonly CheckResult[]> => {
+  // The trace of a direct call would be another tree than the one of the call through both.
+  const direct =
+    inbound === undefined
+      ? skipped('call.inbound', 'nobody says where its inbound listener is')
+      : await callInbound(inbound, service, plan, plan.via === undefined ? options : { ...options, headers: {} }, where);
+  const both =
+    plan.via === undefined
+      ? skipped('call.through_both', 'name the outbound listener of a sidecar with --via host:port')
+      : await callThroughBoth(plan.via, service, options, where);
+  return [direct, both];
+};
+
+const lookInside = async ({ admin, adminIsNamed, service, instance }: Target, plan: VerifyPlan): Promise<SidecarFindings> => {
+  if (admin === undefined) {
+    const why = instance === undefined ? 'nobody says where it is' : 'its registration says nothing of it (meta admin_port)';
+    return { results: [skipped('admin', `${why}: name it with --admin ${service}=host:port`)], policies: undefined };
+  }
+  return await checkSidecar(admin, service, adminIsNamed || isOfThisMachine(admin.address.host), plan);
+};
+
+/** A trace comes after its exporter's patience: at least so long is waited. */
+const leastTracePatienceMs = 15_000;
+
+const observe = async (
+  { service, admin }: Target,
+  plan: VerifyPlan,
+  calls: readonly CheckResult[],
+  traceId: string,
+  { clock }: VerifyWorld,
+): Promise<readonly CheckResult[]> => {
+  const { prometheus, jaeger, via, timeoutMs, identity } = plan;
+  const question = { timeoutMs, clock };
+  const arrived = (check: string): boolean => calls.some((call) => call.check === check && call.outcome === 'ok');
+  const traced = via === undefined ? 'call.inbound' : 'call.through_both';
+  return await Promise.all([
+    admin === undefined
+      ? skipped('metrics', 'no admin port')
+      : checkMetrics(admin, arrived('call.inbound') || arrived('call.through_both'), identity !== undefined),
+    prometheus === undefined
+      ? skipped('metrics.scraped', 'name a Prometheus with --prometheus URL')
+      : admin === undefined
+        ? skipped('metrics.scraped', 'no admin port that could be a target')
+        : checkPrometheus(prometheus, admin.address, service, question),
+    jaeger === undefined
+      ? skipped('trace', 'name a Jaeger with --jaeger URL')
+      : arrived(traced)
+        ? checkTrace(jaeger, traceId, service, {
+            ...question,
+            patienceMs: Math.max(leastTracePatienceMs, timeoutMs),
+            sidecars: via === undefined ? 1 : 2,
+          })
+        : skipped('trace', 'no call arrived that could be found'),
+  ]);
+};
