@@ -44,9 +44,7 @@ const comparisonShape = group(
 
 /** Filters hold filters: the shape of one is known only when all are. */
 const filterList: Shape<readonly FilterGroup[]> = {
-  get expected() {
-    return list(accessLogFilterShape, { minItems: 2 }).expected;
-  },
+  expected: 'a list of two filters or more',
   read: (node, path, problems) => list(accessLogFilterShape, { minItems: 2 }).read(node, path, problems),
   jsonSchema: (parts) => list(accessLogFilterShape, { minItems: 2 }).jsonSchema(parts),
 };

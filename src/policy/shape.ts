@@ -150,7 +150,8 @@ export const list = <T>(item: Shape<T>, options: { readonly minItems?: number } 
     read: (node, path, problems) => {
       if (node.kind !== 'list') return refuseKind(node, path, expected, problems);
       if (node.items.length < minItems) {
-        problems.error(placeOf(node, path), 'is an empty list', `write ${expected}`);
+        if (node.items.length === 0) problems.error(placeOf(node, path), 'is an empty list', `write ${expected}`);
+        else problems.error(placeOf(node, path), `is a list of ${node.items.length}`, `write at least ${minItems}`);
         return undefined;
       }
       return node.items.map((child, index) => item.read(child, `${path}[${index}]`, problems)).filter((value) => value !== undefined);

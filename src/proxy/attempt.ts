@@ -87,6 +87,11 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
     return this.#httpStatus;
   }
 
+  /** Whether a fault has held it up on purpose, or was to. */
+  get delayed(): boolean {
+    return this.#fault !== undefined && this.#fault.delayMs > 0;
+  }
+
   // ---- stage: pick ----
 
   start(): void {

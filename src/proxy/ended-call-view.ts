@@ -2,7 +2,7 @@ import type { Fate } from '../core/index.ts';
 import { Token } from '../http2/index.ts';
 import type { PeerIdentity } from '../identity/index.ts';
 import type { Direction } from '../policy/index.ts';
-import type { CallObserver, EndedCall } from '../telemetry/index.ts';
+import type { CallObserver, EndedCall, MethodMetrics } from '../telemetry/index.ts';
 import type { Call } from './call.ts';
 import { headerValue } from './headers.ts';
 import { sampledIn, traceIdIn } from './trace-id.ts';
@@ -56,6 +56,11 @@ export class EndedCallView implements EndedCall {
   get durationMs(): number {
     const call = this.#call;
     return call.proxy.engine.nowMs - call.startMs;
+  }
+
+  get metrics(): MethodMetrics {
+    const { proxy, route } = this.#call;
+    return route?.metrics ?? proxy.unroutedMetrics;
   }
 
   get path(): string {
@@ -122,6 +127,18 @@ export class EndedCallView implements EndedCall {
 
   get peerIdentity(): PeerIdentity | undefined {
     return this.#call.peer.peer;
+  }
+
+  get requestedServerName(): string | undefined {
+    return this.#call.peer.serverName;
+  }
+
+  get connectionLost(): boolean {
+    return this.#call.downstream.connectionLost;
+  }
+
+  get delayInjected(): boolean {
+    return this.#call.attempt?.delayed === true;
   }
 
   get replyMessage(): string | undefined {

@@ -23,6 +23,8 @@ export interface Downstream {
   readonly remoteAddress: string;
   /** Without it. */
   readonly remoteIp: string;
+  /** What it asked for in its handshake (SNI); `undefined`: it named nobody, or spoke no TLS. */
+  readonly serverName: string | undefined;
 }
 
 export interface TlsAcceptorContext {
@@ -102,6 +104,8 @@ export class TlsAcceptor {
       forwardedClientCert: formatXfcc(verdict.peer, ownName),
       remoteAddress: remoteOf(socket),
       remoteIp: socket.remoteAddress ?? 'unknown',
+      // `false` where there is none.
+      serverName: socket.servername || undefined,
     });
   };
 
@@ -121,4 +125,5 @@ export const plainDownstream = (socket: net.Socket): Downstream => ({
   forwardedClientCert: undefined,
   remoteAddress: remoteOf(socket),
   remoteIp: socket.remoteAddress ?? 'unknown',
+  serverName: undefined,
 });

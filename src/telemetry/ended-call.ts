@@ -1,6 +1,7 @@
 import type { Fate } from '../core/index.ts';
 import type { PeerIdentity } from '../identity/index.ts';
 import type { Direction } from '../policy/index.ts';
+import type { MethodMetrics } from './method-metrics.ts';
 
 /**
  * What can be asked of a call when it has ended. Getters make strings only when they are read, and all of it is valid only within
@@ -14,6 +15,8 @@ export interface EndedCall {
   /** Milliseconds since the Unix epoch. */
   readonly startedAtMs: number;
   readonly durationMs: number;
+  /** Where the call is counted, in a moment. */
+  readonly metrics: MethodMetrics;
   /** As the caller wrote it, whatever the route made of it; empty where there was none. */
   readonly path: string;
   /** `:authority`; empty where there was none. */
@@ -44,6 +47,12 @@ export interface EndedCall {
   readonly peerAddress: string;
   /** Of its verified certificate; `undefined`: it showed none. */
   readonly peerIdentity: PeerIdentity | undefined;
+  /** What the caller asked for in its handshake (SNI). */
+  readonly requestedServerName: string | undefined;
+  /** The connection of the caller was gone before the call ended. */
+  readonly connectionLost: boolean;
+  /** A fault of the policies held the last attempt up. */
+  readonly delayInjected: boolean;
   /** What we told the caller in the place of an answer: cause and remedy. `undefined`: what it got came from upstream, or it did not wait. */
   readonly replyMessage: string | undefined;
   /** 32 hexadecimal digits; `undefined`: it belongs to no trace. */
