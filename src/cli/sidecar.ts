@@ -36,6 +36,7 @@ import {
   CallMetrics,
   type CallObserver,
   type MemoryReading,
+  type MetricsInputs,
   ProcessStats,
   PrometheusExposition,
   StatRegistry,
@@ -46,6 +47,7 @@ import { machineLimits, type ProcessLimits, processLimits } from './limits.ts';
 import { packageVersion } from './package-version.ts';
 import { settingNames, settings } from './settings.ts';
 import { createRegistration } from './sidecar-registration.ts';
+import { CertificateStats, PolicyFileStats } from './sidecar-stats.ts';
 import { startPatiently } from './startup-wait.ts';
 
 /** What a sidecar needs of the world around it, so that a test runs ten of them in one process. */
@@ -67,7 +69,7 @@ type ConsulPolicies = ConsulPolicyKeys | ConsulPolicyEntries | ConsulPolicyInten
  */
 export class Sidecar {
   readonly proxy: SidecarProxy;
-  readonly callMetrics = new CallMetrics();
+  readonly callMetrics: CallMetrics;
   readonly #failures: RecentFailures;
   readonly #configuration: SidecarConfiguration;
   readonly #world: SidecarWorld;
@@ -99,6 +101,7 @@ export class Sidecar {
     this.#world = world;
     this.#environment = environment;
     this.#startedMs = clock.now();
+    this.callMetrics = new CallMetrics({ wallNow: () => clock.wallNow() });
     this.#wheel = new TimerWheel(clock);
     this.#failures = new RecentFailures(clock);
     this.#identity = configuration.identity === undefined ? undefined : new IdentityFiles(configuration.identity, { clock, log });
@@ -344,37 +347,35 @@ export class Sidecar {
     this.#stats.add(this.callMetrics);
     this.#stats.add(this.#process);
     if (this.#consul !== undefined) this.#stats.add(this.#consul);
-    const files = this.#policyFiles;
-    if (files !== undefined) {
-      this.#stats.add({
-        collectStats: (sink) => {
-          sink.counter('policy.reload_ok', files.reloadOk);
-          sink.counter('policy.reload_failed', files.reloadFailed);
-        },
-      });
-    }
-    const identity = this.#identity;
-    if (identity !== undefined) {
-      this.#stats.add({
-        collectStats: (sink) => {
-          sink.counter('certificates.reload_ok', identity.reloadOk);
-          sink.counter('certificates.reload_failed', identity.reloadFailed);
-        },
-      });
-    }
+    if (this.#policyFiles !== undefined) this.#stats.add(new PolicyFileStats(this.#policyFiles));
+    if (this.#identity !== undefined) this.#stats.add(new CertificateStats(this.#identity, this.#world.clock));
+  }
+
+  /** All numbers, for whoever takes them elsewhere. */
+  get #metrics(): MetricsInputs {
+    const { serviceName, serviceVersion } = this.#configuration;
+    const { clock } = this.#world;
+    const identity: Watch<Identity> | undefined = this.#identity;
+    return {
+      stats: this.#stats,
+      calls: this.callMetrics,
+      clusterNames: () => Array.from(this.#clusters(), ({ name }) => name),
+      certificates: () =>
+        identity === undefined ? [] : [{ service: serviceName, secondsLeft: (identity.value.notAfterMs - clock.wallNow()) / 1_000 }],
+      build: {
+        version: packageVersion(),
+        node: process.versions.node,
+        service: serviceName,
+        service_version: serviceVersion ?? '',
+      },
+    };
   }
 
   #adminViews(): AdminViews {
     const { clock, log } = this.#world;
     const { identity: paths, serviceName, serviceVersion } = this.#configuration;
     const identity: Watch<Identity> | undefined = this.#identity;
-    const exposition = new PrometheusExposition({
-      stats: this.#stats,
-      calls: this.callMetrics,
-      clusterNames: () => Array.from(this.#clusters(), ({ name }) => name),
-      certificates: () =>
-        identity === undefined ? [] : [{ service: serviceName, secondsLeft: (identity.value.notAfterMs - clock.wallNow()) / 1_000 }],
-    });
+    const exposition = new PrometheusExposition(this.#metrics);
     const version = packageVersion();
     return {
       stats: this.#stats,

@@ -157,7 +157,7 @@ export class BoundTable {
     const wish = subset === undefined ? undefined : { hash: undefined, subset };
     const traffic =
       route.traffic === undefined ? undefined : new BoundTraffic(route, { clusterName, changes: weighted, state: trafficState });
-    return { route, cluster: found, clusterName, metrics: callMetrics.method(direction, service, label), wish, traffic };
+    return { route, cluster: found, clusterName, metrics: callMetrics.method(direction, service, label, label !== 'other'), wish, traffic };
   }
 }
 

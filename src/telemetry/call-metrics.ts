@@ -8,8 +8,10 @@ export const directions: readonly Direction[] = ['inbound', 'outbound'];
 export interface CallMetricsOptions {
   /** Methods told apart in each direction, at most. */
   readonly methodsAtMost?: number;
-  /** Bytes that the methods of one direction may take in a scrape; usually reached before `methodsAtMost`. */
+  /** Bytes that the methods of one direction may take in a scrape, those left out that somebody has written into a policy. */
   readonly scrapeBytesAtMost?: number;
+  /** Wall clock, for since when something is counted. */
+  readonly wallNow?: () => number;
 }
 
 /** The method and the service under which everything beyond the bounds is counted. */
@@ -23,6 +25,9 @@ const linesPerMethod = durationBucketsSeconds.length + 3 + 6;
 const bytesPerLine = 80;
 
 const scrapeBytesOf = (service: string, method: string): number => linesPerMethod * (bytesPerLine + service.length + method.length);
+
+/** Whoever writes so many routes wants to see them: 1,000 with six statuses each are 3 MB. */
+const configuredScrapeBytesAtMost = 8 * 2 ** 20;
 
 class DirectionMetrics {
   readonly byService = new Map<string, Map<string, MethodMetrics>>();
@@ -40,12 +45,14 @@ class DirectionMetrics {
 export class CallMetrics implements StatSource {
   readonly #methodsAtMost: number;
   readonly #scrapeBytesAtMost: number;
+  readonly #wallNow: () => number;
   readonly #directions: Readonly<Record<Direction, DirectionMetrics>> = {
     inbound: new DirectionMetrics(),
     outbound: new DirectionMetrics(),
   };
 
-  constructor({ methodsAtMost = 1_000, scrapeBytesAtMost = 384 * 1_024 }: CallMetricsOptions = {}) {
+  constructor({ methodsAtMost = 2_000, scrapeBytesAtMost = 384 * 1_024, wallNow = () => 0 }: CallMetricsOptions = {}) {
+    this.#wallNow = wallNow;
     this.#methodsAtMost = methodsAtMost;
     this.#scrapeBytesAtMost = scrapeBytesAtMost;
   }
@@ -53,8 +60,10 @@ export class CallMetrics implements StatSource {
   /**
    * The metrics of one method; the same object for the same three words, so keep it and not the words. Hand in a method
    * only where it is known or configured, else `other`. Beyond the bounds the answer is the service's method `other`.
+   *
+   * @param configured a policy has a route with that label: there are as many as somebody has written.
    */
-  method(direction: Direction, service: string, method: string): MethodMetrics {
+  method(direction: Direction, service: string, method: string, configured = false): MethodMetrics {
     const metrics = this.#directions[direction];
     const known = metrics.byService.get(service)?.get(method);
     if (known !== undefined) return known;
@@ -63,7 +72,7 @@ export class CallMetrics implements StatSource {
       method.length <= longestLabel &&
       service.length <= longestLabel &&
       metrics.methods < this.#methodsAtMost &&
-      metrics.scrapeBytes + bytes <= this.#scrapeBytesAtMost;
+      metrics.scrapeBytes + bytes <= (configured ? configuredScrapeBytesAtMost : this.#scrapeBytesAtMost);
     if (fits && method !== overflowLabel) {
       metrics.methods++;
       metrics.scrapeBytes += bytes;
@@ -106,7 +115,7 @@ export class CallMetrics implements StatSource {
   }
 
   #create(metrics: DirectionMetrics, service: string, method: string): MethodMetrics {
-    const created = new MethodMetrics(service, method);
+    const created = new MethodMetrics(service, method, this.#wallNow());
     const methods = metrics.byService.get(service) ?? new Map<string, MethodMetrics>();
     metrics.byService.set(service, methods.set(method, created));
     return created;

@@ -45,6 +45,7 @@ export class ProcessStats implements StatSource {
   readonly #resident = new ResidentMemory();
   readonly #readMemory: () => MemoryReading;
   readonly #startedMs: number;
+  readonly #startedWallMs: number;
   readonly #listeners: ((sample: ProcessSample) => void)[] = [];
   #timer: Timer | undefined;
   #dueMs = 0;
@@ -55,6 +56,7 @@ export class ProcessStats implements StatSource {
     this.#clock = clock;
     this.#readMemory = readMemory ?? (() => ({ rssBytes: this.#resident.read(), heapShare: readHeapShare() }));
     this.#startedMs = clock.now();
+    this.#startedWallMs = clock.wallNow();
     this.#arm();
   }
 
@@ -88,6 +90,7 @@ export class ProcessStats implements StatSource {
     sink.counter('server.cpu_seconds', (cpu.user + cpu.system) / 1e6);
     const openFiles = countOpenFiles();
     if (openFiles !== undefined) sink.gauge('server.open_fds', openFiles);
+    sink.gauge('server.start_time_seconds', this.#startedWallMs / 1_000);
     sink.gauge('server.uptime', Math.floor(this.uptimeMs / 1_000));
     sink.gauge('server.event_loop_lag_ms', this.eventLoopLagMs);
     sink.gauge('server.event_loop_lag_longest_ms', Math.max(this.#longestLagMs, this.eventLoopLagMs));

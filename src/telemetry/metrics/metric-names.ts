@@ -29,6 +29,8 @@ const wellKnown: Readonly<Record<string, readonly string[]>> = {
   'server.start_time_seconds': ['process_start_time_seconds'],
   'server.event_loop_lag_ms': ['nodejs_eventloop_lag_seconds', 'outrider_server_event_loop_lag_seconds'],
   'server.uptime': ['outrider_server_uptime_seconds'],
+  // Days are no unit of Prometheus; `mtls_certificate_expiry_seconds` and the families of `certificates` have it in seconds.
+  'server.days_until_first_cert_expiring': [],
 };
 
 /** What the contract promises beside the stat's own `outrider_` name. */
