@@ -10,6 +10,7 @@ import { compileMirrors } from './mirror.ts';
 import type { Place, Problems } from './problems.ts';
 import type { inboundRouteShape, outboundRouteShape } from './route-schema.ts';
 import type { Read } from './shape.ts';
+import { compileTracing } from './tracing.ts';
 import type { Direction, MaxBytes, PathMatch, RetryPolicy, Route } from './types.ts';
 import { type CompiledWeights, compileWeightedClusters } from './weighted-clusters.ts';
 
@@ -86,6 +87,7 @@ export const compileRoute = (written: RouteGroup, defaults: RouteDefaults, probl
     hashPolicies: compileHashPolicies(action?.values.hash_policy, problems),
     metadataMatch: action?.values.metadata_match === undefined ? undefined : subsetKey(action.values.metadata_match),
     traffic,
+    tracing: compileTracing(written.values.tracing),
   };
   warnOfIdleFields(action, route, defaults.retry, problems);
   return {
@@ -126,6 +128,7 @@ export const fallbackRoute = ({ direction, retry }: RouteDefaults): Route =>
     hashPolicies: [],
     metadataMatch: undefined,
     traffic: undefined,
+    tracing: undefined,
   });
 
 /** What an outbound action says of clusters, and an inbound one cannot. */

@@ -12,6 +12,7 @@ import { prefixRewriteShape, regexRewriteShape, rewriteDoc } from './path-rewrit
 import { localRateLimitShape } from './rate-limit.ts';
 import { retryPolicyShape } from './retry-schema.ts';
 import { count, duration, either, flag, list, placed, text, word } from './shape.ts';
+import { tracingShape } from './tracing.ts';
 import { nameText, weightedClustersShape } from './weighted-clusters.ts';
 
 const emptyGroup = (name: string, expected: string) => group(name, expected, {}, homeOf);
@@ -112,7 +113,7 @@ const routeFields = {
   typed_per_filter_config: refused('remove it: there are no filters; write local_rate_limit under route'),
   ...headerChangeFields,
   decorator: refused('write name'),
-  tracing: later(),
+  tracing: field(tracingShape, 'How many of the calls are recorded as traces'),
   stat_prefix: refused('write name'),
 } as const;
 

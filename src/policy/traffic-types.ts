@@ -17,6 +17,16 @@ export interface TrafficPolicy {
   readonly mirrors: readonly MirrorPolicy[] | undefined;
 }
 
+/** Which calls of a route are recorded as traces, each a share from 0 to 1. */
+export interface TracingPolicy {
+  /** Of those whose caller wants it. */
+  readonly clientShare: number;
+  /** Of those of which nobody has said anything; `undefined`: as the sampler says. */
+  readonly randomShare: number | undefined;
+  /** Of what the others let through; 0: none, not even those that fail. */
+  readonly overallShare: number;
+}
+
 /** Removes first, then adds, as Envoy does. */
 export interface HeaderChanges {
   /** Lower case. */

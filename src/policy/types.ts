@@ -12,7 +12,7 @@ import type {
 import type { AccessPolicy } from './access.ts';
 import type { AccessLogPolicy } from './access-log-types.ts';
 import type { ConsulEndpointsPolicy } from './consul-types.ts';
-import type { TrafficPolicy } from './traffic-types.ts';
+import type { TracingPolicy, TrafficPolicy } from './traffic-types.ts';
 
 export type { HedgePolicyOptions, ThresholdOptions };
 
@@ -88,6 +88,8 @@ export interface Route {
   readonly metadataMatch: string | undefined;
   /** What few routes have; `undefined`: nothing of it. */
   readonly traffic: TrafficPolicy | undefined;
+  /** How many of the calls are recorded as traces; `undefined`: as many as elsewhere. */
+  readonly tracing: TracingPolicy | undefined;
 }
 
 /** What the machine does not look at itself, and the proxy finds out for it. Each is left out where nobody wrote it. */

@@ -12,6 +12,7 @@ import {
   parsePushback,
   type ReportedLoad,
 } from '../resilience/index.ts';
+import type { AttemptRecord, CallTrace } from '../telemetry/index.ts';
 import type { Cluster, Endpoint, EndpointOutcome, StreamWaiter, WaiterQueue } from '../upstream/index.ts';
 import { loadReportIn, type RetrySigns, replyToMissingStatus, replyToReset, retrySignsIn, statusIn } from './answers.ts';
 import type { BoundRoute } from './bound-table.ts';
@@ -61,6 +62,8 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
   /** Request bytes that have left, from the beginning of the request. */
   sentBytes = 0;
 
+  /** From 1. */
+  number = 0;
   readonly #call: Call;
   /** Bits of `Mark`. */
   #marks = 0;
@@ -74,6 +77,8 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
   #previousAttempts = 0;
   /** What holds it up on purpose. */
   #fault: InjectedFault | undefined = undefined;
+  /** What a trace will say of it, once it has ended; `undefined`: nobody will ask. */
+  #record: AttemptRecord | undefined = undefined;
   /** How long the server is rate limited, as it said in its failing answer. */
   rateLimitedMs: number | undefined = undefined;
 
@@ -96,7 +101,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
 
   start(): void {
     const call = this.#call;
-    call.attempts++;
+    this.number = ++call.attempts;
     const faults = call.route?.traffic?.faults;
     if (faults === undefined) this.proceed();
     else this.#beginWithFaults(faults);
@@ -161,6 +166,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
     const previous = this.#previousAttempts;
     if (previous > 0 || call.hedging) request.removeToken(Token.grpcPreviousRpcAttempts);
     if (previous > 0) request.addNumber(Token.grpcPreviousRpcAttempts, previous);
+    if (call.trace !== undefined) call.trace.writeInto(request, this.number);
     // An upper bound first: what was removed from the block still counts in it.
     if (request.listSizeBytes > connection.peerMaxHeaderListBytes && headerListBytes(request) > connection.peerMaxHeaderListBytes) {
       this.#refuseHeaders(request, connection.peerMaxHeaderListBytes);
@@ -434,6 +440,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
         outlierResultOfStatus(status),
       );
     }
+    if (this.#record !== undefined) this.#record.grpcStatus = status;
     const reported = this.endpoint?.reportedLoad;
     if (reported !== undefined) readLoad(reported, block, call.proxy.engine.nowMs);
     // The request may still be on its way: the server has said all that it will say (RFC 9113 8.1).
@@ -531,6 +538,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
 
   #fail(outcome: AttemptOutcome, reply: LocalReply): void {
     this.#dropHeld();
+    if (this.#record !== undefined) this.#record.failure = reply;
     this.#call.onAttemptFailed(this, outcome, { kind: 'local', reply }, undefined);
   }
 
@@ -542,10 +550,11 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
   #conclude(result: BreakerResult, outcome: EndpointOutcome, judged?: OutlierResult): void {
     if (this.#concluded) return;
     this.#marks |= Mark.concluded;
-    const { cluster, proxy } = this.#call;
+    const { cluster, proxy, trace } = this.#call;
     const { wheel, nowMs } = proxy.engine;
     wheel.cancel(this);
     this.#fault?.cancel();
+    if (trace !== undefined && (trace.sampled || outcome !== 'success')) this.#recordFor(trace, outcome, nowMs);
     const { endpoint } = this;
     if (endpoint !== undefined) {
       endpoint.end(outcome);
@@ -553,6 +562,22 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
       if (judged !== undefined) (cluster as Cluster).judge(endpoint, judged, nowMs);
     }
     this.#report(result, nowMs);
+  }
+
+  #recordFor(trace: CallTrace, outcome: EndpointOutcome, endMs: number): void {
+    const record = {
+      number: this.number,
+      startMs: Math.min(Math.max(this.#startedMs, this.#call.startMs), endMs),
+      endMs,
+      endpoint: this.endpoint?.key,
+      httpStatus: this.#httpStatus,
+      probe: (this.#permit & 1) === 1,
+      outcome,
+      grpcStatus: -1,
+      failure: undefined,
+    };
+    this.#record = record;
+    trace.attemptEnded(record);
   }
 
   /** The beginning of an answer counts, not its end: a stream may last for hours. */

@@ -15,6 +15,7 @@ import {
   RetryMachine,
   type RetryThrottle,
 } from '../resilience/index.ts';
+import type { CallTrace } from '../telemetry/index.ts';
 import type { AdaptiveLimit, Admission, Cluster, Endpoint } from '../upstream/index.ts';
 import { Attempt } from './attempt.ts';
 import type { BoundRoute } from './bound-table.ts';
@@ -102,6 +103,8 @@ export class Call extends Deadline implements StreamHandler {
   /** Bytes of DATA that the caller has sent, and those that it was sent. */
   bytesReceived = 0;
   bytesSent = 0;
+  /** Its place in a trace; `undefined`: tracing is off, or it has no route yet. */
+  trace: CallTrace | undefined = undefined;
   /** What we said in the place of an answer. */
   replied: LocalReply | undefined = undefined;
   machine: RetryMachine | undefined;
@@ -408,11 +411,14 @@ export class Call extends Deadline implements StreamHandler {
     });
     if (decision.kind === 'retry') {
       if (decision.via === 'policy') cluster.stats.upstreamRqRetry++;
+      if (this.trace !== undefined)
+        this.trace.event('outrider.retry', nowMs, { after_attempt: attempt.number, delay_ms: decision.delayMs, via: decision.via });
       this.attempt = undefined;
       this.retryAfter(decision.delayMs, nowMs);
       return false;
     }
     if (exhaustsRetries(decision.why, this.machine.previousAttempts)) this.retriesExhausted = true;
+    if (this.trace !== undefined && decision.why !== 'not_retriable') this.trace.event('outrider.no_retry', nowMs, { why: decision.why });
     if (decision.why === 'retries_exhausted') cluster.stats.upstreamRqRetryLimitExceeded++;
     if (answer.kind === 'forward') return true;
     const { reply } = answer;
@@ -424,6 +430,7 @@ export class Call extends Deadline implements StreamHandler {
   /** No attempt could be made. */
   refuse(error: MeshError | LocalReply, attempt?: Attempt): void {
     if (this.finished) return;
+    if (this.trace !== undefined) this.trace.event('outrider.refused', this.proxy.engine.nowMs, { reason: error.reason });
     if (this.rivals !== undefined && attempt !== undefined) {
       this.rivals.refuse(attempt);
       if (this.attempt !== undefined) return;
@@ -507,6 +514,8 @@ export class Call extends Deadline implements StreamHandler {
   #tellGuard(): void {
     const { direction, engine, guard } = this.proxy;
     if (direction !== 'outbound' || !this.retriesExhausted) return;
+    // A trace that began here is no inbound call's.
+    if (this.trace?.beginsHere === true) return;
     const trace = traceIdIn(this.request);
     if (trace !== undefined) guard.outboundFailed(trace, engine.nowMs);
   }

@@ -2,7 +2,7 @@ import type { Fate } from '../core/index.ts';
 import type { Connection, Engine, HeaderBlock, SheddingOwner, Stream } from '../http2/index.ts';
 import type { Direction, PolicyTable } from '../policy/index.ts';
 import type { CrossHopGuard } from '../resilience/index.ts';
-import type { CallMetrics, CallObserver, MethodMetrics, StatSink, StatSource } from '../telemetry/index.ts';
+import type { CallMetrics, CallObserver, CallTracer, MethodMetrics, StatSink, StatSource } from '../telemetry/index.ts';
 import type { Cluster } from '../upstream/index.ts';
 import { BoundTable } from './bound-table.ts';
 import { Call } from './call.ts';
@@ -37,6 +37,8 @@ export interface DirectionContext {
   readonly serviceLabel: (clusterName: string) => string;
   /** Who hears of each call that has ended. */
   readonly observers?: readonly CallObserver[];
+  /** Gives calls their place in a trace; `undefined`: what callers say of that passes through. */
+  readonly tracer?: CallTracer;
 }
 
 /** Everything that calls of one direction share. */
@@ -53,6 +55,7 @@ export class DirectionProxy implements StatSource {
   readonly random: () => number;
   /** Calls that ended before they had a route. */
   readonly unroutedMetrics: MethodMetrics;
+  readonly tracer: CallTracer | undefined;
   /** Shows calls that have ended; `undefined`: nobody wants to know. */
   readonly endedCalls: EndedCallView | undefined;
   /** The policies in force. A call that has its route keeps it. */
@@ -69,8 +72,9 @@ export class DirectionProxy implements StatSource {
     this.trafficState = new TrafficState(context.engine, context.random);
     this.random = context.random;
     this.#context = context;
-    const { observers = [] } = context;
-    this.endedCalls = observers.length === 0 ? undefined : new EndedCallView(observers);
+    const { observers = [], tracer } = context;
+    this.tracer = tracer;
+    this.endedCalls = observers.length === 0 && tracer === undefined ? undefined : new EndedCallView(observers, tracer);
     this.unroutedMetrics = context.callMetrics.method(
       context.direction,
       context.direction === 'inbound' ? context.serviceLabel('') : 'other',

@@ -2,7 +2,7 @@ import type { Fate } from '../core/index.ts';
 import { Token } from '../http2/index.ts';
 import type { PeerIdentity } from '../identity/index.ts';
 import type { Direction } from '../policy/index.ts';
-import type { CallObserver, EndedCall, MethodMetrics } from '../telemetry/index.ts';
+import type { CallObserver, CallTracer, EndedCall, MethodMetrics } from '../telemetry/index.ts';
 import type { Call } from './call.ts';
 import { headerValue } from './headers.ts';
 import { sampledIn, traceIdIn } from './trace-id.ts';
@@ -14,12 +14,14 @@ const unsupportedMediaType = 415;
 /** Shows calls that have ended to observers, one after the other through the same object: nothing is made for a call that nobody asks about. */
 export class EndedCallView implements EndedCall {
   readonly #observers: readonly CallObserver[];
+  readonly #tracer: CallTracer | undefined;
   #shown: Call | undefined;
   #fate: Fate = 'ok';
   #status = 0;
 
-  constructor(observers: readonly CallObserver[]) {
+  constructor(observers: readonly CallObserver[], tracer: CallTracer | undefined) {
     this.#observers = observers;
+    this.#tracer = tracer;
   }
 
   /** `call` has ended, and its request block is still its own. */
@@ -27,6 +29,12 @@ export class EndedCallView implements EndedCall {
     this.#shown = call;
     this.#fate = fate;
     this.#status = status;
+    const tracer = this.#tracer;
+    if (tracer !== undefined) {
+      // One that was refused before it had a route.
+      call.trace ??= tracer.begin(call.request, call.proxy.direction, call.route?.route.tracing);
+      tracer.end(this, call.trace, call.startMs, call.proxy.engine.nowMs);
+    }
     const observers = this.#observers;
     for (let i = 0; i < observers.length; i++) (observers[i] as CallObserver).onCallEnd(this);
     this.#shown = undefined;
@@ -147,15 +155,17 @@ export class EndedCallView implements EndedCall {
   }
 
   get traceId(): string | undefined {
-    return traceIdIn(this.#call.request);
+    const { request, trace } = this.#call;
+    return trace === undefined ? traceIdIn(request) : trace.traceId;
   }
 
   get spanId(): string | undefined {
-    return undefined;
+    return this.#call.trace?.spanId;
   }
 
   get sampled(): boolean {
-    return sampledIn(this.#call.request);
+    const { request, trace } = this.#call;
+    return trace === undefined ? sampledIn(request) : trace.kept;
   }
 
   #value(token: number): string {

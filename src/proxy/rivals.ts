@@ -163,6 +163,7 @@ export class Rivals extends Deadline {
     // The first one has not told: nearly always it stays the only one.
     if (call.attempt?.endpoint !== undefined) call.noteTried(call.attempt.endpoint);
     (call.cluster as Cluster).stats.upstreamRqHedge++;
+    if (call.trace !== undefined) call.trace.event('outrider.hedge', call.proxy.engine.nowMs, { beside_attempt: call.attempts });
     return true;
   }
 

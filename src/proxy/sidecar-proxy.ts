@@ -4,7 +4,7 @@ import { type Connection, defaultHttp2Options, type Engine, type Http2Options } 
 import type { Identity, TlsVersion } from '../identity/index.ts';
 import type { EndpointSourcePolicy, PolicyTable } from '../policy/index.ts';
 import { CrossHopGuard } from '../resilience/index.ts';
-import type { CallMetrics, CallObserver, StatSink, StatSource } from '../telemetry/index.ts';
+import type { CallMetrics, CallObserver, CallTracer, StatSink, StatSource } from '../telemetry/index.ts';
 import { Cluster, ClusterSet, LocalServiceHealth, localServicePolicy } from '../upstream/index.ts';
 import { Call } from './call.ts';
 import { DirectionProxy } from './direction-proxy.ts';
@@ -44,6 +44,8 @@ export interface ProxyOptions {
   readonly memoryLimitBytes: number;
   /** Who hears of each call of either direction that has ended. */
   readonly observers?: readonly CallObserver[];
+  /** Left out where tracing is off. */
+  readonly tracer?: CallTracer;
 }
 
 export interface DrainOptions {
@@ -103,6 +105,7 @@ export class SidecarProxy implements StatSource {
       random: options.random,
       trustDomain: options.trustDomain,
       ...(options.observers === undefined ? {} : { observers: options.observers }),
+      ...(options.tracer === undefined ? {} : { tracer: options.tracer }),
     };
     this.#inboundCalls = new DirectionProxy(
       { ...shared, direction: 'inbound', cluster: () => this.localService, serviceLabel: () => serviceName },

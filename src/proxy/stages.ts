@@ -98,6 +98,8 @@ const match = (call: Call): boolean => {
     );
   }
   call.cluster = bound.cluster;
+  const { tracer } = call.proxy;
+  if (tracer !== undefined) call.trace = tracer.begin(call.request, call.proxy.direction, bound.route.tracing);
   return true;
 };
 
@@ -185,7 +187,11 @@ const retry = (call: Call): void => {
       call.reply(problem);
       return;
     }
-    if (traffic.policy.mirrors !== undefined) mirror(call, traffic.policy.mirrors);
+    if (traffic.policy.mirrors !== undefined) {
+      // Copies hang below the call, beside its attempts.
+      if (call.trace !== undefined) call.trace.writeInto(call.request, 0);
+      mirror(call, traffic.policy.mirrors);
+    }
   }
   call.replay = call.proxy.replayBuffers.take();
   if ((call.cluster as Cluster).answered) call.begin();

@@ -88,6 +88,7 @@ const route: Route = {
     maxIntervalMs: 1_000,
   },
   hedge: undefined,
+  tracing: undefined,
   idempotent: true,
   bufferLimitBytes: 65_536,
   retryHeadersHoldMs: 0,

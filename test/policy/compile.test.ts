@@ -48,6 +48,7 @@ routes:
     hashPolicies: [],
     metadataMatch: undefined,
     traffic: undefined,
+    tracing: undefined,
   });
 });
 

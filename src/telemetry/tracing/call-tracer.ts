@@ -1,0 +1,115 @@
+import type { Clock } from '../../core/index.ts';
+import type { HeaderBlock } from '../../http2/index.ts';
+import { Token } from '../../http2/index.ts';
+import type { Direction, TracingPolicy } from '../../policy/index.ts';
+import { TokenBucket } from '../../resilience/index.ts';
+import type { EndedCall } from '../ended-call.ts';
+import type { StatSink, StatSource } from '../stats.ts';
+import { CallTrace } from './call-trace.ts';
+import { hasFailed } from './failures.ts';
+import { isSampled, type SamplerOptions } from './sampling.ts';
+import type { SpanSink } from './span-export.ts';
+import { SpanFactory } from './span-factory.ts';
+import { CallerContext } from './trace-context.ts';
+import { TraceIds } from './trace-ids.ts';
+import { WallTime } from './wall-time.ts';
+
+export interface CallTracerOptions {
+  readonly sampler: SamplerOptions;
+  /** Calls that fail and were not sampled, of which so many are kept in a second all the same; 0: none. */
+  readonly failedPerSecond: number;
+  /** Written into every request, whatever the caller speaks. */
+  readonly b3Single: boolean;
+  readonly b3Multiple: boolean;
+  /** Four words, for ids that a test knows. */
+  readonly seed?: Int32Array;
+}
+
+/**
+ * Gives every call its place in a trace, and decides what is kept: when it begins by share, and when it has failed by that. A call of
+ * which nothing is kept costs its ids, and the header that it carries on.
+ */
+export class CallTracer implements StatSource {
+  readonly #options: CallTracerOptions;
+  readonly #sink: SpanSink;
+  readonly #ids: TraceIds;
+  readonly #context = new CallerContext();
+  readonly #wall: WallTime;
+  readonly #factory: SpanFactory;
+  readonly #failures: TokenBucket | undefined;
+  #sampled = 0;
+  #keptFailed = 0;
+  #keptFailedDropped = 0;
+
+  constructor(options: CallTracerOptions, clock: Clock, sink: SpanSink) {
+    const { failedPerSecond, seed } = options;
+    this.#options = options;
+    this.#sink = sink;
+    this.#ids = new TraceIds(seed);
+    this.#wall = new WallTime(clock);
+    this.#factory = new SpanFactory(sink.resource);
+    const bucket = { maxTokens: failedPerSecond, tokensPerFill: failedPerSecond, fillIntervalMs: 1_000 };
+    this.#failures = failedPerSecond === 0 ? undefined : new TokenBucket(bucket, clock.now());
+  }
+
+  /** Reads where the call belongs. Nothing is written yet: what is sent names the span that sends it. */
+  begin(request: HeaderBlock, direction: Direction, policy: TracingPolicy | undefined): CallTrace {
+    const context = this.#context;
+    const ids = this.#ids;
+    context.read(request);
+    const { found, trace } = context;
+    const trace0 = found ? (trace[0] as number) : ids.next();
+    const trace1 = found ? (trace[1] as number) : ids.next();
+    const trace2 = found ? (trace[2] as number) : ids.next();
+    const trace3 = found ? (trace[3] as number) : ids.nextNonZero();
+    // Its meaning goes with the trace that it belongs to (W3C Trace Context 3.3).
+    if (!found) request.removeToken(Token.tracestate);
+    const { b3Multiple, b3Single, sampler } = this.#options;
+    return new CallTrace(
+      trace0,
+      trace1,
+      trace2,
+      trace3,
+      found ? context.parentHigh : 0,
+      found ? context.parentLow : 0,
+      ids.nextNonZero(),
+      ids.next(),
+      direction === 'outbound',
+      b3Single || context.b3Single,
+      b3Multiple || context.b3Multiple,
+      isSampled(sampler, policy, context.said, trace0, trace1, trace2, trace3),
+      policy?.overallShare === 0,
+    );
+  }
+
+  /** The call has ended; times are monotonic. */
+  end(call: EndedCall, trace: CallTrace, startMs: number, endMs: number): void {
+    if (trace.sampled) this.#sampled++;
+    else if (!this.#keepsFailure(call, trace, endMs)) return;
+    trace.kept = true;
+    // Beyond what can be sent nothing is made.
+    if (!this.#sink.hasRoom) {
+      this.#sink.drop(1 + (trace.spanPerAttempt ? (trace.attempts?.length ?? 0) : 0));
+      return;
+    }
+    this.#sink.add(this.#factory.spansOf(call, trace, startMs, endMs, this.#wall.offsetMs()));
+  }
+
+  collectStats(sink: StatSink): void {
+    sink.counter('tracing.calls_sampled', this.#sampled);
+    sink.counter('tracing.calls_kept_failed', this.#keptFailed);
+    sink.counter('tracing.calls_failed_dropped', this.#keptFailedDropped);
+  }
+
+  #keepsFailure(call: EndedCall, trace: CallTrace, nowMs: number): boolean {
+    const failures = this.#failures;
+    if (failures === undefined || trace.never || !hasFailed(call.fate, call.grpcStatus)) return false;
+    if (failures.tokens(nowMs) <= 0) {
+      this.#keptFailedDropped++;
+      return false;
+    }
+    failures.take();
+    this.#keptFailed++;
+    return true;
+  }
+}

@@ -1,0 +1,117 @@
+import type { ReadableSpan, SpanExporter } from '@opentelemetry/sdk-trace';
+import type { Clock, Logger } from '../../core/index.ts';
+import { describeDestination, type SpanDestination } from './tracing-options.ts';
+
+/** Spans since the start, over all destinations. */
+export interface ExportCounts {
+  exported: number;
+  failed: number;
+  requestsFailed: number;
+}
+
+export interface CountingExporterContext {
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** How long a request may take. */
+  readonly timeoutMs: number;
+  readonly counts: ExportCounts;
+}
+
+type Done = Parameters<SpanExporter['export']>[1];
+/** What the SDK calls SUCCESS. */
+const success = 0;
+
+/**
+ * Stands between the SDK's queue and an exporter: counts what becomes of spans, bounds the time of a request (not every exporter does), and
+ * says once when a destination stops taking spans, and once when it takes them again.
+ */
+export class CountingExporter implements SpanExporter {
+  /** Spans that wait in the queue, or are on their way. */
+  waiting = 0;
+  readonly #exporter: SpanExporter;
+  readonly #destination: SpanDestination;
+  readonly #context: CountingExporterContext;
+  readonly #underWay = new Set<() => void>();
+  #failing = false;
+  #lost = 0;
+  #givenUp = false;
+
+  constructor(exporter: SpanExporter, destination: SpanDestination, context: CountingExporterContext) {
+    this.#exporter = exporter;
+    this.#destination = destination;
+    this.#context = context;
+  }
+
+  export(spans: ReadableSpan[], done: Done): void {
+    const { clock, timeoutMs } = this.#context;
+    let ended = false;
+    const end = (problem: string | undefined): void => {
+      if (ended) return;
+      ended = true;
+      timer.cancel();
+      this.#underWay.delete(giveUp);
+      this.waiting -= spans.length;
+      if (problem === undefined) this.#onSuccess(spans.length);
+      else this.#onFailure(spans.length, problem);
+      // The failure has been told: the processor would only report it to a handler that nobody has set.
+      done({ code: success });
+    };
+    const giveUp = (): void => end('the sidecar ends, and has not waited for the answer');
+    const timer = clock.setTimer(() => end(`no answer within ${timeoutMs} ms`), timeoutMs);
+    this.#underWay.add(giveUp);
+    if (this.#givenUp) {
+      giveUp();
+      return;
+    }
+    try {
+      this.#exporter.export(spans, ({ code, error }) => end(code === success ? undefined : (error?.message ?? 'refused')));
+    } catch (error) {
+      end((error as Error).message);
+    }
+  }
+
+  /** Ends every request under way, and those that come: there is no more time. */
+  giveUp(): void {
+    this.#givenUp = true;
+    for (const end of [...this.#underWay]) end();
+  }
+
+  async shutdown(): Promise<void> {
+    await this.#exporter.shutdown();
+  }
+
+  async forceFlush(): Promise<void> {}
+
+  #onSuccess(spans: number): void {
+    this.#context.counts.exported += spans;
+    if (!this.#failing) return;
+    this.#failing = false;
+    this.#context.log.info('spans are taken again', { to: describeDestination(this.#destination), lost: this.#lost });
+    this.#lost = 0;
+  }
+
+  #onFailure(spans: number, why: string): void {
+    const { counts, log } = this.#context;
+    counts.failed += spans;
+    counts.requestsFailed++;
+    this.#lost += spans;
+    if (this.#failing) return;
+    this.#failing = true;
+    log.warning('spans could not be sent, and are lost until they can; calls go on', {
+      to: describeDestination(this.#destination),
+      why,
+      remedy: remedyOf(this.#destination),
+    });
+  }
+}
+
+const remedyOf = (destination: SpanDestination): string => {
+  if (destination.kind === 'otlp') {
+    const setting = 'OTEL_EXPORTER_OTLP_ENDPOINT';
+    const protocol = destination.protocol === 'grpc' ? 'gRPC (usually port 4317)' : 'HTTP (usually port 4318)';
+    return `see that a collector takes OTLP by ${protocol} there, or correct ${setting} or OTEL_EXPORTER_OTLP_PROTOCOL`;
+  }
+  if (destination.endpoint !== undefined)
+    return 'see that a collector of Jaeger takes thrift there, or correct OTEL_EXPORTER_JAEGER_ENDPOINT';
+  return 'see that the name resolves and an agent of Jaeger listens there by UDP (usually port 6832), or correct JAEGER_HOST';
+};

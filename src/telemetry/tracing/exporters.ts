@@ -1,0 +1,76 @@
+import { readFileSync } from 'node:fs';
+import type { SpanExporter } from '@opentelemetry/sdk-trace';
+import { ConfigurationError } from '../../core/index.ts';
+import type { JaegerDestination, OtlpDestination, SpanDestination } from './tracing-options.ts';
+
+/** Libraries are loaded when somebody has asked for what they do: they are tens of megabytes, and most sidecars need none or one of them. */
+export const loadExporter = (destination: SpanDestination): Promise<SpanExporter> => {
+  if (destination.kind === 'jaeger') return loadJaeger(destination);
+  return destination.protocol === 'grpc' ? loadOtlpGrpc(destination) : loadOtlpHttp(destination);
+};
+
+const loadJaeger = async ({ endpoint, host, password, port, username }: JaegerDestination): Promise<SpanExporter> => {
+  const { JaegerExporter } = await import('@opentelemetry/exporter-jaeger');
+  return new JaegerExporter({
+    host,
+    port,
+    ...(endpoint === undefined ? {} : { endpoint }),
+    ...(username === undefined ? {} : { username }),
+    ...(password === undefined ? {} : { password }),
+  });
+};
+
+const loadOtlpHttp = async (destination: OtlpDestination): Promise<SpanExporter> => {
+  const { OTLPTraceExporter } = await import('@opentelemetry/exporter-trace-otlp-proto');
+  const { ca, cert, key } = readPems(destination);
+  return new OTLPTraceExporter({
+    url: destination.url,
+    headers: destination.headers,
+    timeoutMillis: destination.timeoutMs,
+    compression: destination.compression as never,
+    httpAgentOptions: {
+      keepAlive: true,
+      ...(ca === undefined ? {} : { ca }),
+      ...(cert === undefined ? {} : { cert }),
+      ...(key === undefined ? {} : { key }),
+    },
+  });
+};
+
+const loadOtlpGrpc = async (destination: OtlpDestination): Promise<SpanExporter> => {
+  const [{ OTLPTraceExporter }, { credentials, Metadata }] = await Promise.all([
+    import('@opentelemetry/exporter-trace-otlp-grpc'),
+    import('@grpc/grpc-js'),
+  ]);
+  const { ca, cert, key } = readPems(destination);
+  const metadata = new Metadata();
+  for (const [name, value] of Object.entries(destination.headers)) metadata.set(name, value);
+  return new OTLPTraceExporter({
+    url: destination.url,
+    metadata,
+    timeoutMillis: destination.timeoutMs,
+    compression: destination.compression as never,
+    credentials: destination.url.startsWith('https:')
+      ? credentials.createSsl(ca ?? null, key ?? null, cert ?? null)
+      : credentials.createInsecure(),
+  });
+};
+
+const readPems = ({ caPath, certPath, keyPath }: OtlpDestination) => ({
+  ca: readPem(caPath),
+  cert: readPem(certPath),
+  key: readPem(keyPath),
+});
+
+const readPem = (path: string | undefined): Buffer | undefined => {
+  if (path === undefined) return undefined;
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    throw new ConfigurationError(`cannot read ${path} of the trace exporter: ${(error as Error).message}`, {
+      remedy:
+        'Write the path of a PEM file that this user may read into OTEL_EXPORTER_OTLP_CERTIFICATE, _CLIENT_CERTIFICATE and _CLIENT_KEY',
+      cause: error,
+    });
+  }
+};

@@ -1,0 +1,112 @@
+import type { BatchSpanProcessor, ReadableSpan } from '@opentelemetry/sdk-trace';
+import type { Clock, Logger } from '../../core/index.ts';
+import type { StatSink, StatSource } from '../stats.ts';
+import { CountingExporter, type ExportCounts } from './counting-exporter.ts';
+import { loadExporter } from './exporters.ts';
+import type { SpanResource } from './span-resource.ts';
+import type { SpanDestination, SpanQueueOptions } from './tracing-options.ts';
+
+/** Where spans of calls go. */
+export interface SpanSink {
+  readonly resource: SpanResource;
+  /** Whether what is handed over now would be sent. */
+  readonly hasRoom: boolean;
+  add(spans: readonly ReadableSpan[]): void;
+  /** So many were not made for want of room. */
+  drop(spans: number): void;
+}
+
+interface Pipeline {
+  readonly processor: BatchSpanProcessor;
+  readonly exporter: CountingExporter;
+}
+
+/**
+ * The way of spans out of the process: for each destination a bounded queue and an exporter. Nobody waits for it: what does not fit is
+ * dropped and counted, and so is what a collector does not take.
+ */
+export class SpanExport implements SpanSink, StatSource {
+  readonly resource: SpanResource;
+  readonly #clock: Clock;
+  readonly #log: Logger;
+  readonly #queue: SpanQueueOptions;
+  readonly #pipelines: Pipeline[] = [];
+  readonly #counts: ExportCounts = { exported: 0, failed: 0, requestsFailed: 0 };
+  #dropped = 0;
+  #closed = false;
+
+  constructor(resource: SpanResource, queue: SpanQueueOptions, { clock, log }: { readonly clock: Clock; readonly log: Logger }) {
+    this.resource = resource;
+    this.#queue = queue;
+    this.#clock = clock;
+    this.#log = log;
+  }
+
+  /** Loads what the destinations need, before there are calls: it would hold them up. Rejects with a ConfigurationError for files that cannot be read. */
+  async load(destinations: readonly SpanDestination[]): Promise<void> {
+    // Only this one file of the package: the rest of it makes spans, and we have our own.
+    const { BatchSpanProcessor: Processor } = await import('@opentelemetry/sdk-trace/build/src/platform/node/export/BatchSpanProcessor.js');
+    const { exportTimeoutMs, maxExportBatchSize, maxQueueSize, scheduledDelayMs } = this.#queue;
+    for (const destination of destinations) {
+      const exporter = new CountingExporter(await loadExporter(destination), destination, {
+        clock: this.#clock,
+        log: this.#log,
+        timeoutMs: exportTimeoutMs,
+        counts: this.#counts,
+      });
+      const processor = new Processor({
+        exporter,
+        maxQueueSize,
+        maxExportBatchSize,
+        scheduledDelayMillis: scheduledDelayMs,
+        // Ours comes first: what the processor gives up by itself is told to nobody.
+        exportTimeoutMillis: 2 * exportTimeoutMs,
+      });
+      this.#pipelines.push({ processor, exporter });
+    }
+  }
+
+  get hasRoom(): boolean {
+    for (const { exporter } of this.#pipelines) if (exporter.waiting < this.#queue.maxQueueSize) return !this.#closed;
+    return false;
+  }
+
+  add(spans: readonly ReadableSpan[]): void {
+    for (const { exporter, processor } of this.#pipelines) {
+      for (const span of spans) {
+        if (exporter.waiting >= this.#queue.maxQueueSize) {
+          this.#dropped++;
+          continue;
+        }
+        exporter.waiting++;
+        processor.onEnd(span);
+      }
+    }
+  }
+
+  drop(spans: number): void {
+    this.#dropped += spans * Math.max(this.#pipelines.length, 1);
+  }
+
+  /** Sends what waits, for no longer than `timeoutMs`; afterwards nothing is left over. Idempotent. */
+  async close(timeoutMs: number): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    const timer = this.#clock.setTimer(() => {
+      for (const { exporter } of this.#pipelines) exporter.giveUp();
+    }, timeoutMs);
+    await Promise.allSettled(this.#pipelines.map(({ processor }) => processor.shutdown()));
+    timer.cancel();
+  }
+
+  collectStats(sink: StatSink): void {
+    sink.counter('tracing.spans_exported', this.#counts.exported);
+    sink.counter('tracing.spans_dropped', this.#dropped);
+    sink.counter('tracing.spans_failed', this.#counts.failed);
+    sink.counter('tracing.export_requests_failed', this.#counts.requestsFailed);
+    sink.gauge(
+      'tracing.spans_waiting',
+      this.#pipelines.reduce((sum, { exporter }) => sum + exporter.waiting, 0),
+    );
+  }
+}

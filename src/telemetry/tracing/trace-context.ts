@@ -1,0 +1,151 @@
+import { type HeaderBlock, Token } from '../../http2/index.ts';
+import { isHex, readHex, writeHex } from './trace-ids.ts';
+
+/** What a caller says about being recorded. */
+export const Said = { nothing: 0, no: 1, yes: 2 } as const;
+
+/**
+ * The trace that a request belongs to, as its caller says in `traceparent` (W3C Trace Context) or B3. Read into one object after the
+ * other: nothing is made for it, and no string.
+ */
+export class CallerContext {
+  /** Whether there is a trace to continue: ids that are none, or break the grammar, begin a new one (W3C Trace Context 3.2.2.2). */
+  found = false;
+  /** The trace id, 32 bits in each. */
+  readonly trace = new Int32Array(4);
+  /** Of the span that called. */
+  parentHigh = 0;
+  parentLow = 0;
+  said: (typeof Said)[keyof typeof Said] = Said.nothing;
+  /** It spoke B3 in one header, or in several. */
+  b3Single = false;
+  b3Multiple = false;
+
+  read(block: HeaderBlock): void {
+    this.found = false;
+    this.said = Said.nothing;
+    const single = block.indexOf(Token.b3);
+    const multiple = block.indexOf(Token.xB3Traceid);
+    const decision = block.indexOf(Token.xB3Sampled);
+    this.b3Single = single >= 0;
+    this.b3Multiple = multiple >= 0 || decision >= 0;
+    const traceparent = block.indexOf(Token.traceparent);
+    if (traceparent >= 0 && !block.duplicateOf(Token.traceparent) && this.#readTraceparent(block, traceparent)) return;
+    if (single >= 0) this.#readSingle(block, single);
+    else if (this.b3Multiple) this.#readMultiple(block, multiple, decision);
+  }
+
+  /** `00-<trace>-<span>-<flags>`; a later version may have more behind it. */
+  #readTraceparent(block: HeaderBlock, at: number): boolean {
+    const { bytes } = block;
+    const start = block.valueStart[at] as number;
+    const length = (block.valueEnd[at] as number) - start;
+    if (length < traceparentBytes || bytes[start + 2] !== dash || bytes[start + 35] !== dash || bytes[start + 52] !== dash) return false;
+    if (!isHex(bytes, start, start + 2, false) || !isHex(bytes, start + 53, start + 55, false)) return false;
+    const version = readHex(bytes, start, start + 2);
+    if (version === 255 || (length > traceparentBytes && (version === 0 || bytes[start + traceparentBytes] !== dash))) return false;
+    if (!this.#readIds(bytes, start + 3, 32, start + 36, false)) return false;
+    this.said = (readHex(bytes, start + 53, start + 55) & 1) === 1 ? Said.yes : Said.no;
+    return true;
+  }
+
+  /** `<trace>-<span>[-<decision>[-<parent>]]`, or the decision alone. */
+  #readSingle(block: HeaderBlock, at: number): void {
+    const { bytes } = block;
+    const start = block.valueStart[at] as number;
+    const end = block.valueEnd[at] as number;
+    if (end - start === 1) {
+      this.said = decisionOf(bytes[start] as number);
+      return;
+    }
+    const digits = bytes[start + 32] === dash ? 32 : 16;
+    const span = start + digits + 1;
+    if (end < span + 16 || bytes[span - 1] !== dash || (end > span + 16 && bytes[span + 16] !== dash)) return;
+    if (!this.#readIds(bytes, start, digits, span, true)) return;
+    if (end >= span + 18 && (end === span + 18 || bytes[span + 18] === dash)) this.said = decisionOf(bytes[span + 17] as number);
+  }
+
+  #readMultiple(block: HeaderBlock, trace: number, decision: number): void {
+    const span = block.indexOf(Token.xB3Spanid);
+    if (decision >= 0) {
+      const text = block.bytes[block.valueStart[decision] as number] as number;
+      // Some write true and false.
+      this.said = text === 0x74 ? Said.yes : text === 0x66 ? Said.no : decisionOf(text);
+    }
+    if (trace < 0 || span < 0 || (block.valueEnd[span] as number) - (block.valueStart[span] as number) !== 16) return;
+    const start = block.valueStart[trace] as number;
+    const digits = (block.valueEnd[trace] as number) - start;
+    if (digits === 16 || digits === 32) this.#readIds(block.bytes, start, digits, block.valueStart[span] as number, true);
+  }
+
+  /** Takes the ids over where they are some. */
+  #readIds(bytes: Uint8Array, traceAt: number, traceDigits: number, spanAt: number, capitals: boolean): boolean {
+    if (!isHex(bytes, traceAt, traceAt + traceDigits, capitals) || !isHex(bytes, spanAt, spanAt + 16, capitals)) return false;
+    const { trace } = this;
+    const first = 4 - traceDigits / 8;
+    let all = 0;
+    for (let i = 0; i < 4; i++) {
+      const from = traceAt + 8 * (i - first);
+      all |= trace[i] = i < first ? 0 : readHex(bytes, from, from + 8);
+    }
+    this.parentHigh = readHex(bytes, spanAt, spanAt + 8);
+    this.parentLow = readHex(bytes, spanAt + 8, spanAt + 16);
+    this.found = all !== 0 && (this.parentHigh | this.parentLow) !== 0;
+    return this.found;
+  }
+}
+
+const dash = 0x2d;
+const traceparentBytes = 55;
+
+/** `1` and `d` (debug) are yes. */
+const decisionOf = (byte: number): (typeof Said)[keyof typeof Said] =>
+  byte === 0x31 || byte === 0x64 ? Said.yes : byte === 0x30 ? Said.no : Said.nothing;
+
+/** What is written into requests: the trace, the span that calls, whether it is recorded. */
+export interface WrittenContext {
+  readonly trace0: number;
+  readonly trace1: number;
+  readonly trace2: number;
+  readonly trace3: number;
+  readonly sampled: boolean;
+  readonly b3Single: boolean;
+  readonly b3Multiple: boolean;
+}
+
+const zero = 0x30;
+const one = 0x31;
+const traceparent = Buffer.from(`00-${'0'.repeat(32)}-${'0'.repeat(16)}-00`);
+const single = Buffer.from(`${'0'.repeat(32)}-${'0'.repeat(16)}-0`);
+
+/** Writes `traceparent` in the place of the one that came, and B3 where it is wanted. Makes no string. */
+export const writeContext = (block: HeaderBlock, context: WrittenContext, spanHigh: number, spanLow: number): void => {
+  writeHex(context.trace0, traceparent, 3);
+  writeHex(context.trace1, traceparent, 11);
+  writeHex(context.trace2, traceparent, 19);
+  writeHex(context.trace3, traceparent, 27);
+  writeHex(spanHigh, traceparent, 36);
+  writeHex(spanLow, traceparent, 44);
+  traceparent[54] = context.sampled ? one : zero;
+  block.removeToken(Token.traceparent);
+  block.addBytes(Token.traceparent, traceparent, 0, traceparentBytes);
+  if (context.b3Single) writeSingle(block, context.sampled);
+  if (context.b3Multiple) writeMultiple(block, context.sampled);
+};
+
+const writeSingle = (block: HeaderBlock, sampled: boolean): void => {
+  single.set(traceparent.subarray(3, 52));
+  single[50] = sampled ? one : zero;
+  block.removeToken(Token.b3);
+  block.addBytes(Token.b3, single, 0, single.length);
+};
+
+const writeMultiple = (block: HeaderBlock, sampled: boolean): void => {
+  for (const token of [Token.xB3Traceid, Token.xB3Spanid, Token.xB3Sampled]) block.removeToken(token);
+  // Of the caller's own span; ours has another one.
+  const parent = block.find('x-b3-parentspanid');
+  if (parent >= 0) block.remove(parent);
+  block.addBytes(Token.xB3Traceid, traceparent, 3, 35);
+  block.addBytes(Token.xB3Spanid, traceparent, 36, 52);
+  block.add(Token.xB3Sampled, sampled ? '1' : '0');
+};

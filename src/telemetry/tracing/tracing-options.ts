@@ -1,0 +1,51 @@
+import type { CallTracerOptions } from './call-tracer.ts';
+
+/** Where spans go. */
+export type SpanDestination = JaegerDestination | OtlpDestination;
+
+/** Jaeger's own thrift: by UDP to an agent, or with `endpoint` by HTTP to a collector. */
+export interface JaegerDestination {
+  readonly kind: 'jaeger';
+  readonly host: string;
+  readonly port: number;
+  /** A URL, in the place of host and port; `undefined`: UDP. */
+  readonly endpoint: string | undefined;
+  readonly username: string | undefined;
+  readonly password: string | undefined;
+}
+
+export interface OtlpDestination {
+  readonly kind: 'otlp';
+  readonly protocol: 'grpc' | 'http/protobuf';
+  /** A URL; with HTTP that of the traces. */
+  readonly url: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly timeoutMs: number;
+  readonly compression: 'none' | 'gzip';
+  /** Paths of PEM files; `undefined`: those of the system, and none. */
+  readonly caPath: string | undefined;
+  readonly certPath: string | undefined;
+  readonly keyPath: string | undefined;
+}
+
+/** Of the queue between calls and exporters. */
+export interface SpanQueueOptions {
+  /** Spans that wait, at most; what comes then is dropped. */
+  readonly maxQueueSize: number;
+  readonly maxExportBatchSize: number;
+  readonly scheduledDelayMs: number;
+  readonly exportTimeoutMs: number;
+}
+
+export interface TracingOptions extends CallTracerOptions {
+  readonly destinations: readonly SpanDestination[];
+  readonly queue: SpanQueueOptions;
+  /** Beside `service.name`, which is the service's. */
+  readonly resource: Readonly<Record<string, string>>;
+}
+
+/** For people. */
+export const describeDestination = (destination: SpanDestination): string => {
+  if (destination.kind === 'otlp') return destination.url;
+  return destination.endpoint ?? `udp://${destination.host}:${destination.port}`;
+};

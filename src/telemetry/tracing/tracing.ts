@@ -1,0 +1,42 @@
+import type { Clock, Logger } from '../../core/index.ts';
+import type { StatSink, StatSource } from '../stats.ts';
+import { CallTracer } from './call-tracer.ts';
+import { SpanExport } from './span-export.ts';
+import { SpanResource } from './span-resource.ts';
+import type { TracingOptions } from './tracing-options.ts';
+
+export interface TracingContext {
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** `service.name`. */
+  readonly serviceName: string;
+}
+
+/** The traces of one sidecar: who decides and records, and the way out. */
+export class Tracing implements StatSource {
+  readonly tracer: CallTracer;
+  readonly #options: TracingOptions;
+  readonly #spans: SpanExport;
+
+  constructor(options: TracingOptions, { clock, log, serviceName }: TracingContext) {
+    this.#options = options;
+    const resource = new SpanResource({ ...options.resource, 'service.name': serviceName });
+    this.#spans = new SpanExport(resource, options.queue, { clock, log });
+    this.tracer = new CallTracer(options, clock, this.#spans);
+  }
+
+  /** To be awaited before there are calls. */
+  async load(): Promise<void> {
+    await this.#spans.load(this.#options.destinations);
+  }
+
+  /** Sends what waits, for no longer than `timeoutMs`. Idempotent. */
+  async close(timeoutMs: number): Promise<void> {
+    await this.#spans.close(timeoutMs);
+  }
+
+  collectStats(sink: StatSink): void {
+    this.tracer.collectStats(sink);
+    this.#spans.collectStats(sink);
+  }
+}
