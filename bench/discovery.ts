@@ -155,9 +155,12 @@ const large = async (): Promise<object> => {
   const discovery = new ConsulDiscovery({ address, clock, log: silentLogger, random: Math.random });
   let updates = 0;
   let cluster: Cluster | undefined;
+  // A process has these long before it looks for anybody.
+  const policy = clusterPolicy(emptyPolicyTable(), 'learner-svc');
+  const engine = new Engine(clock, new TimerWheel(clock));
   const openCluster = () =>
-    new Cluster(clusterPolicy(emptyPolicyTable(), 'learner-svc'), {
-      engine: new Engine(clock, new TimerWheel(clock)),
+    new Cluster(policy, {
+      engine,
       log: silentLogger,
       random: Math.random,
       identity: undefined,

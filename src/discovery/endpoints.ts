@@ -62,7 +62,7 @@ export interface EndpointSource extends Watch<EndpointSet> {
 }
 
 /** Negative where `a` comes first; 0 for the same place. */
-const compareAddresses = (a: EndpointAddress, b: EndpointAddress): number =>
+export const compareAddresses = (a: EndpointAddress, b: EndpointAddress): number =>
   a.host === b.host ? a.port - b.port : a.host < b.host ? -1 : 1;
 
 /** Sorts, and keeps the first of those that share host and port, so that equal sets look equal. What is in order already is returned as it is. */

@@ -9,5 +9,12 @@ export { ConsulPolicyKeys, type ConsulPolicyKeysOptions } from './consul/policy-
 export { Registration, type RegistrationState, type RegistrationView } from './consul/registration.ts';
 export type { RegisteredService, RegistrationCheck, ServiceReport } from './consul/registration-definition.ts';
 export { createEndpointSource, type EndpointSourceContext } from './create-source.ts';
-export type { EndpointAddress, EndpointSet, EndpointSource, EndpointUpdateCounts } from './endpoints.ts';
+export {
+  compareAddresses,
+  type EndpointAddress,
+  type EndpointSet,
+  type EndpointSource,
+  type EndpointUpdateCounts,
+  normalizeEndpoints,
+} from './endpoints.ts';
 export { type EndpointResolver, type NameServerOptions, nameServerResolver, type ResolvedName, systemResolver } from './resolver.ts';

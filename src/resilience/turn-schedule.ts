@@ -20,16 +20,14 @@ export class TurnSchedule<E extends Weighted> {
 
   update(endpoints: readonly E[]): void {
     const kept = new Map<E, number>();
-    this.#heap.forEach((endpoint, i) => {
-      kept.set(endpoint, this.#turn[i] as number);
-    });
+    for (let i = 0; i < this.#heap.length; i++) kept.set(this.#heap[i] as E, this.#turn[i] as number);
     this.#heap = [...endpoints];
-    this.#turn = Float64Array.from(endpoints, (endpoint) => {
-      const intervalMost = 1 / weightOf(endpoint);
-      const turn = kept.get(endpoint);
+    this.#turn = new Float64Array(endpoints.length);
+    for (let i = 0; i < endpoints.length; i++) {
+      const endpoint = endpoints[i] as E;
       // A new endpoint waits for a part of its own interval: it neither takes a burst at once nor starves.
-      return turn === undefined ? this.#now + this.#random() * intervalMost : turn;
-    });
+      this.#turn[i] = kept.get(endpoint) ?? this.#now + this.#random() / weightOf(endpoint);
+    }
     for (let i = (this.#heap.length >> 1) - 1; i >= 0; i--) this.#sink(i);
   }
 

@@ -21,12 +21,12 @@ import type { StatSink, StatSource } from '../telemetry/index.ts';
 import { AdaptiveLimit } from './adaptive-limit.ts';
 import { Admission } from './admission.ts';
 import { ClusterBreakers } from './cluster-breakers.ts';
+import { ClusterMembers, endpointsAtOnce, type MembersOwner } from './cluster-members.ts';
 import { ClusterOutliers } from './cluster-outliers.ts';
 import { allBusy, allUnhealthy, circuitOpen, noEndpoint, noSubset, tooManyRequests, tooMuchAtOnce } from './cluster-refusals.ts';
 import { collectClusterStats } from './cluster-stat-source.ts';
 import { ClusterStats } from './cluster-stats.ts';
-import { Endpoint, type EndpointOwner, endpointKey, Unhealthy } from './endpoint.ts';
-import { isChosenOtherwise, sameMembers } from './endpoint-changes.ts';
+import { Endpoint, type EndpointOwner, Unhealthy } from './endpoint.ts';
 import { ClusterHealth } from './health/cluster-health.ts';
 import type { UpstreamContext } from './upstream-context.ts';
 
@@ -37,7 +37,7 @@ import type { UpstreamContext } from './upstream-context.ts';
  * `admit` (once per call) -> `pickEndpoint` -> `breakerFor(...).tryEnter` -> `endpoint.begin` -> `endpoint.acquire` -> stream -> `endpoint.end`,
  * `breaker.succeed | fail | neutral` -> `admission.release`.
  */
-export class Cluster implements EndpointOwner, StatSource {
+export class Cluster implements EndpointOwner, MembersOwner, StatSource {
   readonly name: string;
   /** No policy has it: a call has named it. */
   onDemand = false;
@@ -56,13 +56,11 @@ export class Cluster implements EndpointOwner, StatSource {
   /** Of calls with priority HIGH; there is none before the first of them. */
   #highAdmission: Admission | undefined = undefined;
   #balancer: LoadBalancer<Endpoint>;
-  #endpoints: readonly Endpoint[] = [];
+  readonly #members = new ClusterMembers(this);
   readonly #leaving = new Set<Endpoint>();
   #source: EndpointSource;
   #unsubscribe: () => void;
   #sourceAnswered = false;
-  /** What the endpoints were made of. */
-  #addresses: EndpointSet['endpoints'] | undefined;
   readonly #sinceWallMs: number;
   #draining = false;
   #onResolved: (() => void) | undefined;
@@ -139,7 +137,7 @@ export class Cluster implements EndpointOwner, StatSource {
     this.#nowMs = this.context.engine.clock.now();
     this.#tried = tried ?? none;
     let count = 0;
-    for (const endpoint of this.#endpoints) {
+    for (const endpoint of this.endpoints) {
       if (this.#isUntried(endpoint) && this.#balancer.isAvailable(endpoint, wish)) count++;
       if (count === untriedCounted) break;
     }
@@ -159,7 +157,7 @@ export class Cluster implements EndpointOwner, StatSource {
 
   /** By hand: ends the ejection of the endpoint `host:port`. */
   uneject(key: string): 'ok' | 'not_ejected' | 'unknown_endpoint' {
-    const endpoint = this.#endpoints.find((each) => each.key === key);
+    const endpoint = this.endpoints.find((each) => each.key === key);
     if (endpoint === undefined) return 'unknown_endpoint';
     return this.outliers.detection?.uneject(endpoint) === true ? 'ok' : 'not_ejected';
   }
@@ -192,9 +190,9 @@ export class Cluster implements EndpointOwner, StatSource {
   /** `pickEndpoint` gave nothing: there is no endpoint, none that the route asks for, all are ejected, or the breakers of all are open. */
   unavailable(wish?: PickWish): MeshError {
     this.stats.upstreamCxNoneHealthy++;
-    if (this.#endpoints.length === 0) return this.#source.value.allBusy === true ? allBusy(this) : noEndpoint(this);
-    if (this.#endpoints.some((endpoint) => this.#balancer.isAvailable(endpoint, wish))) return circuitOpen(this, undefined, undefined);
-    return this.#endpoints.every(({ healthy }) => !healthy) ? allUnhealthy(this) : noSubset(this, wish?.subset);
+    if (this.endpoints.length === 0) return this.#source.value.allBusy === true ? allBusy(this) : noEndpoint(this);
+    if (this.endpoints.some((endpoint) => this.#balancer.isAvailable(endpoint, wish))) return circuitOpen(this, undefined, undefined);
+    return this.endpoints.every(({ healthy }) => !healthy) ? allUnhealthy(this) : noSubset(this, wish?.subset);
   }
 
   /** A breaker refused the attempt; it is named as far as the scope tells. */
@@ -214,7 +212,7 @@ export class Cluster implements EndpointOwner, StatSource {
   }
 
   get endpoints(): readonly Endpoint[] {
-    return this.#endpoints;
+    return this.#members.list;
   }
 
   /** What the source of endpoints said last. */
@@ -229,7 +227,7 @@ export class Cluster implements EndpointOwner, StatSource {
 
   /** It was made by its name alone, and nobody has known that name so far. */
   get isUnknown(): boolean {
-    return this.onDemand && this.stats.membershipChange === 0 && this.#endpoints.length === 0;
+    return this.onDemand && this.stats.membershipChange === 0 && this.endpoints.length === 0;
   }
 
   /** Limits and budget of calls with priority HIGH; `undefined`: nobody wrote any, and there were none of them. */
@@ -284,22 +282,22 @@ export class Cluster implements EndpointOwner, StatSource {
     }
     this.#updateHigh(former.highThresholds ?? defaultThresholds, policy.highThresholds ?? defaultThresholds);
     this.#adapt(policy);
-    this.breakers.update(policy.breaker, this.#endpoints);
+    this.breakers.update(policy.breaker, this.endpoints);
     if (!isDeepStrictEqual(former.loadBalancer, policy.loadBalancer)) {
       this.#balancer = new LoadBalancer<Endpoint>(policy.loadBalancer, this.context.random, this.#balancer.counts, this.context.zones);
-      for (const endpoint of this.#endpoints) {
+      for (const endpoint of this.endpoints) {
         // What the new one does not look at is not to be measured for it.
         if (!this.#balancer.wantsLatency) endpoint.latency = undefined;
         if (!this.#balancer.wantsLoadReports) endpoint.reportedLoad = undefined;
       }
       this.#fillBalancer();
     }
-    this.outliers.update(policy.outlierDetection, this.#endpoints);
-    this.health.update(policy, this.#endpoints);
+    this.outliers.update(policy.outlierDetection, this.endpoints);
+    this.health.update(policy, this.endpoints);
     if (former.serviceName !== policy.serviceName || !isDeepStrictEqual(former.tls, policy.tls)) {
-      for (const endpoint of this.#endpoints) endpoint.replaceConnections('tls_changed');
+      for (const endpoint of this.endpoints) endpoint.replaceConnections('tls_changed');
     }
-    for (const endpoint of this.#endpoints) {
+    for (const endpoint of this.endpoints) {
       endpoint.changeKeepalive();
       endpoint.changePending();
       if (former.maxConnectionAgeMs !== policy.maxConnectionAgeMs) endpoint.limitAge(policy.maxConnectionAgeMs);
@@ -320,7 +318,7 @@ export class Cluster implements EndpointOwner, StatSource {
     if (!this.#draining) {
       this.#draining = true;
       this.#endSource();
-      this.#setEndpoints([]);
+      this.#members.set([]);
     }
     if (this.#leaving.size === 0) this.#finish();
     return this.#gone;
@@ -330,15 +328,15 @@ export class Cluster implements EndpointOwner, StatSource {
   close(): void {
     this.#draining = true;
     this.#endSource();
-    for (const endpoint of this.#endpoints) this.health.forget(endpoint);
-    for (const endpoint of [...this.#endpoints, ...this.#leaving]) endpoint.close('closed');
-    this.#endpoints = [];
+    for (const endpoint of this.endpoints) this.health.forget(endpoint);
+    for (const endpoint of [...this.endpoints, ...this.#leaving]) endpoint.close('closed');
+    this.#members.clear();
     this.#balancer.update([]);
     this.#finish();
   }
 
   closePeers(judge: (peer: PeerIdentity) => string | undefined): void {
-    for (const endpoint of this.#endpoints) endpoint.closePeers(judge);
+    for (const endpoint of this.endpoints) endpoint.closePeers(judge);
     for (const endpoint of this.#leaving) endpoint.closePeers(judge);
   }
 
@@ -347,7 +345,7 @@ export class Cluster implements EndpointOwner, StatSource {
   onConnectionGone(): void {
     const waiting = this.limits.pending.active + (this.#highAdmission?.limits.pending.active ?? 0);
     if (waiting === 0 || this.#draining) return;
-    for (const endpoint of this.#endpoints) endpoint.connectIfNeeded();
+    for (const endpoint of this.endpoints) endpoint.connectIfNeeded();
   }
 
   onConnectResult(endpoint: Endpoint, connected: boolean): void {
@@ -396,7 +394,7 @@ export class Cluster implements EndpointOwner, StatSource {
   #finish(): void {
     this.breakers.dispose();
     this.outliers.close();
-    for (const endpoint of this.#endpoints) this.health.forget(endpoint);
+    for (const endpoint of this.endpoints) this.health.forget(endpoint);
     this.#onGone();
   }
 
@@ -420,19 +418,8 @@ export class Cluster implements EndpointOwner, StatSource {
     // A source that has not answered yet knows nothing: until then the endpoints of the former one are the best there are.
     if (!this.#sourceAnswered && set.updatedAtMs === 0 && set.error === undefined && set.endpoints.length === 0) return;
     this.#sourceAnswered = true;
-    if (mayTakeTurns && this.#endpoints.length === 0 && set.endpoints.length > endpointsAtOnce) this.#fill(set.endpoints, endpointsAtOnce);
-    else this.#setEndpoints(set.endpoints);
+    this.#members.set(set.endpoints, mayTakeTurns);
     this.#onResolved?.();
-  }
-
-  /** The first `count` endpoints now, and the others in turns of the event loop of their own, unless the source says something else. */
-  #fill(addresses: EndpointSet['endpoints'], count: number): void {
-    const part = count >= addresses.length ? addresses : addresses.slice(0, count);
-    this.#setEndpoints(part);
-    if (part === addresses) return;
-    setImmediate(() => {
-      if (this.#addresses === part && !this.#draining) this.#fill(addresses, count + endpointsAtOnce);
-    });
   }
 
   #tell(what: string, endpoints: readonly Endpoint[]): void {
@@ -444,46 +431,23 @@ export class Cluster implements EndpointOwner, StatSource {
     this.#log.info(what, { cluster: this.name, source: this.#source.value.source, endpoints: named, ...more });
   }
 
-  #setEndpoints(addresses: EndpointSet['endpoints']): void {
-    // Only the error has changed.
-    if (addresses === this.#addresses) return;
-    this.#addresses = addresses;
-    if (sameMembers(this.#endpoints, addresses)) {
-      this.#updateMembers(addresses);
-      return;
+  // ---- for its members ----
+
+  get choosesBySubset(): boolean {
+    return this.#policy.loadBalancer.subsets !== undefined;
+  }
+
+  createEndpoint(address: EndpointAddress): Endpoint {
+    return new Endpoint(address, this);
+  }
+
+  onMembers(joined: readonly Endpoint[], removed: readonly Endpoint[]): void {
+    this.stats.membershipChange++;
+    for (const endpoint of joined) {
+      this.breakers.admit(endpoint);
+      this.outliers.admit(endpoint);
+      this.health.admit(endpoint);
     }
-    const former = new Map(this.#endpoints.map((endpoint) => [endpoint.address, endpoint]));
-    let formerByKey: Map<string, Endpoint> | undefined;
-    const next = new Set<Endpoint>();
-    const keys = new Set<string>();
-    const joined: Endpoint[] = [];
-    for (const address of addresses) {
-      // Of thousands of endpoints nearly all are described as before, by the very same object.
-      const same = former.get(address);
-      if (same !== undefined) {
-        next.add(same);
-        continue;
-      }
-      const key = endpointKey(address);
-      if (keys.has(key)) continue;
-      keys.add(key);
-      formerByKey ??= new Map(this.#endpoints.map((endpoint) => [endpoint.key, endpoint]));
-      const known = formerByKey.get(key);
-      if (known === undefined) {
-        const created = new Endpoint(address, this);
-        this.breakers.admit(created);
-        this.outliers.admit(created);
-        this.health.admit(created);
-        joined.push(created);
-        next.add(created);
-      } else {
-        known.update(address);
-        next.add(known);
-      }
-    }
-    const removed = this.#endpoints.filter((endpoint) => !next.has(endpoint));
-    if (removed.length > 0 || next.size !== former.size) this.stats.membershipChange++;
-    this.#endpoints = [...next];
     this.#fillBalancer();
     this.context.onMembersChanged?.(this.name);
     for (const endpoint of removed) {
@@ -491,35 +455,31 @@ export class Cluster implements EndpointOwner, StatSource {
       this.breakers.forget(endpoint);
       this.outliers.forget(endpoint);
       this.#leaving.add(endpoint);
-      endpoint.drain('endpoint_removed');
     }
+    this.#drainEndpoints(removed);
     this.#tell('endpoints removed', removed);
     // What is written in a policy is known from there.
     if (this.#source.value.source !== 'static') this.#tell('endpoints added', joined);
-    for (const endpoint of joined) this.health.start(endpoint);
+    if (this.health.active) for (const endpoint of joined) this.health.start(endpoint);
   }
 
-  /** The very endpoints that there are: of thousands, one with another weight or version costs no new list. */
-  #updateMembers(addresses: EndpointSet['endpoints']): void {
-    const bySubset = this.#policy.loadBalancer.subsets !== undefined;
-    let chosenOtherwise = false;
-    for (const [i, endpoint] of this.#endpoints.entries()) {
-      const { address: former } = endpoint;
-      const address = addresses[i] as EndpointAddress;
-      if (former === address) continue;
-      endpoint.update(address);
-      chosenOtherwise ||= isChosenOtherwise(former, address, bySubset);
-    }
-    if (!chosenOtherwise) return;
+  onWeights(): void {
     this.#fillBalancer();
     this.context.onMembersChanged?.(this.name);
+  }
+
+  /** Nobody is sent to them any more; of thousands some hundred in a turn of the event loop. */
+  #drainEndpoints(removed: readonly Endpoint[], from = 0): void {
+    const end = Math.min(from + endpointsAtOnce, removed.length);
+    for (let i = from; i < end; i++) (removed[i] as Endpoint).drain('endpoint_removed');
+    if (end < removed.length) setImmediate(() => this.#drainEndpoints(removed, end));
   }
 
   /** Those that wait for their first check are not even counted, where the policy says so. */
   #fillBalancer(): void {
     const ignoresNew = this.#policy.healthCheck?.ignoreNewEndpoints === true;
     const known = ({ unhealthyFor }: Endpoint): boolean => (unhealthyFor & Unhealthy.uncheckedYet) === 0;
-    this.#balancer.update(ignoresNew ? this.#endpoints.filter(known) : this.#endpoints);
+    this.#balancer.update(ignoresNew ? this.endpoints.filter(known) : this.endpoints);
   }
 
   #onHealthChanged(joined: boolean): void {
@@ -539,5 +499,3 @@ const none: readonly Endpoint[] = [];
 const untriedCounted = 16;
 /** In one line of the log. */
 const endpointsTold = 20;
-/** So many are made in a millisecond or two. */
-const endpointsAtOnce = 1_000;

@@ -55,6 +55,8 @@ export const Unhealthy = {
 /** What identifies an endpoint across updates. */
 export const endpointKey = ({ host, port }: EndpointAddress): string => (host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`);
 
+/** Of an endpoint that was never called; nothing is ever put in. */
+const nobody: Set<UpstreamConnection> = new Set();
 const longestKeepaliveMs = 7_200_000;
 /**
  * Connections that may be replaced for their resets at once, and per second: whoever cancels without end gets no more of them, unless
@@ -93,21 +95,22 @@ export class Endpoint implements PooledEndpoint, UpstreamConnectionOwner {
 
   readonly #owner: EndpointOwner;
   readonly #target: ConnectTarget;
-  readonly #waiters: PendingCalls;
+  /** Made for the first call that has to wait: of thousands of endpoints a sidecar calls some. */
+  #waiters: PendingCalls | undefined = undefined;
   /** A health check that waits for a connection: it stands before the calls, and takes none of their room. */
   #waitingCheck: StreamWaiter | undefined = undefined;
   #unhealthyFor = 0;
   /** Those that take calls. */
   readonly #ready: UpstreamConnection[] = [];
-  readonly #connecting = new Set<UpstreamConnection>();
-  readonly #retired = new Set<UpstreamConnection>();
+  #connecting: Set<UpstreamConnection> = nobody;
+  #retired: Set<UpstreamConnection> = nobody;
   #address: EndpointAddress;
   #removed: 'no' | 'removed' | 'closed' = 'no';
   /** Streams that a new connection of this peer allows at once; unknown (taken for enough) before the first one. */
   #capacityPerConnection = Number.POSITIVE_INFINITY;
   #keepaliveFactor = 1;
   #replacements: TokenBucket | undefined = undefined;
-  readonly #aged = new AgedConnections();
+  #aged: AgedConnections | undefined = undefined;
   /** The last attempt to connect failed, and no call has asked since: those that wait have a connection that works, if a full one. */
   #connectingIsFutile = false;
   #loggedFailure: string | undefined = undefined;
@@ -123,10 +126,6 @@ export class Endpoint implements PooledEndpoint, UpstreamConnectionOwner {
     this.metadata = address.metadata;
     this.sinceMs = owner.context.engine.clock.now();
     this.#target = { cluster: owner.name, endpoint: this.key };
-    this.#waiters = new PendingCalls(owner.limits, owner.context.engine, (waiter, { pendingMs }) => {
-      owner.stats.upstreamRqPendingTimeout++;
-      waiter.onUnavailable(pendingTooLong(this.#target, pendingMs));
-    });
   }
 
   // ---- for an attempt ----
@@ -231,7 +230,7 @@ export class Endpoint implements PooledEndpoint, UpstreamConnectionOwner {
 
   /** Calls that wait for a connection. */
   get waiting(): number {
-    return this.#waiters.length;
+    return this.#waiters?.length ?? 0;
   }
 
   /** Connections of any state. */
@@ -284,7 +283,7 @@ export class Endpoint implements PooledEndpoint, UpstreamConnectionOwner {
 
   /** How long calls may wait has changed. */
   changePending(): void {
-    this.#waiters.limitsChanged();
+    this.#waiters?.limitsChanged();
   }
 
   /** How old its connections may become from here on, 10 % more or less; 0: any age. */
@@ -339,14 +338,14 @@ export class Endpoint implements PooledEndpoint, UpstreamConnectionOwner {
   }
 
   onCapacity(connection: UpstreamConnection): void {
-    if (this.#waiters.length > 0 || this.#waitingCheck !== undefined) this.#serve(connection);
+    if (this.waiting > 0 || this.#waitingCheck !== undefined) this.#serve(connection);
   }
 
   onConnectFailed(connection: UpstreamConnection, error: MeshError): void {
     this.#connecting.delete(connection);
     this.stats.cxConnectFail++;
     this.#connectingIsFutile = true;
-    this.#aged.postpone(this.#owner.policy.maxConnectionAgeMs, this.#owner.context.random);
+    this.#aged?.postpone(this.#owner.policy.maxConnectionAgeMs, this.#owner.context.random);
     this.#countGone(connection);
     this.#logFailure(error);
     if (error.reason === 'connect_failure') this.#owner.onConnectResult(this, false);
@@ -362,7 +361,7 @@ export class Endpoint implements PooledEndpoint, UpstreamConnectionOwner {
       this.changeKeepalive();
     }
     this.#removeReady(connection);
-    this.#retired.add(connection);
+    this.#addRetired(connection);
     this.checker?.onConnectionRetired(connection.connection as Connection);
     this.connectIfNeeded();
   }
@@ -373,7 +372,7 @@ export class Endpoint implements PooledEndpoint, UpstreamConnectionOwner {
     if (!this.#replacements.take(1, nowMs) && owed * 2 < this.#capacityPerConnection) return;
     this.#owner.stats.upstreamCxMaxResets++;
     this.#removeReady(connection);
-    this.#retired.add(connection);
+    this.#addRetired(connection);
     this.checker?.onConnectionRetired(connection.connection as Connection);
     connection.retire('max_resets');
     this.connectIfNeeded();
@@ -384,6 +383,7 @@ export class Endpoint implements PooledEndpoint, UpstreamConnectionOwner {
    * be one more than `max_connections`.
    */
   onAged(connection: UpstreamConnection): void {
+    this.#aged ??= new AgedConnections();
     this.#aged.add(connection);
     if (this.#aged.size <= this.#connecting.size) return;
     const { connections } = this.#owner.limits;
@@ -416,7 +416,7 @@ export class Endpoint implements PooledEndpoint, UpstreamConnectionOwner {
 
   /** Calls that wait, and a health check where nothing would tell how the endpoint is. */
   get #wantedStreams(): number {
-    return this.#waitingCheck !== undefined && this.#ready.length === 0 ? this.#waiters.length + 1 : this.#waiters.length;
+    return this.#waitingCheck !== undefined && this.#ready.length === 0 ? this.waiting + 1 : this.waiting;
   }
 
   get #keepalive(): KeepaliveOptions {
@@ -430,7 +430,7 @@ export class Endpoint implements PooledEndpoint, UpstreamConnectionOwner {
 
   /** As in Envoy, calls of high priority have connections of their own beside those of the others; here both use them. */
   get #connectionLimits(): ConcurrencyLimits {
-    const high = this.#waiters.highLimits;
+    const high = this.#waiters?.highLimits;
     return high?.connections.open === false ? high : this.#owner.limits;
   }
 
@@ -445,6 +445,7 @@ export class Endpoint implements PooledEndpoint, UpstreamConnectionOwner {
       return;
     }
     stats.upstreamRqPendingTotal++;
+    this.#waiters ??= this.#createQueue();
     this.#waiters.push(waiter, limits);
     this.#retireExhausted();
     this.#connectingIsFutile = false;
@@ -458,7 +459,7 @@ export class Endpoint implements PooledEndpoint, UpstreamConnectionOwner {
       check.onConnection(connection.connection as Connection);
     }
     while (connection.state === 'ready' && this.#hasRoom(connection.connection as Connection)) {
-      const waiter = this.#waiters.next();
+      const waiter = this.#waiters?.next();
       if (waiter === undefined) return;
       waiter.onConnection(connection.connection as Connection);
     }
@@ -474,6 +475,7 @@ export class Endpoint implements PooledEndpoint, UpstreamConnectionOwner {
       this,
     );
     connection.countedIn = limit;
+    if (this.#connecting === nobody) this.#connecting = new Set();
     this.#connecting.add(connection);
     this.stats.cxActive++;
     this.stats.cxTotal++;
@@ -495,7 +497,7 @@ export class Endpoint implements PooledEndpoint, UpstreamConnectionOwner {
     this.#waitingCheck = undefined;
     check?.onUnavailable(error);
     // Taken away first: whoever hears it may come back to the same endpoint at once, for another attempt.
-    for (const failing of this.#waiters.takeAll()) {
+    for (const failing of this.#waiters?.takeAll() ?? []) {
       for (let waiter = failing.shift(); waiter !== undefined; waiter = failing.shift()) {
         failing.limits?.pending.leave();
         stats.upstreamRqPendingFailureEject++;
@@ -506,11 +508,11 @@ export class Endpoint implements PooledEndpoint, UpstreamConnectionOwner {
 
   /** A connection has become ready: the oldest one of those that are too old makes room. */
   #replaceAged(): void {
-    const { oldest: old } = this.#aged;
+    const old = this.#aged?.oldest;
     if (old === undefined) return;
     this.#owner.stats.upstreamCxMaxDurationReached++;
     this.#removeReady(old);
-    this.#retired.add(old);
+    this.#addRetired(old);
     this.checker?.onConnectionRetired(old.connection as Connection);
     old.retire('max_age');
   }
@@ -522,9 +524,9 @@ export class Endpoint implements PooledEndpoint, UpstreamConnectionOwner {
       connection.retire(debugData);
     }
     const ready = this.#ready.splice(0);
-    this.#aged.clear();
+    this.#aged?.clear();
     // All of them first: an idle connection ends at once, and whoever hears it must see those that are left.
-    for (const connection of ready) this.#retired.add(connection);
+    for (const connection of ready) this.#addRetired(connection);
     for (const connection of ready) {
       this.checker?.onConnectionRetired(connection.connection as Connection);
       connection.retire(debugData);
@@ -539,16 +541,29 @@ export class Endpoint implements PooledEndpoint, UpstreamConnectionOwner {
     });
     for (const connection of exhausted) {
       this.#removeReady(connection);
-      this.#retired.add(connection);
+      this.#addRetired(connection);
       this.checker?.onConnectionRetired(connection.connection as Connection);
       connection.retire('stream_ids_used_up');
     }
   }
 
+  #addRetired(connection: UpstreamConnection): void {
+    if (this.#retired === nobody) this.#retired = new Set();
+    this.#retired.add(connection);
+  }
+
+  #createQueue(): PendingCalls {
+    const { context, limits, stats } = this.#owner;
+    return new PendingCalls(limits, context.engine, (waiter, { pendingMs }) => {
+      stats.upstreamRqPendingTimeout++;
+      waiter.onUnavailable(pendingTooLong(this.#target, pendingMs));
+    });
+  }
+
   #removeReady(connection: UpstreamConnection): boolean {
     const at = this.#ready.indexOf(connection);
     if (at >= 0) this.#ready.splice(at, 1);
-    this.#aged.remove(connection);
+    this.#aged?.remove(connection);
     return at >= 0;
   }
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import type { ClusterPolicy } from '../../src/policy/index.ts';
 import { defaultLoadBalancer, type LbPolicy } from '../../src/resilience/index.ts';
-import { ClusterSet } from '../../src/upstream/index.ts';
+import { type Cluster, ClusterSet } from '../../src/upstream/index.ts';
 import { checkLeaks } from '../harness/leak-check.ts';
 import {
   addressOf,
@@ -172,22 +172,89 @@ test('a new source of endpoints takes over when it has answered, not before', as
   assert.equal(cluster?.pickEndpoint()?.address.port, two.port);
 });
 
+const turn = () => new Promise((resolve) => setImmediate(resolve));
+/** Ports of the members now. */
+const portsOf = (cluster: Cluster): readonly number[] => cluster.endpoints.map(({ address }) => address.port);
+
 test('thousands of endpoints that come at once are made in several turns, and what the source says meanwhile counts', async (t) => {
   const many = Array.from({ length: 3_500 }, (_, i) => addressOf(1_024 + i));
   const { cluster, source } = clusterOf(t, []);
   source.become(...many);
-  assert.equal(cluster.endpoints.length, 1_000);
+  const [first] = cluster.endpoints;
+  assert.equal(cluster.endpoints.length, 250, 'who takes calls at once');
   await cluster.resolved;
-  await until(() => cluster.endpoints.length === 3_500, 'all of them');
+  await until(() => cluster.endpoints.length !== 250, 'others');
+  assert.equal(cluster.endpoints.length, 3_500, 'all others at once');
+  assert.equal(cluster.endpoints[0], first);
   source.become();
   assert.equal(cluster.endpoints.length, 0);
   source.become(...many);
   source.become(...many.slice(0, 2));
-  for (let i = 0; i < 10; i++) await new Promise((resolve) => setImmediate(resolve));
-  assert.deepEqual(
-    cluster.endpoints.map(({ address }) => address.port),
-    [1_024, 1_025],
+  for (let i = 0; i < 40; i++) await turn();
+  assert.deepEqual(portsOf(cluster), [1_024, 1_025]);
+});
+
+test('while thousands join and leave, calls see the members of before, and then those of after', async (t) => {
+  const server = await backend(t, { hold: true });
+  const before = Array.from({ length: 1_000 }, (_, i) => addressOf(1_024 + 2 * i));
+  const stays = addressOf(server.port);
+  const after = [...Array.from({ length: 3_000 }, (_, i) => addressOf(1_025 + 2 * i)), stays];
+  const { cluster, source } = clusterOf(t, [...before, stays]);
+  const known = cluster.endpoints.find(({ address }) => address.port === server.port);
+  assert.ok(known);
+  const call = await startCall(known);
+  await until(() => server.held.length === 1, 'the stream');
+  const former = cluster.endpoints;
+  source.become(...after);
+  assert.equal(cluster.endpoints, former);
+  const picked = new Set<number>();
+  let turns = 0;
+  for (; cluster.endpoints === former; turns++) {
+    picked.add(cluster.pickEndpoint()?.address.port ?? 0);
+    await turn();
+  }
+  assert.ok(turns > 10, `${turns} turns`);
+  assert.ok(
+    [...picked].every((port) => port % 2 === 0 || port === server.port),
+    'nobody is called before all are members',
   );
+  assert.deepEqual(portsOf(cluster), [...new Set(after.map(({ port }) => port))].sort((a, b) => a - b)); // biome-ignore format: a list
+  assert.ok(cluster.endpoints.includes(known), 'who stays is the same object');
+  assert.equal(cluster.stats.membershipChange, 2);
+  assert.equal(known.connections, 1);
+  answer(server.held[0]);
+  assert.deepEqual(await call.ended, { kind: 'answered' });
+});
+
+test('a change that overtakes another one takes over what was made for it, and leaves nobody behind', async (t) => {
+  const many = (from: number, to: number, weight = 1) => Array.from({ length: to - from }, (_, i) => addressOf(from + i, { weight }));
+  const { cluster, source } = clusterOf(t, many(1_024, 1_034));
+  const kept = cluster.endpoints[5];
+  source.become(...many(1_024, 5_000));
+  await turn();
+  source.become(...many(1_029, 4_000, 3));
+  for (let i = 0; i < 3; i++) await turn();
+  source.become(...many(1_029, 4_500, 7));
+  await until(() => cluster.endpoints.length === 4_500 - 1_029, 'all of them');
+  assert.ok(cluster.endpoints.every(({ weight }) => weight === 7));
+  assert.equal(cluster.endpoints[0], kept);
+  for (let i = 0; i < 60; i++) await turn();
+  assert.equal(cluster.endpoints.length, 4_500 - 1_029);
+});
+
+test('thousands that leave drain in several turns, and a cluster that closes meanwhile ends them all', async (t) => {
+  const server = await backend(t, { hold: true });
+  const many = [...Array.from({ length: 1_000 }, (_, i) => addressOf(1_024 + i)), addressOf(server.port)];
+  const { cluster, source } = clusterOf(t, many);
+  const last = cluster.endpoints.find(({ address }) => address.port === server.port);
+  const call = await startCall(last);
+  source.become();
+  assert.equal(cluster.pickEndpoint(), undefined);
+  assert.equal(last?.removed, false, 'its turn comes later');
+  cluster.close();
+  assert.equal((await call.ended).kind, 'reset');
+  for (let i = 0; i < 10; i++) await turn();
+  assert.equal(last?.connections, 0);
 });
 
 test('a cluster that leaves the table finishes its calls, and is gone', async (t) => {

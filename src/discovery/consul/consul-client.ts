@@ -92,7 +92,7 @@ const longestReason = 200;
  *
  *     const { body } = await client.call((api, ctx) => api.agent.service.register({ name: 'auth-svc', ctx }));
  *
- * The package is loaded by the first call: a sidecar without Consul does not pay for it.
+ * The package is loaded by `prepare` or by the first call: a sidecar without Consul does not pay for it.
  */
 export class ConsulClient {
   /** As people write it. */
@@ -129,6 +129,12 @@ export class ConsulClient {
       tls = this.credentials.tls;
       this.#transport.replaceTls(tls);
     });
+  }
+
+  /** Loads the package, which takes longer than a call may be held up by: for the time before there are calls. */
+  prepare(): void {
+    // Whoever calls hears of it.
+    this.#load().catch(() => {});
   }
 
   /** Runs one method of the package, which has to be given `ctx`. Rejects with a `ConsulError`; what the body is depends on the method. */

@@ -41,6 +41,7 @@ export class ConsulDiscovery implements StatSource {
     const { clock, log, random } = options;
     this.#options = options;
     this.client = this.#createClient('');
+    this.client.prepare();
     this.#shared = {
       clock,
       log,

@@ -109,6 +109,8 @@ export class ConsulWatch {
 
   /** Never rejects: what goes wrong becomes `error`. */
   async #run(): Promise<void> {
+    // Whoever makes a cluster has taken a while for that, and many may be made at once.
+    await new Promise((resolve) => setImmediate(resolve));
     while (!this.#closed) {
       try {
         await this.#waitFor((proceed) => this.#pace.enter(proceed));

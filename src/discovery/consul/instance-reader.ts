@@ -38,6 +38,8 @@ export class InstanceReader {
   /** Rejects where the answer is no list of instances at all. Takes the bytes over. */
   async read(bytes: Buffer, selection: InstanceSelection, known: string): Promise<InstanceList> {
     if (bytes.length <= longestReadAtOnceBytes) return readInstances(bytes.toString('utf8'), selection, known);
+    // To take in what has come was long enough for one turn; after what has come from a socket the first immediate belongs to the same one.
+    await new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
     if (this.#closed) throw new Error('closed');
     this.threaded++;
     this.#idle?.cancel();
