@@ -35,6 +35,11 @@ export class StatRegistry {
 
   /** Every stat of every source now, sorted by name. A name that several sources hand out is there once, with the sum. */
   collect(): readonly Stat[] {
+    return this.collectUnsorted().sort(byName);
+  }
+
+  /** The same in the order of the sources: sorting takes longer than all the rest. */
+  collectUnsorted(): Stat[] {
     const found = new Map<string, { name: string; kind: Stat['kind']; value: number }>();
     const add = (kind: Stat['kind'], name: string, value: number): void => {
       const known = found.get(name);
@@ -46,6 +51,6 @@ export class StatRegistry {
       gauge: (name, value) => add('gauge', name, value),
     };
     for (const source of this.#sources) source.collectStats(sink);
-    return [...found.values()].sort(byName);
+    return [...found.values()];
   }
 }

@@ -53,7 +53,11 @@ export interface MetricsInputs {
   readonly build?: Labels;
 }
 
-/** Reads all numbers in one turn, so that those of one look belong together. Whoever prints or sends them may take several. */
+/** Stats that are given their names in one turn of the event loop. */
+const statsPerTurn = 1_000;
+const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+/** Reads all numbers in one turn, so that those of one look belong together, and gives them their names in as many as that takes. */
 export class MetricsReader {
   readonly #inputs: MetricsInputs;
   readonly #names = new MetricNames();
@@ -62,8 +66,11 @@ export class MetricsReader {
     this.#inputs = inputs;
   }
 
-  read(): MetricsSnapshot {
-    return { calls: this.#calls(), families: [...this.#ownFamilies(), ...this.#statFamilies()] };
+  async read(): Promise<MetricsSnapshot> {
+    const calls = this.#calls();
+    const own = [...this.#ownFamilies()];
+    const stats = this.#inputs.stats.collectUnsorted();
+    return { calls, families: [...own, ...(await this.#statFamilies(stats))] };
   }
 
   /** A service may be called from both sides (a sidecar that calls its own service): its numbers are then one series. */
@@ -102,10 +109,11 @@ export class MetricsReader {
     }
   }
 
-  #statFamilies(): Iterable<MetricFamily> {
+  async #statFamilies(stats: readonly Stat[]): Promise<Iterable<MetricFamily>> {
     const families = new Map<string, FamilyInTheMaking>();
     const clusters = new Set(this.#inputs.clusterNames());
-    for (const stat of this.#inputs.stats.collect()) {
+    for (const [i, stat] of stats.entries()) {
+      if (i % statsPerTurn === statsPerTurn - 1) await nextTurn();
       if (!Number.isFinite(stat.value)) continue;
       for (const name of this.#names.of(stat, clusters)) {
         let family = families.get(name.family);

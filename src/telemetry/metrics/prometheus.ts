@@ -82,7 +82,7 @@ export class PrometheusExposition {
 
   async #print(format: ExpositionFormat): Promise<PrometheusText> {
     const registry = newRegistry(format);
-    const { calls, families } = this.#reader.read();
+    const { calls, families } = await this.#reader.read();
     const pages = new Pages();
     await printCalls(pages, calls, format);
     for (const family of families) await printFamily(pages, registry, family, format);
