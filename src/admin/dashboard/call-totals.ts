@@ -1,4 +1,5 @@
 import { type CallMetrics, type Direction, durationBucketsSeconds, type MethodMetrics } from '../../telemetry/index.ts';
+import type { CallFigures } from './model.ts';
 
 /** Numbers of one reading: calls, those that ended OK, those that the caller cancelled, and the duration buckets. */
 export const bucketCount = durationBucketsSeconds.length + 1;
@@ -22,17 +23,6 @@ export const readDirection = (calls: CallMetrics, direction: Direction): Float64
   for (const metrics of calls.methods(direction)) addReading(metrics, reading);
   return reading;
 };
-
-/** What has happened between two readings. */
-export interface CallFigures {
-  readonly calls: number;
-  readonly ok: number;
-  readonly cancelled: number;
-  /** Milliseconds; `null` without calls. */
-  readonly p50: number | null;
-  readonly p95: number | null;
-  readonly p99: number | null;
-}
 
 const boundMs = (bucket: number): number => (durationBucketsSeconds[Math.min(bucket, bucketCount - 2)] as number) * 1_000;
 

@@ -1,8 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import type { Clock, Logger, Timer } from '../../core/index.ts';
 import type { StatSink, StatSource } from '../../telemetry/index.ts';
-import type { CallFigures } from './call-totals.ts';
-import type { PointFigures, Sections, WirePoint } from './model.ts';
+import type { CallFigures, PointFigures, Sections, WirePoint } from './model.ts';
 import type { TrafficHistory, TrafficPoint } from './traffic-history.ts';
 
 const shortestPauseMs = 1_000;

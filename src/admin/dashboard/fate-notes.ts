@@ -1,11 +1,5 @@
 import type { Fate } from '../../core/index.ts';
-
-export interface FateNote {
-  /** What has happened. */
-  readonly meaning: string;
-  /** Where to look, or what to change. */
-  readonly remedy: string;
-}
+import type { FateNote } from './model.ts';
 
 /** What a person who reads a failed call wants to know about its fate, beside the message that its caller got. */
 export const fateNotes: Readonly<Record<Fate, FateNote>> = {

@@ -1,7 +1,48 @@
-import type { FailedCall } from './recent-failures.ts';
-import type { RecentFigures } from './recent-minute.ts';
-
 /** What the page shows, as it goes over the wire: times are wall clock in milliseconds, whatever may be absent is left out. */
+
+/** What has happened between two readings. */
+export interface CallFigures {
+  readonly calls: number;
+  readonly ok: number;
+  readonly cancelled: number;
+  /** Milliseconds; `null` without calls. */
+  readonly p50: number | null;
+  readonly p95: number | null;
+  readonly p99: number | null;
+}
+
+export interface RecentFigures extends CallFigures {
+  readonly perSecond: number;
+}
+
+export interface FateNote {
+  /** What has happened. */
+  readonly meaning: string;
+  /** Where to look, or what to change. */
+  readonly remedy: string;
+}
+
+/** Path, authority and message come from the network. */
+export interface FailedCallRow<F extends string = string> {
+  /** Rises by one for each that is kept. */
+  readonly id: number;
+  /** Wall clock, when it ended. */
+  readonly atMs: number;
+  readonly direction: 'inbound' | 'outbound';
+  readonly fate: F;
+  readonly grpcStatus: number;
+  readonly durationMs: number;
+  readonly path: string;
+  readonly authority: string;
+  readonly attempts: number;
+  readonly route?: string;
+  readonly location?: string;
+  readonly cluster?: string;
+  readonly endpoint?: string;
+  /** What the caller was told: cause and remedy. */
+  readonly message?: string;
+  readonly traceId?: string;
+}
 
 export interface ServerSection {
   readonly service: string;
@@ -129,7 +170,7 @@ export interface PoliciesSection {
 export interface FailuresSection {
   readonly total: number;
   /** Newest first. */
-  readonly calls: readonly FailedCall[];
+  readonly calls: readonly FailedCallRow[];
 }
 
 /** Calls, OK, cancelled, p50, p95, p99. */

@@ -1,27 +1,9 @@
 import type { Clock, Fate } from '../../core/index.ts';
-import type { CallObserver, Direction, EndedCall } from '../../telemetry/index.ts';
+import type { CallObserver, EndedCall } from '../../telemetry/index.ts';
+import type { FailedCallRow } from './model.ts';
 
 /** A call that did not end well, as `/failures` shows it. Path, authority and message come from the network. */
-export interface FailedCall {
-  /** Rises by one for each that is kept. */
-  readonly id: number;
-  /** Wall clock, when it ended. */
-  readonly atMs: number;
-  readonly direction: Direction;
-  readonly fate: Fate;
-  readonly grpcStatus: number;
-  readonly durationMs: number;
-  readonly path: string;
-  readonly authority: string;
-  readonly attempts: number;
-  readonly route?: string;
-  readonly location?: string;
-  readonly cluster?: string;
-  readonly endpoint?: string;
-  /** What the caller was told: cause and remedy. */
-  readonly message?: string;
-  readonly traceId?: string;
-}
+export type FailedCall = FailedCallRow<Fate>;
 
 const keptAtMost = 100;
 const longestText = 300;

@@ -1,13 +1,10 @@
 import type { Clock } from '../../core/index.ts';
 import { type CallMetrics, type Direction, directions, type MethodMetrics } from '../../telemetry/index.ts';
-import { addReading, type CallFigures, figuresBetween, readingWidth } from './call-totals.ts';
+import { addReading, figuresBetween, readingWidth } from './call-totals.ts';
+import type { RecentFigures } from './model.ts';
 
 /** Readings that are kept of each method, one for each step of `TrafficHistory`: the oldest is a minute old when the next one comes. */
 const keptReadings = 4;
-
-export interface RecentFigures extends CallFigures {
-  readonly perSecond: number;
-}
 
 const nothing = new Float64Array(readingWidth);
 

@@ -1,6 +1,7 @@
 import type { Clock } from '../../core/index.ts';
 import { type CallMetrics, type Direction, directions } from '../../telemetry/index.ts';
-import { type CallFigures, figuresBetween, readDirection } from './call-totals.ts';
+import { figuresBetween, readDirection } from './call-totals.ts';
+import type { CallFigures } from './model.ts';
 
 /** One step of a chart: when it ended (wall clock), how long it was, and what each direction did in it. */
 export interface TrafficPoint extends Readonly<Record<Direction, CallFigures>> {
