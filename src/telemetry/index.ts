@@ -1,5 +1,6 @@
 /** `inbound`: peers call our service. `outbound`: our service calls peers. */
 export type { Direction } from '../policy/index.ts';
+export { AccessLog, type AccessLogOptions } from './access-log/index.ts';
 export { CallMetrics, type CallMetricsOptions, directions, overflowLabel } from './call-metrics.ts';
 export type { CallObserver, EndedCall } from './ended-call.ts';
 export { durationBucketsSeconds, type Exemplar, MethodMetrics, statusCount } from './method-metrics.ts';

@@ -1,0 +1,1 @@
+export { AccessLog, type AccessLogOptions } from './access-log.ts';
