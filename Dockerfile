@@ -1,4 +1,3 @@
-# syntax=docker/dockerfile:1
 # The sidecar's image: compiled JavaScript, production packages without what only builds and browsers need, no build tools, not root.
 #   docker build -t outrider .
 #   docker run --rm -v ./policies:/p:ro outrider policy check /p
