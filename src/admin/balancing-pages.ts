@@ -67,6 +67,8 @@ export const balancerJson = (options: LoadBalancerOptions) => {
         zone_aware_lb_config: {
           routing_enabled: { value: zoneAware.share * 100 },
           min_cluster_size: zoneAware.minClusterSize,
+          ...(zoneAware.byWeight === true && { locality_basis: 'HEALTHY_HOSTS_WEIGHT' }),
+          ...(zoneAware.failTrafficOnPanic === true && { fail_traffic_on_panic: true }),
           ...(zoneAware.forceLocalMinSize !== undefined && { force_local_zone: { min_size: zoneAware.forceLocalMinSize } }),
         },
       }),
@@ -78,10 +80,14 @@ export const balancerJson = (options: LoadBalancerOptions) => {
         default_subset: subsets.defaultSubset,
         ...(subsets.panicModeAny === true && { panic_mode_any: true }),
         ...(subsets.scaleLocalityWeight === true && { scale_locality_weight: true }),
-        subset_selectors: subsets.selectors.map(({ keys, fallback, fallbackKeys }) => ({
+        ...(subsets.listAsAny === true && { list_as_any: true }),
+        ...(subsets.allowRedundantKeys === true && { allow_redundant_keys: true }),
+        ...(subsets.metadataFallback === true && { metadata_fallback_policy: 'FALLBACK_LIST' }),
+        subset_selectors: subsets.selectors.map(({ keys, fallback, fallbackKeys, singleHost }) => ({
           keys,
           ...(fallback !== undefined && { fallback_policy: fallback.toUpperCase() }),
           ...(fallbackKeys !== undefined && { fallback_keys_subset: fallbackKeys }),
+          ...(singleHost === true && { single_host_per_subset: true }),
         })),
       },
     }),

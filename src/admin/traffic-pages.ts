@@ -10,7 +10,7 @@ import type {
   TrafficPolicy,
   WeightedCluster,
 } from '../policy/index.ts';
-import type { GradientOptions, TokenBucketOptions } from '../resilience/index.ts';
+import { type GradientOptions, subsetPairs, subsetsOfWish, type TokenBucketOptions } from '../resilience/index.ts';
 import { redacted, secretName } from './secrets.ts';
 
 /** How a page writes durations. */
@@ -80,14 +80,12 @@ const weightedJson = ({ name, weight, metadataMatch, requestHeaders, responseHea
   ...headersJson('response', responseHeaders),
 });
 
-/** @param subset as `subsetKey` writes it. */
-export const metadataJson = (subset: string): Readonly<Record<string, string>> =>
-  Object.fromEntries(
-    subset
-      .split('\u0001')
-      .filter((pair) => pair !== '')
-      .map((pair) => pair.split('\u0000') as [string, string]),
-  );
+/** @param wish as `subsetWish` writes it. */
+export const metadataJson = (wish: string): Readonly<Record<string, unknown>> => {
+  const [asked = '', ...fallbacks] = subsetsOfWish(wish);
+  const pairsOf = (subset: string): Readonly<Record<string, string>> => Object.fromEntries(subsetPairs(subset));
+  return { ...pairsOf(asked), ...(fallbacks.length > 0 && { fallback_list: fallbacks.map(pairsOf) }) };
+};
 
 /** One cluster, or several with their weights. */
 export const clusterJson = ({ cluster, traffic }: Route) => {

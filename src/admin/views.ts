@@ -1,7 +1,7 @@
 import type { Logger } from '../core/index.ts';
 import type { RegistrationView } from '../discovery/index.ts';
 import type { ClusterPolicy, PolicyTable, ReloadRecord } from '../policy/index.ts';
-import type { BreakerState, RollingCounts } from '../resilience/index.ts';
+import type { BreakerState, EndpointMetadata, RollingCounts } from '../resilience/index.ts';
 import type { CallMetrics, ExpositionFormat, PrometheusText, Stat, StatRegistry } from '../telemetry/index.ts';
 import type { RecentFailures } from './dashboard/recent-failures.ts';
 
@@ -49,7 +49,7 @@ export interface HostView {
   /** Wall clock: since when it is one of the cluster's. */
   readonly discoveredAtMs?: number;
   /** By which `lb_subset_config` chooses. */
-  readonly metadata?: Readonly<Record<string, string>>;
+  readonly metadata?: EndpointMetadata;
   readonly weight: number;
   readonly priority: number;
   /** `region/zone/sub_zone`; empty where nobody said. */

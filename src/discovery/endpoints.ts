@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Watch } from '../core/index.ts';
+import type { EndpointMetadata } from '../resilience/index.ts';
 
 /** One place where a service can be reached. */
 export interface EndpointAddress {
@@ -17,7 +18,7 @@ export interface EndpointAddress {
   /** Share of the locality in relation to the others of the priority; the weights of its endpoints together where left out. */
   readonly localityWeight?: number;
   /** By which `lb_subset_config` chooses. */
-  readonly metadata?: Readonly<Record<string, string>>;
+  readonly metadata?: EndpointMetadata;
   /** How whoever told of it calls this instance. */
   readonly instance?: string;
 }

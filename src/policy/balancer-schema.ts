@@ -150,8 +150,17 @@ export const commonLbShape = group(
               ),
               'All calls stay in our own zone, however many callers it has',
             ),
-            fail_traffic_on_panic: refused('remove it: in a panic calls go to all endpoints'),
-            locality_basis: refused('remove it: healthy endpoints are counted, each as one'),
+            fail_traffic_on_panic: field(
+              flag,
+              'In a panic calls end with no_endpoint, and do not go to all endpoints; false where left out',
+            ),
+            locality_basis: field(
+              word(['healthy_hosts_num', 'healthy_hosts_weight'], {
+                HEALTHY_HOSTS_NUM: 'healthy_hosts_num',
+                HEALTHY_HOSTS_WEIGHT: 'healthy_hosts_weight',
+              }),
+              'What a zone can carry goes by the number of its healthy endpoints, or by their weights; healthy_hosts_num where left out',
+            ),
           },
           homeOf,
         ),
@@ -220,7 +229,10 @@ export const subsetShape = group(
                 }),
                 'In the place of the fallback_policy of the cluster',
               ),
-              single_host_per_subset: refused('remove it: a subset may have any number of endpoints'),
+              single_host_per_subset: field(
+                placed(flag),
+                'With one key: each subset has one endpoint, and others of the same value get no calls; false where left out',
+              ),
               fallback_keys_subset: field(
                 placed(list(text('the name of a key'), { minItems: 1 })),
                 'With fallback_policy: keys_subset, those of the keys that still have to hold',
@@ -239,9 +251,18 @@ export const subsetShape = group(
       'With locality_weighted_lb_config: in a subset a locality has as much of its weight as it has of its endpoints; false where left out',
     ),
     panic_mode_any: field(flag, 'Where a fallback has no endpoint, any one serves; false where left out'),
-    list_as_any: refused('remove it: metadata are single values; list the endpoint under each of them'),
-    metadata_fallback_policy: refused('write fallback_policy: keys_subset on selectors'),
-    allow_redundant_keys: refused('write selectors with all keys that routes ask for, with fallback_policy: keys_subset'),
+    list_as_any: field(
+      flag,
+      'An endpoint whose metadata has a list of values is in the subset of each of them; without it, in none. false where left out',
+    ),
+    metadata_fallback_policy: field(
+      word(['metadata_no_fallback', 'fallback_list'], { METADATA_NO_FALLBACK: 'metadata_no_fallback', FALLBACK_LIST: 'fallback_list' }),
+      'fallback_list: the entries of fallback_list in metadata_match are tried, one after the other, until there is an endpoint; metadata_no_fallback where left out',
+    ),
+    allow_redundant_keys: field(
+      flag,
+      'Where a route asks for more keys than a selector has, those of the longest selector that has no others count; false where left out',
+    ),
   },
   homeOf,
 );

@@ -15,7 +15,7 @@ import { consulShape } from './consul-schema.ts';
 import { field, group, inert, later, refused, required } from './group.ts';
 import { healthCheckShape } from './health-check-schema.ts';
 import { homeOf } from './homes.ts';
-import { metadataShape } from './metadata-shape.ts';
+import { endpointMetadataShape } from './metadata-shape.ts';
 import { outlierShape } from './outlier-schema.ts';
 import { nameText } from './route-schema.ts';
 import { count, dictionary, duration, either, flag, list, number, placed, text, word } from './shape.ts';
@@ -49,7 +49,7 @@ const localityShape = group(
   },
   homeOf,
 );
-const metadata = field(metadataShape, 'Keys and values by which lb_subset_config chooses');
+const metadata = field(endpointMetadataShape, 'Keys and values by which lb_subset_config chooses');
 
 export const endpointShape = either(
   'scalar',
@@ -185,7 +185,7 @@ const thresholdShape = group(
         {
           budget_percent: field(
             either('scalar', percentShape, group('percent', 'a group with "value:"', { value: required(percentShape, 'Percent') }, homeOf)),
-            'Share of the calls in flight that may be retries; 20 where left out',
+            'Share of the calls in flight, and of those that begin, that may be retries; 20 where left out',
           ),
           min_retry_concurrency: field(count(), 'Retries that are always allowed at once; 3 where left out'),
         },

@@ -93,7 +93,13 @@ const compileZoneAware = ({ values }: ClusterGroup, policy: LbPolicy, problems: 
   const common = values.common_lb_config?.values;
   const written = common?.zone_aware_lb_config;
   if (written === undefined) return undefined;
-  const { force_local_zone: forced, min_cluster_size: least, routing_enabled: share } = written.value.values;
+  const {
+    fail_traffic_on_panic: fails,
+    force_local_zone: forced,
+    locality_basis: basis,
+    min_cluster_size: least,
+    routing_enabled: share,
+  } = written.value.values;
   if (common?.locality_weighted_lb_config !== undefined)
     problems.error(written.place, 'is written beside locality_weighted_lb_config', 'keep one of them');
   if (isConsistentHash(policy))
@@ -102,6 +108,8 @@ const compileZoneAware = ({ values }: ClusterGroup, policy: LbPolicy, problems: 
     share: (percentOf(share) ?? 100) / 100,
     minClusterSize: least ?? defaultMinClusterSize,
     forceLocalMinSize: forced === undefined ? undefined : (forced.values.min_size ?? 1),
+    ...(basis === 'healthy_hosts_weight' ? { byWeight: true } : {}),
+    ...(fails === true ? { failTrafficOnPanic: true } : {}),
   });
 };
 
@@ -165,7 +173,15 @@ const compileSubsets = ({ values: { lb_subset_config: written } }: ClusterGroup,
     seen.add(keys.join(' '));
     const fallback = value.values.fallback_policy;
     const fallbackKeys = compileFallbackKeys(keys, value, problems);
-    return { keys, fallback: fallback === 'not_defined' ? undefined : fallback, ...(fallbackKeys === undefined ? {} : { fallbackKeys }) };
+    const single = value.values.single_host_per_subset;
+    if (single?.value === true && keys.length !== 1)
+      problems.error(single.place, 'needs just one key', 'write one key in keys, or remove single_host_per_subset');
+    return {
+      keys,
+      fallback: fallback === 'not_defined' ? undefined : fallback,
+      ...(fallbackKeys === undefined ? {} : { fallbackKeys }),
+      ...(single?.value === true ? { singleHost: true } : {}),
+    };
   });
   const fallback = values.fallback_policy ?? 'no_fallback';
   const usesDefault = fallback === 'default_subset' || selectors.some((selector) => selector.fallback === 'default_subset');
@@ -181,6 +197,9 @@ const compileSubsets = ({ values: { lb_subset_config: written } }: ClusterGroup,
     defaultSubset: values.default_subset?.value ?? {},
     ...(values.panic_mode_any === true ? { panicModeAny: true } : {}),
     ...(values.scale_locality_weight === true ? { scaleLocalityWeight: true } : {}),
+    ...(values.list_as_any === true ? { listAsAny: true } : {}),
+    ...(values.allow_redundant_keys === true ? { allowRedundantKeys: true } : {}),
+    ...(values.metadata_fallback_policy === 'fallback_list' ? { metadataFallback: true } : {}),
   };
 };
 

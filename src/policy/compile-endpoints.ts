@@ -1,3 +1,4 @@
+import type { EndpointMetadata } from '../resilience/index.ts';
 import type { ListedCluster, MappedCluster } from './cluster-schema.ts';
 import { compileDns, compileSource, dnsOptions, refuseOtherType, sourceKeys } from './compile-sources.ts';
 import { formatHostPort, type HostPort, isName, readHost, readHostPort } from './endpoint-address.ts';
@@ -93,7 +94,7 @@ interface Where {
   readonly priority: Placed<number> | undefined;
   readonly locality: string | undefined;
   readonly localityWeight?: number | undefined;
-  readonly metadata: Readonly<Record<string, string>> | undefined;
+  readonly metadata: EndpointMetadata | undefined;
 }
 
 /** Only what was written: most endpoints have nothing but an address. */

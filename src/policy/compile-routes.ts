@@ -1,4 +1,4 @@
-import { subsetKey } from '../resilience/index.ts';
+import { subsetWish } from '../resilience/index.ts';
 import { compileHedge } from './compile-hedge.ts';
 import { type CompiledRetry, compileRetryPolicy, warnOfLongTries } from './compile-retry.ts';
 import { compileTraffic } from './compile-traffic.ts';
@@ -85,7 +85,7 @@ export const compileRoute = (written: RouteGroup, defaults: RouteDefaults, probl
     bufferLimitBytes,
     retryHeadersHoldMs: action?.values.retry_headers_hold ?? defaultHeadersHoldMs,
     hashPolicies: compileHashPolicies(action?.values.hash_policy, problems),
-    metadataMatch: action?.values.metadata_match === undefined ? undefined : subsetKey(action.values.metadata_match),
+    metadataMatch: action?.values.metadata_match === undefined ? undefined : subsetWish(action.values.metadata_match),
     traffic,
     tracing: compileTracing(written.values.tracing),
   };

@@ -1,4 +1,4 @@
-import { isConsistentHash, type SubsetOptions, subsetKeys } from '../resilience/index.ts';
+import { isConsistentHash, type SubsetOptions, subsetKeys, subsetsOfWish } from '../resilience/index.ts';
 import type { CompiledRoute } from './compile-routes.ts';
 import type { Place, Problems } from './problems.ts';
 import type { ClusterPolicy, Route } from './types.ts';
@@ -75,9 +75,23 @@ const warnOfMissingHashes = (routes: readonly CompiledRoute[], clusters: Readonl
 };
 
 /** A route that asks for keys by which no subsets are formed. */
-const warnOfUnknownSubset = (wanted: string, { selectors }: SubsetOptions, name: string, place: Place, problems: Problems): void => {
-  const keys = subsetKeys(wanted);
-  if (selectors.some((selector) => selector.keys.join() === keys.join())) return;
+const warnOfUnknownSubset = (wish: string, subsets: SubsetOptions, name: string, place: Place, problems: Problems): void => {
+  const { allowRedundantKeys = false, metadataFallback = false, selectors } = subsets;
+  const [first = '', ...fallbacks] = subsetsOfWish(wish);
+  if (fallbacks.length > 0 && !metadataFallback) {
+    problems.warning(
+      place,
+      `fallback_list of metadata_match has no effect: cluster "${name}" has no metadata_fallback_policy`,
+      'write metadata_fallback_policy: FALLBACK_LIST under its lb_subset_config, or remove fallback_list',
+    );
+  }
+  const isFound = (keys: readonly string[]): boolean =>
+    selectors.some((selector) =>
+      allowRedundantKeys ? selector.keys.every((key) => keys.includes(key)) : selector.keys.join() === keys.join(),
+    );
+  const unknown = (metadataFallback && fallbacks.length > 0 ? fallbacks : [first]).map(subsetKeys).find((keys) => !isFound(keys));
+  if (unknown === undefined) return;
+  const keys = unknown;
   problems.warning(
     place,
     `metadata_match finds no subset: no subset_selectors of cluster "${name}" have the keys ${keys.join(', ')}`,

@@ -6,7 +6,7 @@ import { headerChangeFields } from './header-changes.ts';
 import { headerMatchShape, regexShape } from './header-match-schema.ts';
 import { hedgePolicyShape } from './hedge-schema.ts';
 import { homeOf } from './homes.ts';
-import { metadataShape } from './metadata-shape.ts';
+import { wantedMetadataShape } from './metadata-shape.ts';
 import { mirrorPoliciesShape } from './mirror.ts';
 import { prefixRewriteShape, regexRewriteShape, rewriteDoc } from './path-rewrite.ts';
 import { localRateLimitShape } from './rate-limit.ts';
@@ -81,7 +81,7 @@ const actionFields = {
   max_grpc_timeout: refused("remove it: the caller's grpc-timeout always counts"),
   grpc_timeout_offset: refused("remove it: the caller's grpc-timeout always counts"),
   hash_policy: field(hashPoliciesShape, 'By what calls stick to an endpoint, where the cluster has lb_policy: ring_hash or maglev'),
-  metadata_match: field(metadataShape, 'Metadata of the endpoints that may serve, where the cluster has lb_subset_config'),
+  metadata_match: field(wantedMetadataShape, 'Metadata of the endpoints that may serve, where the cluster has lb_subset_config'),
   hedge_policy: field(placed(hedgePolicyShape), 'Attempts that run beside each other, where idempotent: true'),
   adaptive_concurrency: field(
     adaptiveConcurrencyShape,

@@ -1,5 +1,6 @@
 import type {
   BreakerOptions,
+  EndpointMetadata,
   GradientOptions,
   HealthCheckOptions,
   HedgePolicyOptions,
@@ -84,7 +85,7 @@ export interface Route {
   readonly retryHeadersHoldMs: number;
   /** By what calls stick to an endpoint, where the cluster balances by hash. */
   readonly hashPolicies: readonly HashPolicy[];
-  /** `subsetKey` of the endpoints that the route asks for; `undefined` where it asks for nothing. */
+  /** `subsetWish` of the endpoints that the route asks for; `undefined` where it asks for nothing. */
   readonly metadataMatch: string | undefined;
   /** What few routes have; `undefined`: nothing of it. */
   readonly traffic: TrafficPolicy | undefined;
@@ -151,7 +152,7 @@ export interface EndpointPolicy {
   readonly locality?: string;
   /** Share of the locality in relation to the others of the priority. */
   readonly localityWeight?: number;
-  readonly metadata?: Readonly<Record<string, string>>;
+  readonly metadata?: EndpointMetadata;
 }
 
 /** Where the endpoints of a cluster come from. */

@@ -1,8 +1,8 @@
-import { subsetKey } from '../resilience/index.ts';
+import { subsetWish, type WantedMetadata } from '../resilience/index.ts';
 import { field, group, refused, required } from './group.ts';
 import { compileHeaderChanges, headerChangeFields } from './header-changes.ts';
 import { homeOf } from './homes.ts';
-import { metadataShape } from './metadata-shape.ts';
+import { wantedMetadataShape } from './metadata-shape.ts';
 import type { Place, Problems } from './problems.ts';
 import { count, either, flag, list, type Placed, placed, type Read, text } from './shape.ts';
 import type { WeightedClusters } from './traffic-types.ts';
@@ -19,7 +19,7 @@ const clusterWeights = list(
     {
       name: required(placed(nameText), 'Name of the cluster'),
       weight: required(placed(count()), 'Its share of the calls in relation to the sum of all weights; 0: none'),
-      metadata_match: field(metadataShape, "Metadata of the endpoints that may serve, beside the route's"),
+      metadata_match: field(wantedMetadataShape, "Metadata of the endpoints that may serve, beside the route's"),
       ...headerChangeFields,
       cluster_header: refused('write name'),
       host_rewrite_literal: refused('remove it: the authority reaches the service as it came'),
@@ -51,7 +51,7 @@ export const weightedClustersShape = either(
 interface Surroundings {
   readonly place: Place;
   readonly wroteHashPolicy: boolean;
-  readonly metadata: Readonly<Record<string, string>> | undefined;
+  readonly metadata: WantedMetadata | undefined;
 }
 
 export interface CompiledWeights {
@@ -94,7 +94,7 @@ export const compileWeightedClusters = (
         Object.freeze({
           name: name.value,
           weight,
-          metadataMatch: values.metadata_match === undefined ? undefined : subsetKey({ ...metadata, ...values.metadata_match }),
+          metadataMatch: values.metadata_match === undefined ? undefined : subsetWish(merged(metadata, values.metadata_match)),
           requestHeaders: compileHeaderChanges(values.request_headers_to_add, values.request_headers_to_remove, problems),
           responseHeaders: compileHeaderChanges(values.response_headers_to_add, values.response_headers_to_remove, problems),
         }),
@@ -104,3 +104,9 @@ export const compileWeightedClusters = (
   };
   return { weights: Object.freeze(weights), references: found.map(({ name }) => ({ cluster: name.value, place: name.place })) };
 };
+
+/** What a cluster among several asks for, beside its route: its own keys override, and its list takes the place of the other one. */
+const merged = (route: WantedMetadata | undefined, { pairs, fallbacks }: WantedMetadata): WantedMetadata => ({
+  pairs: { ...route?.pairs, ...pairs },
+  fallbacks: fallbacks.length > 0 ? fallbacks : (route?.fallbacks ?? []),
+});

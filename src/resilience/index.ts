@@ -37,8 +37,6 @@ export {
   type SubsetFallback,
   type SubsetOptions,
   type SubsetSelector,
-  subsetKey,
-  subsetKeys,
 } from './load-balancer.ts';
 export { type DescriptorEntry, type DescriptorLimit, LocalRateLimit, type LocalRateLimitOptions } from './local-rate-limit.ts';
 export { largestMaglevTable } from './maglev.ts';
@@ -66,6 +64,15 @@ export { type GiveUpReason, type RetryCircumstances, type RetryContext, type Ret
 export { RetryThrottle, type RetryThrottleOptions } from './retry-throttle.ts';
 export { type RollingCounts, RollingWindow, type RollingWindowOptions } from './rolling-window.ts';
 export { defaultSlowStart, type SlowStartOptions, warmth } from './slow-start.ts';
+export {
+  type EndpointMetadata,
+  subsetKey,
+  subsetKeys,
+  subsetPairs,
+  subsetsOfWish,
+  subsetWish,
+  type WantedMetadata,
+} from './subset-keys.ts';
 export { TokenBucket, type TokenBucketOptions } from './token-bucket.ts';
 export { WeightedChoice } from './weighted-choice.ts';
 export { type ZoneAwareOptions, type ZoneView, zoneKey, zoneShares } from './zone-shares.ts';

@@ -3,6 +3,7 @@ import { defaultBalancerOptions, isConsistentHash } from './create-balancer.ts';
 import type { PooledEndpoint } from './pooled-endpoint.ts';
 import { type LocalitySizes, type PoolCounts, PriorityPool, type PriorityPoolOptions } from './priority-pool.ts';
 import { defaultSlowStart } from './slow-start.ts';
+import { offers, subsetKeys, subsetsOfEndpoint, subsetsOfWish, subsetWith } from './subset-keys.ts';
 import type { ZoneView } from './zone-shares.ts';
 
 export type SubsetFallback = 'no_fallback' | 'any_endpoint' | 'default_subset' | 'keys_subset';
@@ -14,6 +15,8 @@ export interface SubsetSelector {
   readonly fallback: SubsetFallback | undefined;
   /** Sorted; with `keys_subset` those of what is asked for that still have to hold. */
   readonly fallbackKeys?: readonly string[];
+  /** Each of its subsets has one endpoint, the first one; others of the same value get nothing. */
+  readonly singleHost?: boolean;
 }
 
 /** Envoy: `lb_subset_config`. */
@@ -26,6 +29,12 @@ export interface SubsetOptions {
   readonly panicModeAny?: boolean;
   /** A locality has as much of its weight as it has of its endpoints in the subset. */
   readonly scaleLocalityWeight?: boolean;
+  /** An endpoint whose metadata has a list is in the subset of each of its values. */
+  readonly listAsAny?: boolean;
+  /** Where what is asked for has more keys than any selector, those of the longest selector that has no others are looked at. */
+  readonly allowRedundantKeys?: boolean;
+  /** `fallback_list` of what is asked for is tried, one after the other, until there is an endpoint. */
+  readonly metadataFallback?: boolean;
 }
 
 export interface LoadBalancerOptions extends PriorityPoolOptions {
@@ -51,7 +60,7 @@ export const defaultLoadBalancer: LoadBalancerOptions = Object.freeze({
 export interface PickWish {
   /** `undefined`: any. */
   readonly hash: CallHash | undefined;
-  /** `subsetKey` of what the route asks for; `undefined` where it asks for nothing. */
+  /** `subsetWish` of what the route asks for; `undefined` where it asks for nothing. */
   readonly subset: string | undefined;
 }
 
@@ -66,18 +75,9 @@ export class LoadBalancerCounts implements PoolCounts {
   subsetsSelected = 0;
   subsetsFallback = 0;
   subsetsFallbackPanic = 0;
+  /** Endpoints that get nothing since another one has the same value. */
+  subsetsSingleHostDuplicate = 0;
 }
-
-/** Names what is asked for, or what an endpoint offers: equal text, equal keys and values. */
-export const subsetKey = (metadata: Readonly<Record<string, string>>): string =>
-  Object.keys(metadata)
-    .sort()
-    .map((key) => `${key}\u0000${metadata[key]}`)
-    .join('\u0001');
-
-/** The keys of a `subsetKey`, sorted. */
-export const subsetKeys = (key: string): readonly string[] =>
-  key === '' ? [] : key.split('\u0001').map((pair) => pair.split('\u0000')[0] ?? '');
 
 /**
  * Who gets the next attempt, of all endpoints of a cluster: subsets, in them priorities, in those localities, and a balancer at the bottom. Pure:
@@ -96,6 +96,8 @@ export class LoadBalancer<E extends PooledEndpoint> {
   readonly #fallbacks = new Map<string, SubsetSelector>();
   /** The same by what was asked for; the routes ask for a few things only. */
   readonly #fallbackOf = new Map<string, SubsetSelector | undefined>();
+  /** What is looked for, by what a route asks for: its `subsetKey`s in the order in which they are tried. */
+  readonly #wishes = new Map<string, readonly string[]>();
   #default: PriorityPool<E> | undefined;
 
   constructor(options: LoadBalancerOptions, random: () => number, counts = new LoadBalancerCounts(), view?: ZoneView) {
@@ -128,18 +130,25 @@ export class LoadBalancer<E extends PooledEndpoint> {
     return this.#whole.loads;
   }
 
+  /** Whether too few endpoints are healthy for any to get calls. */
+  get failsForPanic(): boolean {
+    return this.#whole.failsForPanic;
+  }
+
   update(endpoints: readonly E[]): void {
     this.#whole.update(endpoints);
     const { subsets } = this.#options;
     if (subsets === undefined) return;
     const wanted = new Map<string, E[]>();
-    for (const { keys } of subsets.selectors) {
+    this.counts.subsetsSingleHostDuplicate = 0;
+    for (const { keys, singleHost = false } of subsets.selectors) {
       for (const endpoint of endpoints) {
-        const name = subsetOf(endpoint, keys);
-        if (name === undefined) continue;
-        const members = wanted.get(name);
-        if (members === undefined) wanted.set(name, [endpoint]);
-        else if (members.at(-1) !== endpoint) members.push(endpoint);
+        for (const name of subsetsOfEndpoint(endpoint.metadata, keys, subsets.listAsAny === true)) {
+          const members = wanted.get(name);
+          if (members === undefined) wanted.set(name, [endpoint]);
+          else if (singleHost) this.counts.subsetsSingleHostDuplicate++;
+          else if (members.at(-1) !== endpoint) members.push(endpoint);
+        }
       }
     }
     const sizes = subsets.scaleLocalityWeight === true ? sizesOf(endpoints) : undefined;
@@ -159,9 +168,8 @@ export class LoadBalancer<E extends PooledEndpoint> {
     }
     if (subsets.fallback !== 'default_subset' && !subsets.selectors.some(({ fallback }) => fallback === 'default_subset')) return;
     this.#default ??= this.#createPool();
-    const defaultKeys = Object.keys(subsets.defaultSubset);
     this.#default.update(
-      endpoints.filter(({ metadata }) => defaultKeys.every((key) => metadata?.[key] === subsets.defaultSubset[key])),
+      endpoints.filter(({ metadata }) => offers(metadata, subsets.defaultSubset, subsets.listAsAny === true)),
       sizes,
     );
   }
@@ -176,32 +184,59 @@ export class LoadBalancer<E extends PooledEndpoint> {
   /** The endpoint for the next attempt, of those that `usable` accepts; all, where it is `undefined`. */
   pick(usable: Usable<E> | undefined, nowMs: number, wish: PickWish | undefined): E | undefined {
     if (this.#options.subsets === undefined) return this.#whole.pick(usable, nowMs, wish?.hash);
-    return this.#pickOfSubset(this.#options.subsets, usable, nowMs, wish);
+    const { subsets } = this.#options;
+    const wanted = wish?.subset === undefined ? undefined : this.#wanted(subsets, wish.subset);
+    if (wanted === undefined) return this.#pickOfSubset(subsets, usable, nowMs, undefined, wish?.hash);
+    for (let i = 0; i < wanted.length; i++) {
+      const found = this.#pickOfSubset(subsets, usable, nowMs, wanted[i], wish?.hash);
+      if (found !== undefined) return found;
+    }
+    return undefined;
   }
 
   /** Whether a pick may come upon this endpoint, looking at health and subsets alone. */
   isAvailable(endpoint: E, wish: PickWish | undefined): boolean {
     if (this.#options.subsets === undefined) return this.#whole.isAvailable(endpoint);
-    const pool = this.#poolFor(this.#options.subsets, wish?.subset);
-    return pool?.isAvailable(endpoint) === true && this.#isMember(endpoint, this.#options.subsets, pool);
+    const { subsets } = this.#options;
+    const wanted = wish?.subset === undefined ? [undefined] : this.#wanted(subsets, wish.subset);
+    return wanted.some((each) => {
+      const pool = this.#poolFor(subsets, each);
+      return pool?.isAvailable(endpoint) === true && this.#isMember(endpoint, subsets, pool);
+    });
   }
 
-  #pickOfSubset(subsets: SubsetOptions, usable: Usable<E> | undefined, nowMs: number, wish: PickWish | undefined): E | undefined {
-    const wanted = wish?.subset;
+  /** What to look for, one after the other. The routes ask for a few things only. */
+  #wanted(subsets: SubsetOptions, wish: string): readonly string[] {
+    let wanted = this.#wishes.get(wish);
+    if (wanted !== undefined) return wanted;
+    const [first = '', ...fallbacks] = subsetsOfWish(wish);
+    wanted = subsets.metadataFallback === true && fallbacks.length > 0 ? fallbacks : [first];
+    if (subsets.allowRedundantKeys === true) wanted = wanted.map((each) => withoutRedundantKeys(each, subsets.selectors));
+    this.#wishes.set(wish, wanted);
+    return wanted;
+  }
+
+  #pickOfSubset(
+    subsets: SubsetOptions,
+    usable: Usable<E> | undefined,
+    nowMs: number,
+    wanted: string | undefined,
+    hash: CallHash | undefined,
+  ): E | undefined {
     const pool = wanted === undefined ? undefined : this.#subsets.get(wanted);
     if (pool !== undefined) {
       this.counts.subsetsSelected++;
-      return pool.pick(usable, nowMs, wish?.hash);
+      return pool.pick(usable, nowMs, hash);
     }
     const fallback = this.#fallbackFor(subsets, wanted);
     if (fallback !== undefined) {
       this.counts.subsetsFallback++;
-      const found = fallback.pick(usable, nowMs, wish?.hash);
+      const found = fallback.pick(usable, nowMs, hash);
       if (found !== undefined) return found;
     }
     if (subsets.panicModeAny !== true || fallback === this.#whole) return undefined;
     this.counts.subsetsFallbackPanic++;
-    return this.#whole.pick(usable, nowMs, wish?.hash);
+    return this.#whole.pick(usable, nowMs, hash);
   }
 
   /** Where endpoints come from for calls that ask for `wanted`. */
@@ -232,37 +267,24 @@ export class LoadBalancer<E extends PooledEndpoint> {
 
   #selectorFallback(wanted: string): SubsetSelector | undefined {
     if (this.#fallbacks.size === 0) return undefined;
-    if (!this.#fallbackOf.has(wanted)) this.#fallbackOf.set(wanted, this.#fallbacks.get(keysOf(wanted)));
+    if (!this.#fallbackOf.has(wanted)) this.#fallbackOf.set(wanted, this.#fallbacks.get(subsetKeys(wanted).join('\u0001')));
     return this.#fallbackOf.get(wanted);
   }
 
   #isMember(endpoint: E, subsets: SubsetOptions, pool: PriorityPool<E>): boolean {
     if (pool === this.#whole) return true;
     if (pool === this.#default) {
-      return Object.entries(subsets.defaultSubset).every(([key, value]) => endpoint.metadata?.[key] === value);
+      return offers(endpoint.metadata, subsets.defaultSubset, subsets.listAsAny === true);
     }
-    return subsets.selectors.some(({ keys }) => {
-      const subset = subsetOf(endpoint, keys);
-      return subset !== undefined && this.#subsets.get(subset) === pool;
-    });
+    return subsets.selectors.some(({ keys }) =>
+      subsetsOfEndpoint(endpoint.metadata, keys, subsets.listAsAny === true).some((subset) => this.#subsets.get(subset) === pool),
+    );
   }
 
   #createPool(): PriorityPool<E> {
     return new PriorityPool<E>(this.#options, this.counts, this.#random, this.#view);
   }
 }
-
-/** The subset of an endpoint by these keys; `undefined` where it lacks one of them. */
-const subsetOf = ({ metadata }: PooledEndpoint, keys: readonly string[]): string | undefined => {
-  if (metadata === undefined) return undefined;
-  const chosen: Record<string, string> = {};
-  for (const key of keys) {
-    const value = metadata[key];
-    if (value === undefined) return undefined;
-    chosen[key] = value;
-  }
-  return subsetKey(chosen);
-};
 
 const sizesOf = (endpoints: readonly PooledEndpoint[]): LocalitySizes => {
   const sizes = new Map<number, Map<string, number>>();
@@ -273,15 +295,10 @@ const sizesOf = (endpoints: readonly PooledEndpoint[]): LocalitySizes => {
   return sizes;
 };
 
-const keysOf = (subset: string): string =>
-  subset
-    .split('\u0001')
-    .map((pair) => pair.slice(0, pair.indexOf('\u0000')))
-    .join('\u0001');
-
-/** What is asked for, with these keys only. */
-const subsetWith = (subset: string, keys: readonly string[]): string =>
-  subset
-    .split('\u0001')
-    .filter((pair) => keys.includes(pair.slice(0, pair.indexOf('\u0000'))))
-    .join('\u0001');
+/** As many of the keys as a selector has; all of them where one has just those, or none has fewer. */
+const withoutRedundantKeys = (wanted: string, selectors: readonly SubsetSelector[]): string => {
+  const asked = subsetKeys(wanted);
+  let longest: readonly string[] = [];
+  for (const { keys } of selectors) if (keys.length > longest.length && keys.every((key) => asked.includes(key))) longest = keys;
+  return longest.length === 0 ? wanted : subsetWith(wanted, longest);
+};

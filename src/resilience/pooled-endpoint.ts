@@ -1,4 +1,5 @@
 import type { BalancerEndpoint } from './balancer.ts';
+import type { EndpointMetadata } from './subset-keys.ts';
 
 /** Where an endpoint is, from the large to the small: `region/zone/sub_zone`. */
 export type LocalityKey = string;
@@ -11,7 +12,7 @@ export interface PooledEndpoint extends BalancerEndpoint {
   readonly locality: LocalityKey;
   /** Share of the locality in relation to the others of the priority; `undefined` where nobody said. */
   readonly localityWeight: number | undefined;
-  readonly metadata: Readonly<Record<string, string>> | undefined;
+  readonly metadata: EndpointMetadata | undefined;
   /** False while it is ejected, or fails its health checks. Whoever changes it calls `LoadBalancer.healthChanged`. */
   readonly healthy: boolean;
   /** Monotonic time at which it joined. */

@@ -131,9 +131,21 @@ export class PriorityPool<E extends PooledEndpoint> {
 
   /** Whether a pick may come upon this endpoint, looking at health alone. */
   isAvailable(endpoint: E): boolean {
-    if (endpoint.healthy) return true;
+    if (endpoint.healthy && !this.#failsOnPanic) return true;
     if (this.#dirty) this.#settle();
-    return this.#loads[this.#priorities.indexOf(endpoint.priority)]?.panic === true;
+    const panic = this.#loads[this.#priorities.indexOf(endpoint.priority)]?.panic === true;
+    return panic ? !this.#failsOnPanic : endpoint.healthy;
+  }
+
+  /** Whether a panic is on in which no endpoint gets anything. */
+  get failsForPanic(): boolean {
+    if (!this.#failsOnPanic) return false;
+    if (this.#dirty) this.#settle();
+    return this.#loads.some(({ panic }) => panic);
+  }
+
+  get #failsOnPanic(): boolean {
+    return this.#options.zoneAware?.failTrafficOnPanic === true;
   }
 
   #pickAny(usable: Usable<E> | undefined, nowMs: number, hash: CallHash | undefined): E | undefined {
@@ -149,6 +161,7 @@ export class PriorityPool<E extends PooledEndpoint> {
   }
 
   #pickOf(priority: number, usable: Usable<E> | undefined, nowMs: number, hash: CallHash | undefined): E | undefined {
+    if (this.#loads[priority]?.panic === true && this.#failsOnPanic) return undefined;
     const group = this.#groups[priority] as EndpointGroup<E>;
     const { hashBalanceFactor } = this.#options;
     const bounded = hashBalanceFactor > 0 && hash !== undefined ? this.#pickBounded(group, usable, nowMs, hash) : undefined;

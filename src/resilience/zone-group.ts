@@ -1,6 +1,7 @@
 import type { Balancer, CallHash, Usable } from './balancer.ts';
 import type { PooledEndpoint } from './pooled-endpoint.ts';
 import { TurnSchedule } from './turn-schedule.ts';
+import { weightOf } from './weights.ts';
 import { ownZone, type ZoneAwareOptions, type ZoneView, zoneKey, zoneShares } from './zone-shares.ts';
 
 /** The counts of zone-aware routing, under Envoy's names with a capital in the place of an underscore. */
@@ -62,15 +63,19 @@ export class ZoneGroup<E extends PooledEndpoint> {
   /** Looks at who is healthy. In a panic nobody looks at zones. */
   settle(members: readonly E[], panic: boolean): void {
     const { own } = this.#view;
-    const counted = panic
-      ? undefined
-      : countByZone(
-          members.filter(({ healthy }) => healthy).map(({ locality }) => locality),
-          own,
-        );
+    const healthy = members.filter((member) => member.healthy);
     const callers = this.#view.callers();
-    const shares =
-      counted === undefined ? undefined : zoneShares(counted, callers === undefined ? undefined : countByZone(callers, own), this.#options);
+    const shares = panic
+      ? undefined
+      : zoneShares(
+          countByZone(
+            healthy.map(({ locality }) => locality),
+            own,
+          ),
+          callers === undefined ? undefined : countByZone(callers, own),
+          this.#options,
+          this.#options.byWeight === true ? weighByZone(healthy, own) : undefined,
+        );
     this.#active = shares !== undefined;
     if (shares === undefined) return;
     this.#allDirectly = shares.get(ownZone) === 1;
@@ -90,6 +95,15 @@ export class ZoneGroup<E extends PooledEndpoint> {
     return found;
   }
 }
+
+const weighByZone = (members: readonly PooledEndpoint[], own: string): Map<string, number> => {
+  const weighed = new Map<string, number>();
+  for (const member of members) {
+    const key = zoneKey(member.locality, own);
+    weighed.set(key, (weighed.get(key) ?? 0) + weightOf(member));
+  }
+  return weighed;
+};
 
 const countByZone = (localities: Iterable<string>, own: string): Map<string, number> => {
   const counted = new Map<string, number>();

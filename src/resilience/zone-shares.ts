@@ -6,6 +6,10 @@ export interface ZoneAwareOptions {
   readonly minClusterSize: number;
   /** With so many healthy endpoints in our own zone all calls stay there; `undefined`: whatever their number, the zones are compared. */
   readonly forceLocalMinSize: number | undefined;
+  /** What a zone can carry goes by the weights of its endpoints, not by their number. Envoy: `locality_basis: HEALTHY_HOSTS_WEIGHT`. */
+  readonly byWeight?: boolean;
+  /** In a panic no endpoint gets anything, in the place of all of them. */
+  readonly failTrafficOnPanic?: boolean;
 }
 
 /** Where we are, and where those are that call as we do. */
@@ -31,18 +35,21 @@ export const zoneKey = (locality: string, own: string): string => {
  * What part of our calls each zone gets, as in Envoy: all stay in our own zone as long as its part of the endpoints is no smaller than its part
  * of the callers; what is too much for it goes where there are more endpoints than callers.
  *
- * @param endpoints healthy ones by zone. @param callers by zone; `undefined`: taken for evenly spread.
+ * @param endpoints number of the healthy ones by zone. @param callers by zone; `undefined`: taken for evenly spread.
+ * @param carried what each zone can carry: its endpoints, or their weights.
  * @returns `undefined` where the zone makes no difference.
  */
 export const zoneShares = (
   endpoints: ReadonlyMap<string, number>,
   callers: ReadonlyMap<string, number> | undefined,
   { forceLocalMinSize, minClusterSize }: ZoneAwareOptions,
+  carried = endpoints,
 ): ReadonlyMap<string, number> | undefined => {
-  const here = endpoints.get(ownZone) ?? 0;
-  const total = sum(endpoints.values());
-  if (here === 0 || endpoints.size < 2 || total < minClusterSize) return undefined;
-  if (forceLocalMinSize !== undefined && here >= forceLocalMinSize) return new Map([[ownZone, 1]]);
+  const localEndpoints = endpoints.get(ownZone) ?? 0;
+  if (localEndpoints === 0 || endpoints.size < 2 || sum(endpoints.values()) < minClusterSize) return undefined;
+  if (forceLocalMinSize !== undefined && localEndpoints >= forceLocalMinSize) return new Map([[ownZone, 1]]);
+  const here = carried.get(ownZone) ?? 0;
+  const total = sum(carried.values());
   const callersTotal = callers === undefined ? 0 : sum(callers.values());
   const calledFrom = (zone: string): number =>
     callers === undefined || callersTotal === 0 ? 1 / endpoints.size : (callers.get(zone) ?? 0) / callersTotal;
@@ -51,7 +58,7 @@ export const zoneShares = (
   const carriedHere = here / total;
   if (carriedHere >= callersHere) return new Map([[ownZone, 1]]);
   const kept = carriedHere / callersHere;
-  const others = [...endpoints].filter(([zone]) => zone !== ownZone);
+  const others = [...carried].filter(([zone]) => zone !== ownZone);
   const spare = others.map(([zone, count]) => Math.max(0, count / total - calledFrom(zone)));
   const spareTotal = sum(spare);
   return new Map([

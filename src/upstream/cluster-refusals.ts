@@ -1,5 +1,5 @@
 import { MeshError } from '../core/index.ts';
-import type { ConcurrencyLimits } from '../resilience/index.ts';
+import { type ConcurrencyLimits, subsetPairs, subsetsOfWish } from '../resilience/index.ts';
 import type { Cluster } from './cluster.ts';
 import { type Endpoint, Unhealthy } from './endpoint.ts';
 
@@ -66,15 +66,28 @@ export const allUnhealthy = ({ endpoints, name }: Cluster): MeshError => {
   );
 };
 
-/** @param subset what the route asks for, as `subsetKey` writes it. */
-export const noSubset = ({ name }: Cluster, subset: string | undefined): MeshError =>
+/** `fail_traffic_on_panic`: some are healthy, and too few. */
+export const tooFewHealthy = ({ endpoints, name, policy }: Cluster): MeshError =>
   refusal(
     'no_endpoint',
-    subset === undefined
+    `cluster "${name}": ${endpoints.filter(({ healthy }) => healthy).length} of ${endpoints.length} endpoints are healthy, which is below healthy_panic_threshold (${policy.loadBalancer.panicThreshold} %)`,
+    'find out why the others are not in /clusters; without fail_traffic_on_panic calls go to all of them',
+  );
+
+/** @param wish what the route asks for, as `subsetWish` writes it. */
+export const noSubset = ({ name }: Cluster, wish: string | undefined): MeshError =>
+  refusal(
+    'no_endpoint',
+    wish === undefined
       ? `cluster "${name}" is called by subset, and the route asks for none`
-      : `cluster "${name}" has no endpoint with ${subset.replaceAll('\u0000', ': ').replaceAll('\u0001', ', ')}`,
+      : `cluster "${name}" has no endpoint with ${subsetsOfWish(wish).map(readable).join(', or in its place ')}`,
     'write metadata_match on the route, metadata on endpoints, or a fallback_policy under lb_subset_config',
   );
+
+const readable = (subset: string): string =>
+  subsetPairs(subset)
+    .map(([key, value]) => `${key}: ${value}`)
+    .join(', ');
 
 /** @param endpoint `undefined`: all of them. */
 export const circuitOpen = ({ breakers, name }: Cluster, endpoint: Endpoint | undefined, method: string | undefined): MeshError => {

@@ -79,13 +79,15 @@ const collectThresholds = ({ budget, limits }: Pick<Admission, 'budget' | 'limit
 
 const collectSubsets = ({ balancer, policy }: Cluster, prefix: string, sink: StatSink): void => {
   if (policy.loadBalancer.subsets === undefined) return;
-  const { subsetsCreated, subsetsFallback, subsetsFallbackPanic, subsetsRemoved, subsetsSelected } = balancer.counts;
+  const { subsetsCreated, subsetsFallback, subsetsFallbackPanic, subsetsRemoved, subsetsSelected, subsetsSingleHostDuplicate } =
+    balancer.counts;
   sink.gauge(`${prefix}lb_subsets_active`, balancer.subsets);
   sink.counter(`${prefix}lb_subsets_created`, subsetsCreated);
   sink.counter(`${prefix}lb_subsets_removed`, subsetsRemoved);
   sink.counter(`${prefix}lb_subsets_selected`, subsetsSelected);
   sink.counter(`${prefix}lb_subsets_fallback`, subsetsFallback);
   sink.counter(`${prefix}lb_subsets_fallback_panic`, subsetsFallbackPanic);
+  sink.gauge(`${prefix}lb_subsets_single_host_per_subset_duplicate`, subsetsSingleHostDuplicate);
 };
 
 /** As in Envoy they are there as long as outlier detection is configured, and what it counted stays when it no longer is. */

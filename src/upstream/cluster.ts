@@ -23,7 +23,16 @@ import { Admission } from './admission.ts';
 import { ClusterBreakers } from './cluster-breakers.ts';
 import { ClusterMembers, endpointsAtOnce, type MembersOwner } from './cluster-members.ts';
 import { ClusterOutliers } from './cluster-outliers.ts';
-import { allBusy, allUnhealthy, circuitOpen, noEndpoint, noSubset, tooManyRequests, tooMuchAtOnce } from './cluster-refusals.ts';
+import {
+  allBusy,
+  allUnhealthy,
+  circuitOpen,
+  noEndpoint,
+  noSubset,
+  tooFewHealthy,
+  tooManyRequests,
+  tooMuchAtOnce,
+} from './cluster-refusals.ts';
 import { collectClusterStats } from './cluster-stat-source.ts';
 import { ClusterStats } from './cluster-stats.ts';
 import { Endpoint, type EndpointOwner, Unhealthy } from './endpoint.ts';
@@ -192,7 +201,8 @@ export class Cluster implements EndpointOwner, MembersOwner, StatSource {
     this.stats.upstreamCxNoneHealthy++;
     if (this.endpoints.length === 0) return this.#source.value.allBusy === true ? allBusy(this) : noEndpoint(this);
     if (this.endpoints.some((endpoint) => this.#balancer.isAvailable(endpoint, wish))) return circuitOpen(this, undefined, undefined);
-    return this.endpoints.every(({ healthy }) => !healthy) ? allUnhealthy(this) : noSubset(this, wish?.subset);
+    if (this.endpoints.every(({ healthy }) => !healthy)) return allUnhealthy(this);
+    return this.#balancer.failsForPanic ? tooFewHealthy(this) : noSubset(this, wish?.subset);
   }
 
   /** A breaker refused the attempt; it is named as far as the scope tells. */

@@ -8,6 +8,7 @@ import type {
   Breaker,
   ConcurrencyLimit,
   ConcurrencyLimits,
+  EndpointMetadata,
   OutlierHost,
   PeakLatency,
   PooledEndpoint,
@@ -83,7 +84,7 @@ export class Endpoint implements PooledEndpoint, UpstreamConnectionOwner {
   priority: number;
   locality: string;
   localityWeight: number | undefined;
-  metadata: Readonly<Record<string, string>> | undefined;
+  metadata: EndpointMetadata | undefined;
   /** No call is to go to it: see `unhealthyFor`. */
   healthy = true;
   /** Belongs to the cluster. */

@@ -220,8 +220,20 @@ const wrong: readonly (readonly [name: string, text: string, line: string])[] = 
   ],
   [
     'metadata that is none',
-    clusterWith('{ endpoints: [{ address: "10.0.0.1:1", metadata: { tags: [a] } }] }'),
-    'p.yaml:2:63: clusters.c.endpoints[0].metadata.tags: is a list; write text, a number, or true or false',
+    clusterWith('{ endpoints: [{ address: "10.0.0.1:1", metadata: { tags: [a, { b: c }] } }] }'),
+    'p.yaml:2:67: clusters.c.endpoints[0].metadata.tags[1]: is a group of keys; write text, a number, or true or false',
+  ],
+  [
+    'a default subset of lists',
+    clusterWith(
+      '{ endpoints: ["10.0.0.1:1"], lb_subset_config: { fallback_policy: default_subset, default_subset: { v: [a] }, subset_selectors: [{ keys: [v] }] } }',
+    ),
+    'p.yaml:2:109: clusters.c.lb_subset_config.default_subset.v: is a list; write text, a number, or true or false',
+  ],
+  [
+    'a fallback list that is none',
+    'routes:\n  - { match: { prefix: / }, route: { cluster: c, timeout: 1s, metadata_match: { v: a, fallback_list: [b] } } }\nclusters: { c: { endpoints: ["10.0.0.1:1"] } }\n',
+    'p.yaml:2:103: routes[0].route.metadata_match.fallback_list[0]: is "b"; write a group such as { version: v2 }',
   ],
   [
     'metadata of another filter',
@@ -339,6 +351,27 @@ test('zones and subsets by Envoy’s names', () => {
   )?.subsets;
   assert.deepEqual(subsets?.selectors, [{ keys: ['stage', 'version'], fallback: 'keys_subset', fallbackKeys: ['stage'] }]);
   assert.deepEqual([subsets?.panicModeAny, subsets?.scaleLocalityWeight], [true, true]);
+  const more = of(
+    subset(
+      '{ keys: [stage], single_host_per_subset: true }',
+      ', list_as_any: true, allow_redundant_keys: true, metadata_fallback_policy: FALLBACK_LIST',
+    ),
+  )?.subsets;
+  assert.deepEqual(more, {
+    selectors: [{ keys: ['stage'], fallback: undefined, singleHost: true }],
+    fallback: 'any_endpoint',
+    defaultSubset: {},
+    listAsAny: true,
+    allowRedundantKeys: true,
+    metadataFallback: true,
+  });
+  assert.deepEqual(of(zoneAware('{ fail_traffic_on_panic: true, locality_basis: HEALTHY_HOSTS_WEIGHT }'))?.zoneAware, {
+    share: 1,
+    minClusterSize: 6,
+    forceLocalMinSize: undefined,
+    byWeight: true,
+    failTrafficOnPanic: true,
+  });
   for (const [selector, problem] of [
     [
       '{ keys: [a, b], fallback_policy: keys_subset }',
