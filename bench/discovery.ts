@@ -1,12 +1,13 @@
 /**
  * What discovery through Consul costs, and how soon calls follow it.
  *
- *     npm run bench:discovery -- [--only follow,large,many,outage,flap] [--samples 100] [--endpoints 5000] [--services 500] [--seconds 30]
+ *     npm run bench:discovery -- [--only follow,large,file,many,outage,flap] [--samples 100] [--endpoints 5000] [--services 500] [--seconds 30]
  *
  * follow  a real agent; an instance is registered and deregistered again and again under load: time from Consul's answer to the first call
  *         that the new instance gets, and to the last one that the old one gets
  * large   a service of 5,000 instances, of which 1, 100 or all change: CPU time of the main thread for an update, and the longest time
  *         that it went on without letting calls through, as CPU time, so that what else the machine does is not counted
+ * file    a file of 5,000 endpoints that changes, as YAML and as JSON: the same
  * many    a sidecar that watches 500 services of a real agent and does nothing else: memory beside one that watches none, and CPU
  * outage  a real agent killed for `--seconds` under 200 calls/s: failed calls, and the staleness at the end
  * flap    a hundred instances that come and go every second for `--seconds` under 200 calls/s: failed calls, questions, CPU
@@ -18,7 +19,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { SystemClock, silentLogger, TimerWheel } from '../src/core/index.ts';
-import { ConsulDiscovery, parseConsulAddress } from '../src/discovery/index.ts';
+import { ConsulDiscovery, createEndpointSource, parseConsulAddress, ReadingThread } from '../src/discovery/index.ts';
 import { Engine } from '../src/http2/index.ts';
 import { clusterPolicy, emptyPolicyTable, plainConsulPolicy } from '../src/policy/index.ts';
 import { Cluster } from '../src/upstream/index.ts';
@@ -32,7 +33,7 @@ import { cpuMicrosecondsOf, residentBytesOf } from './process-usage.ts';
 
 const { values: flags } = parseArgs({
   options: {
-    only: { type: 'string', default: 'follow,large,many,outage,flap' },
+    only: { type: 'string', default: 'follow,large,file,many,outage,flap' },
     samples: { type: 'string', default: '100' },
     endpoints: { type: 'string', default: '5000' },
     services: { type: 'string', default: '500' },
@@ -220,6 +221,55 @@ const large = async (): Promise<object> => {
   return rows;
 };
 
+const files = async (): Promise<object> => {
+  const size = Number(flags.endpoints);
+  using folder = temporaryFolder();
+  const clock = new SystemClock();
+  const thread = new ReadingThread(clock);
+  const addresses = (round: number) => Array.from({ length: size }, (_, i) => `10.${round & 1}.${i >> 8}.${i & 255}`);
+  const texts: Readonly<Record<string, (round: number) => string>> = {
+    YAML: (round) =>
+      `endpoints:\n${addresses(round)
+        .map((host) => `  - ${host}:50051\n`)
+        .join('')}`,
+    JSON: (round) => {
+      const endpoint = (address: string) => ({ endpoint: { address: { socketAddress: { address, portValue: 50_051 } } } });
+      return JSON.stringify({ clusterName: 'learner-svc', endpoints: [{ lbEndpoints: addresses(round).map(endpoint) }] });
+    },
+  };
+  const rows: Record<string, object> = {};
+  for (const [format, textOf] of Object.entries(texts)) {
+    const path = join(folder.path, `endpoints.${format}`);
+    writeFileSync(path, textOf(0));
+    const source = createEndpointSource(
+      { kind: 'file', path, clusterName: 'learner-svc', keepLastMs: 0 },
+      { clock, log: silentLogger, thread },
+    );
+    const stalls: number[] = [];
+    let [longestMs, lookedMs] = [0, threadCpuMs()];
+    const looks = setInterval(() => {
+      const nowMs = threadCpuMs();
+      longestMs = Math.max(longestMs, nowMs - lookedMs);
+      lookedMs = nowMs;
+    }, 1);
+    for (let round = 0; round < 10; round++) {
+      const text = textOf(round);
+      await sleep(100);
+      longestMs = 0;
+      writeFileSync(path, text);
+      await until(() => source.value.endpoints[0]?.host === `10.${round & 1}.0.0`, 'the change of the file');
+      await sleep(50);
+      if (round > 0) stalls.push(longestMs);
+    }
+    clearInterval(looks);
+    source.close();
+    rows[format] = summary(stalls);
+    say(`file     ${size} endpoints, all others, as ${format}: longest turn ${milliseconds(summary(stalls))}`);
+  }
+  thread.close();
+  return rows;
+};
+
 const many = async (consulPath: string): Promise<object> => {
   const services = Number(flags.services);
   const limits = { http_max_conns_per_client: 2 * services + 200 };
@@ -301,6 +351,9 @@ for (const part of flags.only.split(',')) {
     case 'large':
       results[part] = await large();
       break;
+    case 'file':
+      results[part] = await files();
+      break;
     case 'many':
       results[part] = await many(consul.path);
       break;
@@ -311,7 +364,7 @@ for (const part of flags.only.split(',')) {
       results[part] = await flap(consul.path);
       break;
     default:
-      throw new Error(`there is no part ${part}; write follow, large, many, outage or flap`);
+      throw new Error(`there is no part ${part}; write follow, large, file, many, outage or flap`);
   }
 }
 const folder = join(import.meta.dirname, 'results');

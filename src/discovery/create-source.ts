@@ -7,6 +7,7 @@ import { FileEndpointSource } from './file-source.ts';
 import { HttpEndpointSource } from './http-source.ts';
 import { KubernetesEndpointSource } from './kubernetes-source.ts';
 import { MissingSource } from './missing-source.ts';
+import type { ReadingThread } from './reading/reading-thread.ts';
 import { type EndpointResolver, nameServerResolver, systemResolver } from './resolver.ts';
 
 export interface EndpointSourceContext {
@@ -20,6 +21,8 @@ export interface EndpointSourceContext {
   readonly random?: () => number;
   /** Where services are looked up by their names; nowhere unless given. */
   readonly consul?: ConsulDiscovery;
+  /** Reads long files; each source has one of its own unless given. */
+  readonly thread?: ReadingThread;
 }
 
 /** Who is only known to name servers, or is to be asked for when its TTL says so, cannot be had from getaddrinfo. */
@@ -56,7 +59,7 @@ export const createEndpointSource = (policy: EndpointSourcePolicy, context: Endp
     case 'http':
       return new HttpEndpointSource(policy, { clock, log, random });
     case 'file':
-      return new FileEndpointSource(policy, { clock, log });
+      return new FileEndpointSource(policy, { clock, log, ...(context.thread !== undefined && { thread: context.thread }) });
     case 'kubernetes':
       return new KubernetesEndpointSource(policy, { clock, log, random });
     case 'consul':

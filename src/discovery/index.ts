@@ -17,4 +17,5 @@ export {
   type EndpointUpdateCounts,
   normalizeEndpoints,
 } from './endpoints.ts';
+export { ReadingThread } from './reading/reading-thread.ts';
 export { type EndpointResolver, type NameServerOptions, nameServerResolver, type ResolvedName, systemResolver } from './resolver.ts';

@@ -2,6 +2,7 @@ import type { Clock, Logger } from '../../core/index.ts';
 import type { ConsulEndpointsPolicy } from '../../policy/index.ts';
 import type { StatSink, StatSource } from '../../telemetry/index.ts';
 import type { EndpointSource } from '../endpoints.ts';
+import { ReadingThread } from '../reading/reading-thread.ts';
 import { ConsulClient, type ConsulConnection } from './consul-client.ts';
 import type { ConsulShared } from './consul-shared.ts';
 import { ConsulEndpointSource } from './consul-source.ts';
@@ -19,6 +20,8 @@ export interface ConsulDiscoveryOptions extends ConsulConnection {
   /** What policies get that name none; `''`: that of the token, and of the agent. */
   readonly namespace?: string;
   readonly partition?: string;
+  /** Reads long answers; one of its own where left out. Whoever gives it closes it. */
+  readonly thread?: ReadingThread;
 }
 
 const defaultMaxConnections = 160;
@@ -32,6 +35,7 @@ export class ConsulDiscovery implements StatSource {
   readonly client: ConsulClient;
   readonly #options: ConsulDiscoveryOptions;
   readonly #shared: ConsulShared;
+  readonly #thread: ReadingThread;
   /** By token file. */
   readonly #clients = new Map<string, ConsulClient>();
   readonly #sources = new Set<ConsulEndpointSource>();
@@ -40,6 +44,7 @@ export class ConsulDiscovery implements StatSource {
   constructor(options: ConsulDiscoveryOptions) {
     const { clock, log, random } = options;
     this.#options = options;
+    this.#thread = options.thread ?? new ReadingThread(clock);
     this.client = this.#createClient('');
     this.client.prepare();
     this.#shared = {
@@ -49,7 +54,7 @@ export class ConsulDiscovery implements StatSource {
       client: this.client,
       pace: new QueryPace({ clock, burst: questionsAtOnce, perSecond: questionsPerSecond }),
       places: new WaitingPlaces(options.maxConnections ?? defaultMaxConnections),
-      reader: new InstanceReader(clock),
+      reader: new InstanceReader(this.#thread),
       counts: { questions: 0, failures: 0, answersRefused: 0, instancesRefused: 0, indexResets: 0, tooOld: 0 },
     };
   }
@@ -69,7 +74,7 @@ export class ConsulDiscovery implements StatSource {
   close(): void {
     for (const source of [...this.#sources]) source.close();
     this.#shared.pace.close();
-    this.#shared.reader.close();
+    if (this.#options.thread === undefined) this.#thread.close();
     for (const client of this.#clients.values()) client.close();
   }
 

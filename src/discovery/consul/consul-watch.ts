@@ -1,10 +1,10 @@
 import type { Timer } from '../../core/index.ts';
 import type { ConsulEndpointsPolicy } from '../../policy/index.ts';
 import type { EndpointAddress } from '../endpoints.ts';
+import { decodeEndpoints } from '../reading/decode-endpoints.ts';
 import type { ConsulAnswer } from './consul-client.ts';
 import { ConsulError } from './consul-error.ts';
 import type { ConsulShared } from './consul-shared.ts';
-import { decodeEndpoints } from './decode-endpoints.ts';
 import { QueryPace } from './query-pace.ts';
 
 export interface ConsulWatchListener {

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { isIP } from 'node:net';
-import { decodeEndpoints } from '../../../src/discovery/consul/decode-endpoints.ts';
 import { type InstanceList, type InstanceSelection, readInstances } from '../../../src/discovery/consul/instance-list.ts';
 import { sameEndpoints } from '../../../src/discovery/endpoints.ts';
+import { decodeEndpoints } from '../../../src/discovery/reading/decode-endpoints.ts';
 import { mutateBytes } from '../mutators/bytes.ts';
 import { mutateYaml } from '../mutators/text.ts';
 import type { Random } from '../random.ts';
