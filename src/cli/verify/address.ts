@@ -16,7 +16,8 @@ export const parseAddress = (text: string): Address | undefined => {
 
 export const formatAddress = ({ host, port }: Address): string => (host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`);
 
-const isLoopback = (host: string): boolean => host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
+export const isLoopback = (host: string): boolean =>
+  host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
 
 /** Whether an address is one of this machine (or of this network namespace), so that its loopback is the one here. */
 export const isOfThisMachine = (host: string): boolean =>

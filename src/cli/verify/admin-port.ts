@@ -1,5 +1,5 @@
 import { type Json, list, object, text } from '../json.ts';
-import { type Address, formatAddress } from './address.ts';
+import { type Address, formatAddress, isLoopback } from './address.ts';
 import { askHttp, askJson, type ClockReading, type HttpAnswer, type HttpQuestion } from './http-question.ts';
 
 /** One breaker that stands in the way of calls. */
@@ -60,8 +60,8 @@ export class AdminPort {
     this.address = address;
     this.shown = formatAddress(address);
     this.#base = `http://${this.shown}`;
-    // Under the name of its service every admin port answers, however it is reached.
-    this.#question = { ...question, host: service };
+    // Under the name of its service an admin port answers also behind a published port; on the loopback the name would hide whose it is.
+    this.#question = isLoopback(address.host) ? question : { ...question, host: service };
   }
 
   async serverInfo(): Promise<ServerInfo> {

@@ -31,7 +31,8 @@ const longestOutput = 200;
 const checkOf = (check: Json): ConsulCheck => ({
   name: text(check['Name'], text(check['CheckID'])),
   status: text(check['Status']),
-  output: text(check['Output'], '').replaceAll(/\s+/g, ' ').trim().slice(0, longestOutput),
+  // Of maintenance the reason stands in the notes.
+  output: text(check['Output'], text(check['Notes'], '')).replaceAll(/\s+/g, ' ').trim().slice(0, longestOutput),
 });
 
 const instanceOf = (entry: Json): RegisteredInstance => {

@@ -54,10 +54,12 @@ export const callHealth = (address: Address, options: HealthCallOptions): Promis
       const why = `no answer within ${timeoutMs / 1_000} s`;
       end(connected ? { kind: 'not_grpc', why } : { kind: 'unreachable', failure: { kind: 'out_of_reach', why } });
     }, timeoutMs + graceMs);
-    const fail = (error: Error): void => {
-      if (!connected && tls === undefined) end({ kind: 'unreachable', failure: networkFailureOf(error) });
-      else if (!connected && networkFailureOf(error).kind !== 'broken') end({ kind: 'unreachable', failure: networkFailureOf(error) });
-      else end({ kind: 'not_grpc', why: tls === undefined ? error.message : describeHandshakeFailure(error, 'client').why });
+    const fail = (thrown: Error): void => {
+      // A stream that waited for its connection hides what became of that.
+      const error = thrown.cause instanceof Error ? thrown.cause : thrown;
+      const failure = networkFailureOf(error);
+      if (!connected && (tls === undefined || failure.kind !== 'broken')) end({ kind: 'unreachable', failure });
+      else end({ kind: 'not_grpc', why: tls === undefined ? failure.why : describeHandshakeFailure(error, 'client').why });
     };
     session.on('connect', () => {
       connected = true;

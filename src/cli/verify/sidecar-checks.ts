@@ -43,7 +43,7 @@ export const checkSidecar = async (admin: AdminPort, service: string, isExpected
         ...(info.registration === undefined ? [] : [registered(info.registration, option)]),
         overload(info.overload, option),
         localService(clusters, option),
-        policyState(policies, option, admin.shown),
+        policyState(policies, admin.shown),
         breakers(clusters, option),
         ejections(clusters, option),
         discovery(clusters, option),
@@ -120,7 +120,6 @@ const localService = (clusters: readonly SidecarCluster[], option: string): Chec
 
 const policyState = (
   { version, files, warnings, lastProblems }: Awaited<ReturnType<AdminPort['policies']>>,
-  option: string,
   admin: string,
 ): CheckResult => {
   if (lastProblems.length > 0) {
@@ -129,13 +128,10 @@ const policyState = (
   }
   if (files === 0) return ok('policies', 'none: names are looked up, and defaults hold');
   const detail = `${files} ${files === 1 ? 'file' : 'files'}, version ${version.slice(0, 12)}`;
-  if (warnings > 0)
-    return warning(
-      'policies',
-      `${detail}, ${warnings} ${warnings === 1 ? 'warning' : 'warnings'}`,
-      `curl -s http://${admin}/policies  # or: outrider routes${option}`,
-    );
-  return ok('policies', detail);
+  return ok(
+    'policies',
+    warnings === 0 ? detail : `${detail}, ${warnings} ${warnings === 1 ? 'warning' : 'warnings'} (outrider policy check)`,
+  );
 };
 
 const breakers = (clusters: readonly SidecarCluster[], option: string): CheckResult => {
@@ -167,12 +163,10 @@ const discovery = (clusters: readonly SidecarCluster[], option: string): CheckRe
   const peers = clusters.filter(({ name }) => name !== localCluster);
   const stale = peers.find(({ sourceError }) => sourceError !== undefined);
   const remedy = `outrider clusters${option}  # or: outrider stats${option} --filter discovery_staleness`;
-  if (stale !== undefined)
-    return failed(
-      'discovery',
-      `${stale.name}: ${stale.sourceError} (for ${Math.round(stale.stalenessSeconds)} s; the last endpoints are kept)`,
-      remedy,
-    );
+  if (stale !== undefined) {
+    const kept = stale.hosts.length === 0 ? 'and there is no endpoint' : 'the last endpoints are kept';
+    return failed('discovery', `${stale.name}: ${stale.sourceError} (for ${Math.round(stale.stalenessSeconds)} s, ${kept})`, remedy);
+  }
   const dead = peers.filter(({ hosts }) => hosts.length > 0 && hosts.every(({ isHealthy }) => !isHealthy)).map(({ name }) => name);
   if (dead.length > 0) return failed('discovery', `no endpoint is healthy: ${listed(dead)}`, remedy);
   const empty = peers.filter(({ hosts }) => hosts.length === 0).map(({ name }) => name);
