@@ -1,9 +1,12 @@
 import { ConfigurationError, editDistance, type LogLevel } from '../core/index.ts';
 import { type ConsulConnection, parseConsulAddress } from '../discovery/index.ts';
 import type { IdentityPaths, TlsVersion } from '../identity/index.ts';
+import type { TracingOptions } from '../telemetry/index.ts';
 import { type ConfigurationFile, readConfigurationFile, type WrittenValue } from './configuration-file.ts';
+import { packageVersion } from './package-version.ts';
 import { type RegistrationConfiguration, readRegistration } from './registration-configuration.ts';
 import { type InboundTls, type SettingName, type SettingValue, settingNames, settings } from './settings.ts';
+import { readTracing, tracingWarnings } from './tracing-configuration.ts';
 
 /** The environment as it is handed in; only `main.ts` reads the one of the process. */
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -50,6 +53,8 @@ export interface SidecarConfiguration {
   readonly consul: ConsulSettings | undefined;
   /** `undefined`: the service is not registered. */
   readonly registration: RegistrationConfiguration | undefined;
+  /** `undefined`: there are no traces. */
+  readonly tracing: TracingOptions | undefined;
   /** `region/zone/sub_zone`, also of what is registered. */
   readonly locality: string | undefined;
   /** What is accepted and deserves a line in the log; whole sentences without a full stop. */
@@ -286,6 +291,7 @@ export const readSidecarConfiguration = ({ environment, configPath }: Configurat
     maxConnectionsPerListener: reader.get('maxConnectionsPerListener'),
     maxMemoryBytes: reader.get('maxMemoryBytes'),
   };
+  const tracing = readTracing(reader, serviceVersion, packageVersion());
   const identity = identityOf(reader, inboundTls);
   problems.push(...portProblems(reader));
 
@@ -306,10 +312,11 @@ export const readSidecarConfiguration = ({ environment, configPath }: Configurat
     adminGrpcPort,
     consul,
     registration,
+    tracing,
     locality: reader.written('locality')?.text,
     drainDelayMs,
     identity,
-    warnings: warningsOf(reader, environment),
+    warnings: [...warningsOf(reader, environment), ...tracingWarnings(reader, tracing)],
   });
 };
 

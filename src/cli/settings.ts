@@ -2,6 +2,7 @@ import { isIP } from 'node:net';
 import { type LogLevel, logLevels, parseDurationMs, suggest } from '../core/index.ts';
 import { parseConsulAddress } from '../discovery/index.ts';
 import type { TlsVersion } from '../identity/index.ts';
+import { tracingSettings } from './tracing-settings.ts';
 
 /** What became of a value: the typed value, or what is allowed and an example of what to write. */
 export type Parsed<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly allowed: string; readonly write: string };
@@ -14,6 +15,8 @@ export interface Setting<T> {
   readonly meaning: string;
   /** False for what this release reads and cannot serve yet: setting it is a warning. */
   readonly served: boolean;
+  /** True for what nobody is shown. */
+  readonly secret?: boolean;
   parse(text: string): Parsed<T>;
 }
 
@@ -272,7 +275,7 @@ export const settings = {
   registrationCheckTarget: setting('REGISTRATION_CHECK_TARGET', undefined, checkTarget, 'what Consul checks (the service itself)'),
   registrationTtlMs: setting('REGISTRATION_TTL', '12s', duration('12s'), 'how soon a sidecar that is gone counts as critical'),
   deregisterAfterMs: setting('REGISTRATION_DEREGISTER_AFTER', '5m', duration('5m'), 'how long a critical instance stays; 0s: for ever'),
-  jaegerHost: later('JAEGER_HOST', 'host of Jaeger'),
+  ...tracingSettings,
   metricsHost: later('METRICS_HOST', 'StatsD host'),
 } as const;
 

@@ -40,6 +40,7 @@ import {
   ProcessStats,
   PrometheusExposition,
   StatRegistry,
+  Tracing,
 } from '../telemetry/index.ts';
 import { actOnBreakers, certificatesView, clusterViews } from './admin-views.ts';
 import { type Environment, readSidecarConfiguration, type SidecarConfiguration } from './configuration.ts';
@@ -86,6 +87,8 @@ export class Sidecar {
   readonly #startedMs: number;
   readonly #environment: Environment;
   readonly #limits: ProcessLimits;
+  /** `undefined`: there are no traces. */
+  readonly tracing: Tracing | undefined;
   #registration: Registration | undefined;
   #state: ServerState = 'PRE_INITIALIZING';
   #drained: Promise<void> | undefined;
@@ -120,6 +123,8 @@ export class Sidecar {
     for (const why of this.#limits.warnings) log.warning('configuration', { why });
     this.#process = new ProcessStats(clock, world.readMemory);
     this.#policies = this.#policyFiles ?? constantWatch(emptyPolicyTable());
+    const { serviceName, tracing } = configuration;
+    this.tracing = tracing === undefined ? undefined : new Tracing(tracing, { clock, log, serviceName });
     this.proxy = new SidecarProxy({
       engine: new Engine(clock, this.#wheel),
       log,
@@ -144,6 +149,7 @@ export class Sidecar {
       connectionLimits: this.#limits.connections,
       memoryLimitBytes: this.#limits.memoryBytes,
       observers: [this.#failures, ...(world.observers ?? [])],
+      ...(this.tracing === undefined ? {} : { tracer: this.tracing.tracer }),
     });
     this.#process.onSample((sample) => {
       this.proxy.overload.sample(sample);
@@ -168,6 +174,7 @@ export class Sidecar {
       await this.#startGrpcAdmin();
       await this.#firstConsulPolicies();
       await this.#firstEndpoints();
+      await this.tracing?.load();
       // A signal came meanwhile.
       if (this.#drained !== undefined) return;
       await this.proxy.start();
@@ -204,6 +211,7 @@ export class Sidecar {
   async close(): Promise<void> {
     this.#registration?.close();
     await this.proxy.close();
+    await this.tracing?.close(0);
     await this.#admin.close();
     this.#grpcAdmin?.close();
     this.#consul?.close();
@@ -319,6 +327,7 @@ export class Sidecar {
     // Out of the catalogue first: who asks now is sent elsewhere, and who has asked before is still served.
     await this.#registration?.deregister();
     await this.proxy.drain({ delayMs: drainDelayMs, timeoutMs: drainTimeoutMs });
+    await this.tracing?.close(longestFlushMs);
     await this.close();
     this.#world.log.info('stopped');
   }
@@ -346,6 +355,7 @@ export class Sidecar {
     this.#stats.add(this.proxy);
     this.#stats.add(this.callMetrics);
     this.#stats.add(this.#process);
+    if (this.tracing !== undefined) this.#stats.add(this.tracing);
     if (this.#consul !== undefined) this.#stats.add(this.#consul);
     if (this.#policyFiles !== undefined) this.#stats.add(new PolicyFileStats(this.#policyFiles));
     if (this.#identity !== undefined) this.#stats.add(new CertificateStats(this.#identity, this.#world.clock));
@@ -438,9 +448,9 @@ export class Sidecar {
   #settings(): Readonly<Record<string, string>> {
     const known: Record<string, string> = {};
     for (const name of settingNames) {
-      const { variable, fallback } = settings[name];
+      const { variable, fallback, secret } = settings[name];
       const value = this.#environment[variable] ?? fallback;
-      if (value !== undefined) known[variable] = value;
+      if (value !== undefined) known[variable] = secret === true && value !== '' ? '(hidden)' : value;
     }
     return known;
   }
@@ -450,6 +460,9 @@ export class Sidecar {
 const stallMs = 1_000;
 
 const longestFirstResolutionMs = 2_000;
+
+/** Spans of the last calls are worth a moment, and no more: the process is expected to be gone. */
+const longestFlushMs = 2_000;
 
 const inboundTls = { strict: 'required', permissive: 'detected', off: 'off' } as const;
 

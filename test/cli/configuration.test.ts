@@ -71,6 +71,7 @@ test('a name and an identity are enough, and everything else has its documented 
     logLevel: 'info',
     consul: undefined,
     registration: undefined,
+    tracing: undefined,
     locality: undefined,
     warnings: [],
   });
@@ -223,9 +224,9 @@ test('a file that is no map, no YAML, or not there is refused with its place', (
 });
 
 test('what this release reads and cannot serve yet is a warning, and so is a near miss of a name', () => {
-  const warnings = read({ ...smallest, JAEGER_HOST: 'jaeger', GRPC_PROT: '5', HOME: '/root' }).warnings;
+  const warnings = read({ ...smallest, METRICS_HOST: 'statsd', GRPC_PROT: '5', HOME: '/root' }).warnings;
   assert.deepEqual(warnings, [
-    'JAEGER_HOST is set and has no effect in this release',
+    'METRICS_HOST is set and has no effect in this release',
     'GRPC_PROT is no variable of Outrider; did you mean GRPC_PORT?',
   ]);
   assert.deepEqual(read({ ...smallest, GRPC_PROT: '5', GRPC_PORT: '50051' }).warnings, []);

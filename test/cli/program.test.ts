@@ -66,7 +66,7 @@ test('help goes to stdout with exit code 0, for the program and for every comman
 test('the help of the sidecar lists every variable with its default', async () => {
   const { out } = await outrider(['sidecar', '--help']);
   assert.match(out, /^ {2}GRPC_PORT +inbound listener \(50051\)$/m);
-  assert.match(out, /^ {2}JAEGER_HOST +host of Jaeger \(read, without effect in this release\)$/m);
+  assert.match(out, /^ {2}JAEGER_HOST +host of Jaeger, which gets traces by UDP$/m);
 });
 
 test('the version is that of the package', async () => {

@@ -73,6 +73,7 @@ const statsOf = (sidecar: Sidecar): Map<string, number> => {
   };
   sidecar.proxy.collectStats(sink);
   sidecar.callMetrics.collectStats(sink);
+  sidecar.tracing?.collectStats(sink);
   return stats;
 };
 

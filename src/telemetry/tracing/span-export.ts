@@ -92,11 +92,13 @@ export class SpanExport implements SpanSink, StatSource {
   async close(timeoutMs: number): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    const timer = this.#clock.setTimer(() => {
+    const giveUp = (): void => {
       for (const { exporter } of this.#pipelines) exporter.giveUp();
-    }, timeoutMs);
+    };
+    const timer = timeoutMs === 0 ? undefined : this.#clock.setTimer(giveUp, timeoutMs);
+    if (timeoutMs === 0) giveUp();
     await Promise.allSettled(this.#pipelines.map(({ processor }) => processor.shutdown()));
-    timer.cancel();
+    timer?.cancel();
   }
 
   collectStats(sink: StatSink): void {

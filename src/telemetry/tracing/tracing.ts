@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import type { Clock, Logger } from '../../core/index.ts';
 import type { StatSink, StatSource } from '../stats.ts';
 import { CallTracer } from './call-tracer.ts';
@@ -20,7 +21,7 @@ export class Tracing implements StatSource {
 
   constructor(options: TracingOptions, { clock, log, serviceName }: TracingContext) {
     this.#options = options;
-    const resource = new SpanResource({ ...options.resource, 'service.name': serviceName });
+    const resource = new SpanResource({ 'service.instance.id': randomUUID(), ...options.resource, 'service.name': serviceName });
     this.#spans = new SpanExport(resource, options.queue, { clock, log });
     this.tracer = new CallTracer(options, clock, this.#spans);
   }
