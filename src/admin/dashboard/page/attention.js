@@ -81,7 +81,8 @@ export const showAttention = (state, nowMs, goTo) => {
     // A figure in it may change, and it stays the same concern.
     ({ href, text }) => `${href} ${text.replaceAll(/[\d.,]+/g, '')}`,
     ({ href, cluster }) => {
-      if (href === '') return el('li', { class: 'calm' }, 'Nothing. All breakers are closed, all endpoints healthy, all sources current.');
+      if (href === '')
+        return el('li', { class: 'calm' }, 'Nothing needs attention: breakers are closed, endpoints healthy, sources current.');
       const link = el('a', { class: 'badge', href });
       link.addEventListener('click', (event) => {
         if (cluster === undefined) return;

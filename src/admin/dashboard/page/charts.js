@@ -7,6 +7,10 @@ import { el, setText } from './dom.js';
 const UPlot = /** @type {any} */ (globalThis).uPlot;
 
 export const windowSeconds = 15 * 60;
+const windows = [60, 120, 300, windowSeconds];
+/** As much as there is something to show of, in steps: a minute's points in a quarter of an hour are a smear. @param {number} first @param {number} now */
+const secondsShown = (first, now) => windows.find((seconds) => seconds >= now - first) ?? windowSeconds;
+
 const axisPx = 46;
 
 /** @param {string} name of a variable of the style */
@@ -29,6 +33,13 @@ export const repaintCharts = () => {
  * @property {string} name of the class of its key
  */
 
+/** @param {UPlotChart} plot @param {readonly number[]} ticks */
+const showTimes = (plot, ticks) => {
+  const { min = 0, max = 0 } = plot.scales['x'] ?? {};
+  const precise = max - min <= 300;
+  return ticks.map((tick) => new Date(tick * 1_000).toLocaleTimeString('en-GB').slice(0, precise ? 8 : 5));
+};
+
 export class Chart {
   /** @type {UPlotChart | undefined} */
   #plot;
@@ -39,16 +50,18 @@ export class Chart {
   #silent;
   #series;
   #format;
+  #tick;
   #limits;
   #showsTime;
 
   /**
    * @param {Element} parent
-   * @param {{ title: string, label: string, series: readonly Series[], format: (value: number | null) => string, limits: (most: number, least: number) => [number, number], showsTime?: boolean }} options
+   * @param {{ title: string, label: string, series: readonly Series[], format: (value: number | null) => string, tick: (value: number) => string, limits: (most: number, least: number) => [number, number], showsTime?: boolean }} options
    */
-  constructor(parent, { title, label, series, format, limits, showsTime = false }) {
+  constructor(parent, { title, label, series, format, tick, limits, showsTime = false }) {
     this.#series = series;
     this.#format = format;
+    this.#tick = tick;
     this.#limits = limits;
     this.#showsTime = showsTime;
     this.#data = [[], ...series.map(() => [])];
@@ -78,7 +91,7 @@ export class Chart {
     if (plot === undefined) return;
     plot.batch(() => {
       plot.setData(/** @type {any} */ (data), false);
-      plot.setScale('x', { min: nowSeconds - windowSeconds, max: nowSeconds });
+      plot.setScale('x', { min: nowSeconds - secondsShown(data[0]?.[0] ?? nowSeconds, nowSeconds), max: nowSeconds });
       const values = data.slice(1).flatMap((each) => each.filter((value) => value !== null));
       const [min, max] = this.#limits(Math.max(0, ...values), values.length === 0 ? 0 : Math.min(...values));
       plot.setScale('y', { min, max });
@@ -124,14 +137,14 @@ export class Chart {
       {
         width,
         height,
-        padding: [6, 4, this.#showsTime ? 0 : 4, 0],
+        padding: [10, 22, this.#showsTime ? 0 : 4, 0],
         legend: { show: false },
         cursor: { sync: { key: 'traffic' }, y: false, points: { size: 6 }, drag: { x: false, y: false } },
         hooks: { setCursor: [(plot) => this.#point(plot)] },
         scales: { x: { time: true, auto: false }, y: { auto: false } },
         axes: [
-          { ...axis, show: this.#showsTime, size: 22, gap: 4, space: 70, grid: { show: false }, values: '{HH}:{mm}' },
-          { ...axis, size: axisPx, gap: 6, space: 24, values: (_plot, ticks) => ticks.map((tick) => this.#format(tick)) },
+          { ...axis, show: this.#showsTime, size: 22, gap: 4, space: 70, grid: { show: false }, values: showTimes },
+          { ...axis, size: axisPx, gap: 6, space: 24, values: (_plot, ticks) => ticks.map(this.#tick) },
         ],
         series: [
           {},

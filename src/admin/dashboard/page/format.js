@@ -25,13 +25,21 @@ export const splitMs = (ms) => {
 /** @param {number | null} ms */
 export const duration = (ms) => splitMs(ms).join(' ').trim();
 
+/** On an axis: as short as it can be. @param {number} value */
+export const rateTick = (value) =>
+  value >= 1e6 ? `${value / 1e6}M` : value >= 1e4 ? `${value / 1e3}k` : String(Number(value.toPrecision(3)));
+
+/** The same for durations. @param {number} ms */
+export const durationTick = (ms) =>
+  ms === 0 ? '0' : ms >= 1_000 ? `${Number((ms / 1_000).toPrecision(3))} s` : `${Number(ms.toPrecision(3))} ms`;
+
 /** Of the calls that were not cancelled; `null` without any. @param {{ calls: number, ok: number, cancelled: number }} figures */
 export const successOf = ({ calls, ok, cancelled }) => (calls - cancelled <= 0 ? null : Math.min(1, ok / (calls - cancelled)));
 
 /** Never 100 where anything failed. @param {number | null} share 0 to 1 */
 export const percent = (share) => {
   if (share === null) return '–';
-  if (share === 1) return '100 %';
+  if (share === 1 || share === 0) return `${share * 100} %`;
   const cut = Math.floor(share * 10_000) / 100;
   return `${cut.toFixed(cut < 10 ? 2 : cut < 99 ? 1 : 2)} %`;
 };

@@ -100,6 +100,10 @@ const prepareTheme = () => {
   show();
 };
 
+byId('failures-alike').addEventListener('change', () => {
+  const { failures, fates } = stateNow();
+  if (failures !== undefined) showFailures(failures, fates);
+});
 prepareAsking();
 prepareTheme();
 showTips();

@@ -1,6 +1,6 @@
 import { Chart, windowSeconds } from './charts.js';
 import { byId, el } from './dom.js';
-import { duration, percent, rate, splitMs, successOf } from './format.js';
+import { duration, durationTick, percent, rate, rateTick, splitMs, successOf } from './format.js';
 import { term } from './tips.js';
 
 /** @typedef {import('./charts.js').Point} Point */
@@ -54,6 +54,7 @@ class Panel {
         { label: 'failed', variable: '--bad', fill: '--bad-area', name: 'bad' },
       ],
       format: (value) => (value === null ? '–' : rate(value)),
+      tick: rateTick,
       limits: (most) => [0, roundAbove(most)],
     });
     this.#success = new Chart(panel, {
@@ -61,6 +62,7 @@ class Panel {
       label: `${direction} share of calls that ended OK of the last 15 minutes`,
       series: [{ label: 'success', variable: '--good', name: 'good' }],
       format: (value) => (value === null ? '–' : `${Number(value.toFixed(2))} %`),
+      tick: (value) => `${Number(value.toFixed(2))} %`,
       limits: (_most, least) => [least >= 99 ? 99 : least >= 90 ? 90 : least >= 50 ? 50 : 0, 100],
     });
     this.#latency = new Chart(panel, {
@@ -72,6 +74,7 @@ class Panel {
         { label: 'p99', variable: '--third', dash: [2, 2], name: 'third' },
       ],
       format: (value) => duration(value),
+      tick: durationTick,
       limits: (most) => [0, roundAbove(most)],
       showsTime: true,
     });
