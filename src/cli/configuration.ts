@@ -49,6 +49,8 @@ export interface SidecarConfiguration {
   /** `undefined`: what the container or the machine has. */
   readonly maxMemoryBytes: number | undefined;
   readonly logLevel: LogLevel;
+  /** `stdout`, `stderr`, a path, or `off`; `undefined`: only what policies say. */
+  readonly accessLog: string | undefined;
   /** `undefined`: nobody asks Consul for anything. */
   readonly consul: ConsulSettings | undefined;
   /** `undefined`: the service is not registered. */
@@ -271,6 +273,7 @@ export const readSidecarConfiguration = ({ environment, configPath }: Configurat
   };
   const serviceVersion = reader.get('serviceVersion');
   const policyPath = reader.get('policyPath');
+  const accessLog = reader.get('accessLog');
   const policyConsulKv = reader.get('policyConsulKv');
   const adminGrpcPort = reader.get('adminGrpcPort');
   const consul = consulOf(reader);
@@ -306,6 +309,7 @@ export const readSidecarConfiguration = ({ environment, configPath }: Configurat
     ...optionalLimits,
     serviceVersion,
     policyPath,
+    accessLog,
     policyConsulKv,
     policyConsulEntries,
     policyConsulIntentions,

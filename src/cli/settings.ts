@@ -160,6 +160,21 @@ const keyPrefix = (text: string): Parsed<string> => {
   return { ok: false, allowed: 'the beginning of keys, without blanks', write: 'outrider/policies/' };
 };
 
+const withoutLog = ['off', 'false', 'none', 'no'];
+
+/** A word that is no stream is a typing mistake rather than a file of that name. */
+const logPath = (text: string): Parsed<string> => {
+  const stream = /^(?:\/dev\/)?(stdout|stderr)$/.exec(text)?.[1];
+  if (stream !== undefined) return accepted(stream);
+  if (withoutLog.includes(text.toLowerCase())) return accepted('off');
+  if (text.includes('/') && !text.endsWith('/') && !text.includes('\0')) return accepted(text);
+  return {
+    ok: false,
+    allowed: 'stdout, stderr, off or the path of a file',
+    write: suggest(text, ['stdout', 'stderr']) ?? '/var/log/outrider/access.log',
+  };
+};
+
 const anyText = (text: string): Parsed<string> => accepted(text);
 
 const setting = <T>(variable: string, fallback: string | undefined, parse: (text: string) => Parsed<T>, meaning: string): Setting<T> => ({
@@ -246,6 +261,7 @@ export const settings = {
   ),
   maxMemoryBytes: setting('MAX_MEMORY', undefined, bytes('512Mi'), 'memory above which load is refused (that of the container)'),
   logLevel: setting<LogLevel>('LOG_LEVEL', 'info', oneOf(logLevels, 'info', { warn: 'warning' }), logLevels.join(', ')),
+  accessLog: setting('ACCESS_LOG', undefined, logPath, 'a line for each call: stdout, stderr, a path, or off whatever policies say'),
   consulHttpAddress: setting('CONSUL_HTTP_ADDR', undefined, consulAddress, 'agent of Consul, or "outrider registry"'),
   consulTokenFile: setting('CONSUL_HTTP_TOKEN_FILE', undefined, anyText, 'file with the token for Consul, read again when it changes'),
   consulSsl: setting('CONSUL_HTTP_SSL', 'false', truth, 'TLS towards Consul, where the address has no scheme'),

@@ -33,6 +33,7 @@ import { type Identity, IdentityFiles } from '../identity/index.ts';
 import { emptyPolicyTable, formatProblem, PolicyFiles, type PolicyProblem, type PolicyTable } from '../policy/index.ts';
 import { SidecarProxy } from '../proxy/index.ts';
 import {
+  AccessLog,
   CallMetrics,
   type CallObserver,
   type MemoryReading,
@@ -89,6 +90,7 @@ export class Sidecar {
   readonly #limits: ProcessLimits;
   /** `undefined`: there are no traces. */
   readonly tracing: Tracing | undefined;
+  readonly #accessLog: AccessLog | undefined;
   #registration: Registration | undefined;
   #state: ServerState = 'PRE_INITIALIZING';
   #drained: Promise<void> | undefined;
@@ -123,6 +125,7 @@ export class Sidecar {
     for (const why of this.#limits.warnings) log.warning('configuration', { why });
     this.#process = new ProcessStats(clock, world.readMemory);
     this.#policies = this.#policyFiles ?? constantWatch(emptyPolicyTable());
+    this.#accessLog = this.#openAccessLog();
     const { serviceName, tracing } = configuration;
     this.tracing = tracing === undefined ? undefined : new Tracing(tracing, { clock, log, serviceName });
     this.proxy = new SidecarProxy({
@@ -148,7 +151,7 @@ export class Sidecar {
       },
       connectionLimits: this.#limits.connections,
       memoryLimitBytes: this.#limits.memoryBytes,
-      observers: [this.#failures, ...(world.observers ?? [])],
+      observers: [this.#failures, ...(this.#accessLog === undefined ? [] : [this.#accessLog]), ...(world.observers ?? [])],
       ...(this.tracing === undefined ? {} : { tracer: this.tracing.tracer }),
     });
     this.#process.onSample((sample) => {
@@ -211,6 +214,7 @@ export class Sidecar {
   async close(): Promise<void> {
     this.#registration?.close();
     await this.proxy.close();
+    await this.#accessLog?.close(longestFlushMs);
     await this.tracing?.close(0);
     await this.#admin.close();
     this.#grpcAdmin?.close();
@@ -218,6 +222,16 @@ export class Sidecar {
     this.#policyFiles?.close();
     this.#identity?.close();
     this.#process.close();
+  }
+
+  /** SIGUSR1: log files may have been moved away. */
+  reopenLogs(): void {
+    this.#accessLog?.reopen();
+  }
+
+  /** For the end of the process, however it comes. */
+  flushLogs(): void {
+    this.#accessLog?.flushSync();
   }
 
   /** POST /reload and SIGHUP. */
@@ -332,6 +346,22 @@ export class Sidecar {
     this.#world.log.info('stopped');
   }
 
+  /** Policies may ask for a log at any time. */
+  #openAccessLog(): AccessLog | undefined {
+    const { accessLog: setting, serviceName } = this.#configuration;
+    if (setting === 'off' || (setting === undefined && this.#policyFiles === undefined)) return undefined;
+    const { clock, log, random } = this.#world;
+    try {
+      return new AccessLog({ clock, log, random, policies: this.#policies, setting, serviceName, hostname: hostname() });
+    } catch (error) {
+      this.#process.close();
+      this.#policyFiles?.close();
+      this.#identity?.close();
+      this.#consul?.close();
+      throw error;
+    }
+  }
+
   #openPolicies(): PolicyFiles | undefined {
     const { policyPath } = this.#configuration;
     const others = this.#consulPolicies;
@@ -355,6 +385,7 @@ export class Sidecar {
     this.#stats.add(this.proxy);
     this.#stats.add(this.callMetrics);
     this.#stats.add(this.#process);
+    if (this.#accessLog !== undefined) this.#stats.add(this.#accessLog);
     if (this.tracing !== undefined) this.#stats.add(this.tracing);
     if (this.#consul !== undefined) this.#stats.add(this.#consul);
     if (this.#policyFiles !== undefined) this.#stats.add(new PolicyFileStats(this.#policyFiles));
@@ -461,7 +492,7 @@ const stallMs = 1_000;
 
 const longestFirstResolutionMs = 2_000;
 
-/** Spans of the last calls are worth a moment, and no more: the process is expected to be gone. */
+/** Spans and lines of the last calls are worth a moment, and no more: the process is expected to be gone. */
 const longestFlushMs = 2_000;
 
 const inboundTls = { strict: 'required', permissive: 'detected', off: 'off' } as const;
@@ -485,6 +516,9 @@ export const runSidecar = async (options: { readonly config?: string }, environm
     });
   }
   process.on('SIGHUP', () => sidecar?.reload());
+  // Without a handler Node would open its debugger for whoever may send signals.
+  process.on('SIGUSR1', () => sidecar?.reopenLogs());
+  process.once('exit', () => sidecar?.flushLogs());
   const started = await startPatiently(configuration, { clock, log, wait }, () => {
     // One that could not start has closed itself, and is not to be drained by a signal.
     sidecar = undefined;
