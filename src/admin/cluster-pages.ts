@@ -99,6 +99,14 @@ export const clustersJson = (clusters: readonly ClusterView[]) => ({
       ...(cluster.endpoints.error !== undefined && { error: cluster.endpoints.error }),
       ...(cluster.endpoints.stalenessMs !== undefined && { staleness_seconds: cluster.endpoints.stalenessMs / 1_000 }),
       ...(cluster.endpoints.onDemand === true && { on_demand: true }),
+      ...((cluster.endpoints.departures ?? []).length > 0 && {
+        departures: cluster.endpoints.departures?.map(({ instance, address, why, atMs }) => ({
+          instance,
+          address,
+          why,
+          at: isoTime(atMs),
+        })),
+      }),
     },
     host_statuses: cluster.hosts.map(hostJson),
   })),
@@ -151,6 +159,8 @@ export const clustersText = (clusters: readonly ClusterView[]): string => {
     add('endpoint_source', 'name', endpoints.source);
     if (endpoints.updatedAtMs !== 0) add('endpoint_source', 'updated_at', isoTime(endpoints.updatedAtMs));
     if (endpoints.error !== undefined) add('endpoint_source', 'error', endpoints.error.replaceAll(/\s+/g, ' '));
+    for (const { instance, address, why, atMs } of endpoints.departures ?? [])
+      add('endpoint_source', 'departed', instance, address, isoTime(atMs), why);
     add('circuit_breaker', 'scope', policy.breaker.scope);
     for (const breaker of breakers.length === 0 && policy.breaker.scope === 'cluster' ? [pristine] : breakers) {
       const which = [breaker.endpoint, breaker.method].filter((part) => part !== undefined);

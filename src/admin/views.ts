@@ -97,6 +97,13 @@ export interface ClusterView {
     readonly stalenessMs?: number;
     /** A call has named it, and no policy. */
     readonly onDemand?: boolean;
+    /** Instances that are not listed any more, and why, the newest last. */
+    readonly departures?: readonly {
+      readonly instance: string;
+      readonly address: string;
+      readonly why: string;
+      readonly atMs: number;
+    }[];
   };
 }
 

@@ -31,6 +31,7 @@ const endpointsOf = (cluster: Cluster): ClusterView['endpoints'] => {
     ...(error === undefined ? {} : { error }),
     ...(cluster.endpointUpdates === undefined ? {} : { stalenessMs: cluster.stalenessMs }),
     ...(cluster.onDemand ? { onDemand: true } : {}),
+    departures: cluster.departures,
   };
 };
 

@@ -41,6 +41,18 @@ export interface EndpointSet {
 /** Of one set; a source that says more is not believed. */
 export const mostEndpoints = 20_000;
 
+/** An instance that a source has listed, and does not any more. */
+export interface Departure {
+  /** How the source calls it. */
+  readonly instance: string;
+  /** `host:port`. */
+  readonly address: string;
+  /** Why, as far as the source says: `deregistered`, `critical: ...`, `in maintenance`. */
+  readonly why: string;
+  /** Wall clock. */
+  readonly atMs: number;
+}
+
 /** How often a source has asked, under the names that Envoy gives its clusters' counters. */
 export interface EndpointUpdateCounts {
   readonly update_attempt: number;
@@ -56,6 +68,8 @@ export interface EndpointUpdateCounts {
 export interface EndpointSource extends Watch<EndpointSet> {
   /** Present where the source asks somebody. */
   readonly updates?: EndpointUpdateCounts;
+  /** Instances that it lists no longer, the newest last; present where the source can say why. */
+  readonly departures?: readonly Departure[];
   /** A connection to one of its endpoints could be made, or could not; for sources that tell whom they got it from. */
   connectResult?(endpoint: EndpointAddress, connected: boolean): void;
   /** Ends timers; no listener is called any more. Idempotent. */

@@ -11,6 +11,7 @@ export type { RegisteredService, RegistrationCheck, ServiceReport } from './cons
 export { createEndpointSource, type EndpointSourceContext } from './create-source.ts';
 export {
   compareAddresses,
+  type Departure,
   type EndpointAddress,
   type EndpointSet,
   type EndpointSource,

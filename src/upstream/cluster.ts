@@ -1,7 +1,7 @@
 // Above 500 lines: what a call asks of its cluster in one place; breakers, outliers, limits, health and refusals have files of their own.
 import { isDeepStrictEqual } from 'node:util';
 import type { Logger, MeshError } from '../core/index.ts';
-import type { EndpointAddress, EndpointSet, EndpointSource, EndpointUpdateCounts } from '../discovery/index.ts';
+import type { Departure, EndpointAddress, EndpointSet, EndpointSource, EndpointUpdateCounts } from '../discovery/index.ts';
 import { Http2Counters } from '../http2/index.ts';
 import type { PeerIdentity } from '../identity/index.ts';
 import type { ClusterPolicy } from '../policy/index.ts';
@@ -274,6 +274,11 @@ export class Cluster implements EndpointOwner, MembersOwner, StatSource {
   /** How often the source of endpoints has asked, where it asks somebody. */
   get endpointUpdates(): EndpointUpdateCounts | undefined {
     return this.#source.updates;
+  }
+
+  /** Instances that the source of endpoints lists no longer, and why. */
+  get departures(): readonly Departure[] {
+    return this.#source.departures ?? [];
   }
 
   collectStats(sink: StatSink): void {

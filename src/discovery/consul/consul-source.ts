@@ -1,5 +1,5 @@
 import type { ConsulEndpointsPolicy } from '../../policy/index.ts';
-import type { EndpointAddress, EndpointSet, EndpointSource, EndpointUpdateCounts } from '../endpoints.ts';
+import type { Departure, EndpointAddress, EndpointSet, EndpointSource, EndpointUpdateCounts } from '../endpoints.ts';
 import { KeptEndpoints } from '../kept-endpoints.ts';
 import type { ConsulShared } from './consul-shared.ts';
 import { ConsulWatch } from './consul-watch.ts';
@@ -42,6 +42,10 @@ export class ConsulEndpointSource implements EndpointSource {
 
   get updates(): EndpointUpdateCounts {
     return this.#kept.counts;
+  }
+
+  get departures(): readonly Departure[] {
+    return this.#watches.flatMap(({ departures }) => departures?.list ?? []);
   }
 
   subscribe(listener: (value: EndpointSet) => void): () => void {

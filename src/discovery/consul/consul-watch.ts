@@ -5,6 +5,7 @@ import { decodeEndpoints } from '../reading/decode-endpoints.ts';
 import type { ConsulAnswer } from './consul-client.ts';
 import { ConsulError } from './consul-error.ts';
 import type { ConsulShared } from './consul-shared.ts';
+import { Departures } from './departures.ts';
 import { QueryPace } from './query-pace.ts';
 
 export interface ConsulWatchListener {
@@ -52,6 +53,8 @@ export class ConsulWatch {
   /** There was an answer, ever. */
   answered = false;
   readonly datacenter: string;
+  /** Why instances are not listed any more; `undefined`: none has left. */
+  departures: Departures | undefined = undefined;
   readonly #policy: ConsulEndpointsPolicy;
   readonly #priority: number;
   readonly #shared: ConsulShared;
@@ -104,6 +107,7 @@ export class ConsulWatch {
     this.#closed = true;
     this.#graceTimer?.cancel();
     this.#pace.close();
+    this.departures?.close();
     this.#interrupt();
   }
 
@@ -186,6 +190,7 @@ export class ConsulWatch {
     this.answered = true;
     if (decoded !== undefined) {
       this.#byLine = decoded.byLine;
+      this.#noticeDepartures(decoded.endpoints);
       this.#listed = decoded.endpoints;
     }
     this.#newsless = decoded === undefined && waits ? this.#newsless + 1 : 0;
@@ -266,6 +271,14 @@ export class ConsulWatch {
     if (!this.#outage) return;
     const endsMs = this.#shared.clock.now() + Math.min(graceAfterOutageMs, this.#policy.keepLastMs);
     this.#graceEndsMs = Math.max(this.#graceEndsMs, endsMs);
+  }
+
+  /** A prepared query is of no one service, and the nearest of many change all the time. */
+  #noticeDepartures(next: readonly EndpointAddress[]): void {
+    const { isPreparedQuery, nearest } = this.#policy;
+    if (this.#listed.length === 0 || isPreparedQuery || nearest > 0) return;
+    this.departures ??= new Departures(this.#policy, this.datacenter, this.#shared);
+    this.departures.compare(this.#listed, next);
   }
 
   /** An agent that was away, or has lost its state, does not know everybody yet: whom it does not list stays for a while. */
