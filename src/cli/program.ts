@@ -28,6 +28,16 @@ const meshCommands = [
     load: async (context: CommandContext, finish: (code: number) => void) =>
       (await import('./verify/verify-command.ts')).verifyCommand(context, finish),
   },
+  {
+    name: 'up',
+    description: 'start a mesh with docker compose: three services beside their sidecars, Consul, and what operators look at',
+    load: async (context: CommandContext) => (await import('./stack/stack-commands.ts')).upCommand(context),
+  },
+  {
+    name: 'down',
+    description: 'end the mesh that "outrider up" has started',
+    load: async (context: CommandContext) => (await import('./stack/stack-commands.ts')).downCommand(context),
+  },
 ];
 
 const adminOption = () =>
