@@ -90,7 +90,8 @@ export class Sidecar {
   readonly #limits: ProcessLimits;
   /** `undefined`: there are no traces. */
   readonly tracing: Tracing | undefined;
-  readonly #accessLog: AccessLog | undefined;
+  /** `undefined`: there can be none. */
+  readonly accessLog: AccessLog | undefined;
   #registration: Registration | undefined;
   #state: ServerState = 'PRE_INITIALIZING';
   #drained: Promise<void> | undefined;
@@ -125,7 +126,7 @@ export class Sidecar {
     for (const why of this.#limits.warnings) log.warning('configuration', { why });
     this.#process = new ProcessStats(clock, world.readMemory);
     this.#policies = this.#policyFiles ?? constantWatch(emptyPolicyTable());
-    this.#accessLog = this.#openAccessLog();
+    this.accessLog = this.#openAccessLog();
     const { serviceName, tracing } = configuration;
     this.tracing = tracing === undefined ? undefined : new Tracing(tracing, { clock, log, serviceName });
     this.proxy = new SidecarProxy({
@@ -151,7 +152,7 @@ export class Sidecar {
       },
       connectionLimits: this.#limits.connections,
       memoryLimitBytes: this.#limits.memoryBytes,
-      observers: [this.#failures, ...(this.#accessLog === undefined ? [] : [this.#accessLog]), ...(world.observers ?? [])],
+      observers: [this.#failures, ...(this.accessLog === undefined ? [] : [this.accessLog]), ...(world.observers ?? [])],
       ...(this.tracing === undefined ? {} : { tracer: this.tracing.tracer }),
     });
     this.#process.onSample((sample) => {
@@ -214,7 +215,7 @@ export class Sidecar {
   async close(): Promise<void> {
     this.#registration?.close();
     await this.proxy.close();
-    await this.#accessLog?.close(longestFlushMs);
+    await this.accessLog?.close(longestFlushMs);
     await this.tracing?.close(0);
     await this.#admin.close();
     this.#grpcAdmin?.close();
@@ -226,12 +227,12 @@ export class Sidecar {
 
   /** SIGUSR1: log files may have been moved away. */
   reopenLogs(): void {
-    this.#accessLog?.reopen();
+    this.accessLog?.reopen();
   }
 
   /** For the end of the process, however it comes. */
   flushLogs(): void {
-    this.#accessLog?.flushSync();
+    this.accessLog?.flushSync();
   }
 
   /** POST /reload and SIGHUP. */
@@ -385,7 +386,7 @@ export class Sidecar {
     this.#stats.add(this.proxy);
     this.#stats.add(this.callMetrics);
     this.#stats.add(this.#process);
-    if (this.#accessLog !== undefined) this.#stats.add(this.#accessLog);
+    if (this.accessLog !== undefined) this.#stats.add(this.accessLog);
     if (this.tracing !== undefined) this.#stats.add(this.tracing);
     if (this.#consul !== undefined) this.#stats.add(this.#consul);
     if (this.#policyFiles !== undefined) this.#stats.add(new PolicyFileStats(this.#policyFiles));
