@@ -1,11 +1,12 @@
 import { ConfigurationError, editDistance, type LogLevel } from '../core/index.ts';
 import { type ConsulConnection, parseConsulAddress } from '../discovery/index.ts';
 import type { IdentityPaths, TlsVersion } from '../identity/index.ts';
-import type { TracingOptions } from '../telemetry/index.ts';
+import type { StatsdOptions, TracingOptions } from '../telemetry/index.ts';
 import { type ConfigurationFile, readConfigurationFile, type WrittenValue } from './configuration-file.ts';
 import { packageVersion } from './package-version.ts';
 import { type RegistrationConfiguration, readRegistration } from './registration-configuration.ts';
 import { type InboundTls, type SettingName, type SettingValue, settingNames, settings } from './settings.ts';
+import { readStatsd, statsdWarnings } from './statsd-configuration.ts';
 import { readTracing, tracingWarnings } from './tracing-configuration.ts';
 
 /** The environment as it is handed in; only `main.ts` reads the one of the process. */
@@ -57,6 +58,10 @@ export interface SidecarConfiguration {
   readonly registration: RegistrationConfiguration | undefined;
   /** `undefined`: there are no traces. */
   readonly tracing: TracingOptions | undefined;
+  /** `undefined`: no metrics are sent to StatsD. */
+  readonly statsd: StatsdOptions | undefined;
+  /** Single calls in `/metrics` name their traces; `undefined`: where there are traces. */
+  readonly metricsExemplars: boolean | undefined;
   /** `region/zone/sub_zone`, also of what is registered. */
   readonly locality: string | undefined;
   /** What is accepted and deserves a line in the log; whole sentences without a full stop. */
@@ -294,6 +299,8 @@ export const readSidecarConfiguration = ({ environment, configPath }: Configurat
     maxConnectionsPerListener: reader.get('maxConnectionsPerListener'),
     maxMemoryBytes: reader.get('maxMemoryBytes'),
   };
+  const statsd = readStatsd(reader, serviceName);
+  const metricsExemplars = reader.get('metricsExemplars');
   const tracing = readTracing(reader, serviceVersion, packageVersion());
   const identity = identityOf(reader, inboundTls);
   problems.push(...portProblems(reader));
@@ -317,10 +324,12 @@ export const readSidecarConfiguration = ({ environment, configPath }: Configurat
     consul,
     registration,
     tracing,
+    statsd,
+    metricsExemplars,
     locality: reader.written('locality')?.text,
     drainDelayMs,
     identity,
-    warnings: [...warningsOf(reader, environment), ...tracingWarnings(reader, tracing)],
+    warnings: [...warningsOf(reader, environment), ...tracingWarnings(reader, tracing), ...statsdWarnings(reader)],
   });
 };
 

@@ -2,6 +2,7 @@ import { isIP } from 'node:net';
 import { type LogLevel, logLevels, parseDurationMs, suggest } from '../core/index.ts';
 import { parseConsulAddress } from '../discovery/index.ts';
 import type { TlsVersion } from '../identity/index.ts';
+import { statsdSettings } from './statsd-settings.ts';
 import { tracingSettings } from './tracing-settings.ts';
 
 /** What became of a value: the typed value, or what is allowed and an example of what to write. */
@@ -184,14 +185,6 @@ const setting = <T>(variable: string, fallback: string | undefined, parse: (text
   served: true,
   parse,
 });
-const later = (variable: string, meaning: string): Setting<string> => ({
-  variable,
-  fallback: undefined,
-  meaning,
-  served: false,
-  parse: anyText,
-});
-
 /** Consul's own limit; 0 would take the instance out of the balance. */
 const weight = (text: string): Parsed<number> => {
   const value = /^\d{1,5}$/.test(text) ? Number(text) : 0;
@@ -292,7 +285,7 @@ export const settings = {
   registrationTtlMs: setting('REGISTRATION_TTL', '12s', duration('12s'), 'how soon a sidecar that is gone counts as critical'),
   deregisterAfterMs: setting('REGISTRATION_DEREGISTER_AFTER', '5m', duration('5m'), 'how long a critical instance stays; 0s: for ever'),
   ...tracingSettings,
-  metricsHost: later('METRICS_HOST', 'StatsD host'),
+  ...statsdSettings,
 } as const;
 
 export type SettingName = keyof typeof settings;

@@ -36,11 +36,14 @@ import {
   AccessLog,
   CallMetrics,
   type CallObserver,
+  ExemplarRecorder,
   type MemoryReading,
   type MetricsInputs,
+  openStatsd,
   ProcessStats,
   PrometheusExposition,
   StatRegistry,
+  type StatsdHandle,
   Tracing,
 } from '../telemetry/index.ts';
 import { actOnBreakers, certificatesView, clusterViews } from './admin-views.ts';
@@ -90,6 +93,7 @@ export class Sidecar {
   readonly #limits: ProcessLimits;
   /** `undefined`: there are no traces. */
   readonly tracing: Tracing | undefined;
+  #statsd: StatsdHandle | undefined;
   /** `undefined`: there can be none. */
   readonly accessLog: AccessLog | undefined;
   #registration: Registration | undefined;
@@ -128,6 +132,7 @@ export class Sidecar {
     this.#policies = this.#policyFiles ?? constantWatch(emptyPolicyTable());
     this.accessLog = this.#openAccessLog();
     const { serviceName, tracing } = configuration;
+    const exemplars = configuration.metricsExemplars ?? tracing !== undefined;
     this.tracing = tracing === undefined ? undefined : new Tracing(tracing, { clock, log, serviceName });
     this.proxy = new SidecarProxy({
       engine: new Engine(clock, this.#wheel),
@@ -152,7 +157,12 @@ export class Sidecar {
       },
       connectionLimits: this.#limits.connections,
       memoryLimitBytes: this.#limits.memoryBytes,
-      observers: [this.#failures, ...(this.accessLog === undefined ? [] : [this.accessLog]), ...(world.observers ?? [])],
+      observers: [
+        this.#failures,
+        ...(this.accessLog === undefined ? [] : [this.accessLog]),
+        ...(exemplars ? [new ExemplarRecorder()] : []),
+        ...(world.observers ?? []),
+      ],
       ...(this.tracing === undefined ? {} : { tracer: this.tracing.tracer }),
     });
     this.#process.onSample((sample) => {
@@ -179,6 +189,7 @@ export class Sidecar {
       await this.#firstConsulPolicies();
       await this.#firstEndpoints();
       await this.tracing?.load();
+      await this.#openStatsd();
       // A signal came meanwhile.
       if (this.#drained !== undefined) return;
       await this.proxy.start();
@@ -217,6 +228,7 @@ export class Sidecar {
     await this.proxy.close();
     await this.accessLog?.close(longestFlushMs);
     await this.tracing?.close(0);
+    await this.#statsd?.close(0);
     await this.#admin.close();
     this.#grpcAdmin?.close();
     this.#consul?.close();
@@ -342,7 +354,7 @@ export class Sidecar {
     // Out of the catalogue first: who asks now is sent elsewhere, and who has asked before is still served.
     await this.#registration?.deregister();
     await this.proxy.drain({ delayMs: drainDelayMs, timeoutMs: drainTimeoutMs });
-    await this.tracing?.close(longestFlushMs);
+    await Promise.all([this.tracing?.close(longestFlushMs), this.#statsd?.close(longestFlushMs)]);
     await this.close();
     this.#world.log.info('stopped');
   }
@@ -391,6 +403,15 @@ export class Sidecar {
     if (this.#consul !== undefined) this.#stats.add(this.#consul);
     if (this.#policyFiles !== undefined) this.#stats.add(new PolicyFileStats(this.#policyFiles));
     if (this.#identity !== undefined) this.#stats.add(new CertificateStats(this.#identity, this.#world.clock));
+  }
+
+  /** Before there are calls: loading would hold them up. */
+  async #openStatsd(): Promise<void> {
+    const { statsd } = this.#configuration;
+    if (statsd === undefined) return;
+    const { clock, log } = this.#world;
+    this.#statsd = await openStatsd(statsd, { clock, log, metrics: this.#metrics });
+    this.#stats.add(this.#statsd);
   }
 
   /** All numbers, for whoever takes them elsewhere. */

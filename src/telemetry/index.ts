@@ -10,6 +10,8 @@ export { type MetricsInputs, MetricsReader } from './metrics/metrics-reader.ts';
 export { PrometheusExposition, type PrometheusInputs, type PrometheusText } from './metrics/prometheus.ts';
 export { type MemoryReading, type ProcessSample, ProcessStats } from './process-stats.ts';
 export { type Stat, StatRegistry, type StatSink, type StatSource } from './stats.ts';
+export { openStatsd, type StatsdHandle } from './statsd/open-statsd.ts';
+export { type StatsdFormat, type StatsdOptions, statsdFormats } from './statsd/statsd-options.ts';
 export type { AttemptRecord, CallTrace } from './tracing/call-trace.ts';
 export type { CallTracer } from './tracing/call-tracer.ts';
 export { Tracing } from './tracing/tracing.ts';
