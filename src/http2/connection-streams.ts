@@ -209,8 +209,8 @@ export class ConnectionStreams {
 
   /** The connection is lost. */
   loseAll(code: number, message: string): void {
+    const lost: Stream[] = [];
     for (const stream of this.#table.snapshot()) {
-      // Its owner may have ended it on hearing of another one.
       if (stream.closed) {
         if (stream.lingering !== undefined) this.#remove(stream);
         continue;
@@ -218,10 +218,11 @@ export class ConnectionStreams {
       this.discard(stream);
       stream.connectionLost = true;
       stream.problem = message;
-      stream.handler.onReset(stream, code, false);
+      lost.push(stream);
     }
     this.#lingering.close();
     this.#receiving.close();
+    if (lost.length > 0) this.#connection.engine.losses.tell(lost, code);
   }
 
   /** Closes a stream with all that it holds. `onStreamGone` follows, once its owner has heard of it. */

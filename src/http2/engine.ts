@@ -1,6 +1,7 @@
 import type { Clock, TimerWheel } from '../core/index.ts';
 import { HeaderBlock } from './header-block.ts';
 import { InputTurns } from './input-turns.ts';
+import { LostStreams } from './lost-streams.ts';
 import type { Output } from './output.ts';
 import type { ReceiveWindow } from './receive-window.ts';
 import { Slabs } from './slabs.ts';
@@ -49,6 +50,8 @@ export class Engine {
   readonly slowReaders: SlowReaders;
   /** Whose input is read when. */
   readonly turns: InputTurns;
+  /** Streams whose owners have yet to hear that their connection is lost. */
+  readonly losses: LostStreams;
   /** Connections that hold more than three quarters of what they may. */
   readonly shortWindows = new Set<ReceiveWindow>();
   readonly #smallSlabs = new Slabs(smallSlabBytes, pooledSmallSlabs);
@@ -69,6 +72,7 @@ export class Engine {
     this.maxUnfinishedBytes = maxBufferedBytes / 4;
     this.slowReaders = new SlowReaders(this);
     this.turns = new InputTurns(this);
+    this.losses = new LostStreams(this);
   }
 
   /** What is left of the budget for received DATA; below zero where the 64 KiB of each connection have used up more. */
@@ -184,6 +188,7 @@ export class Engine {
   /** All input of this turn has been read: what waits has its share, then everything is written. */
   readonly #endTurn = (): void => {
     const inputWaits = this.turns.serve();
+    const lossesWait = this.losses.serve();
     this.#turnBegun = false;
     const outputs = this.#dirty;
     this.#dirty = this.#flushing;
@@ -192,7 +197,7 @@ export class Engine {
     outputs.length = 0;
     this.longestTurnMs = Math.max(this.longestTurnMs, this.clock.now() - this.turnStartedMs);
     this.turnStartedMs = Number.POSITIVE_INFINITY;
-    if (!inputWaits) return;
+    if (!inputWaits && !lossesWait) return;
     this.tick();
     this.beginTurn();
   };

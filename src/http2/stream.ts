@@ -46,6 +46,8 @@ export class Stream {
   endSent = false;
   /** The stream ended because its connection did. */
   connectionLost = false;
+  /** It did, and its owner has yet to hear of it. */
+  lossUntold = false;
   /** What was wrong, where the peer broke a rule or the connection ended. */
   problem: string | undefined = undefined;
   /** A reset by the peer after this time is honest: its owner sets it to most of the caller's own deadline. */
@@ -104,6 +106,7 @@ export class Stream {
   /** Ends the stream at once; what waits is dropped, and the owner hears nothing more. */
   reset(code: number = ErrorCode.cancel): void {
     if (!this.closed) this.connection.resetStream(this, code);
+    else this.lossUntold = false;
   }
 
   /** Gives the peer credit for bytes that have left for the other side. */
