@@ -8,6 +8,7 @@ import { type Clock, type Fate, fates, JsonLogger, SystemClock, VirtualClock } f
 import { CertificateAuthority } from '../../src/identity/index.ts';
 import { temporaryFolder } from '../harness/temporary-folder.ts';
 import { atEnd } from './at-end.ts';
+import { CallLines } from './call-lines.ts';
 import { Caller } from './caller.ts';
 import { closedPort, type Handler, startUpstream, type Upstream, until } from './upstream.ts';
 
@@ -74,6 +75,7 @@ const statsOf = (sidecar: Sidecar): Map<string, number> => {
   sidecar.proxy.collectStats(sink);
   sidecar.callMetrics.collectStats(sink);
   sidecar.tracing?.collectStats(sink);
+  sidecar.accessLog?.collectStats(sink);
   return stats;
 };
 
@@ -93,7 +95,7 @@ const fatesOf = (sidecar: Sidecar, direction: Direction): Partial<Record<Fate, n
   Object.fromEntries(fates.map((fate) => [fate, sidecar.callMetrics.fateCount(direction, fate)] as const).filter(([, count]) => count > 0));
 
 /** What must hold when nothing is under way: each call has had its one fate, and nothing is kept of it. */
-const checkAccounts = async (name: string, sidecar: Sidecar, clock: Clock): Promise<void> => {
+const checkAccounts = async (name: string, sidecar: Sidecar, clock: Clock, callLines: CallLines): Promise<void> => {
   const { inbound, outbound } = sidecar.proxy;
   // A stream that was answered before its request's end waits a moment for that.
   if (clock instanceof VirtualClock) await pass(clock, 104);
@@ -103,6 +105,7 @@ const checkAccounts = async (name: string, sidecar: Sidecar, clock: Clock): Prom
   for (const listener of [inbound, outbound]) {
     const counted = Object.values(fatesOf(sidecar, listener.name)).reduce((sum, count) => sum + count, 0);
     assert.equal(counted, listener.stats.requestsTotal, `${name}: every ${listener.name} call has exactly one fate`);
+    callLines.check(name, listener.name, (fate) => sidecar.callMetrics.fateCount(listener.name, fate));
   }
 };
 
@@ -130,14 +133,15 @@ export const startSidecar = async (t: TestContext, options: SidecarOptions = {})
   const lines: Record<string, unknown>[] = [];
   const log = new JsonLogger(clock, (line) => void lines.push(JSON.parse(line)), 'debug');
   const { observers = [], readMemory } = options;
-  const world = { clock, log, random, observers, ...(readMemory === undefined ? {} : { readMemory }) };
+  const callLines = new CallLines();
+  const world = { clock, log, random, observers: [callLines, ...observers], ...(readMemory === undefined ? {} : { readMemory }) };
   const sidecar = new Sidecar(readSidecarConfiguration({ environment: variables }), world, variables);
   await sidecar.start();
   const adminPort = Number(lines.find(({ msg }) => msg === 'ready')?.['admin']);
   let accountsKept = false;
   atEnd(t, async () => {
     try {
-      if (!accountsKept) await checkAccounts(name, sidecar, clock);
+      if (!accountsKept) await checkAccounts(name, sidecar, clock, callLines);
     } finally {
       await sidecar.close();
       if (clock instanceof VirtualClock) {
