@@ -68,9 +68,15 @@ export class ConsulTransport {
       const timer = clock.setTimer(() => {
         fail(request, new ConsulError('timeout', `no connection within ${connectTimeoutMs} ms`));
       }, connectTimeoutMs);
-      const connected = () => timer.cancel();
-      socket.once(secure ? 'secureConnect' : 'connect', connected);
-      socket.once('close', connected);
+      const event = secure ? 'secureConnect' : 'connect';
+      // The socket lives on, and would keep this request and its answer.
+      const decided = () => {
+        timer.cancel();
+        socket.off(event, decided);
+        socket.off('close', decided);
+      };
+      socket.once(event, decided);
+      socket.once('close', decided);
     });
   }
 
