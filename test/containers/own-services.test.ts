@@ -36,7 +36,7 @@ clusters:
 `;
 
 test("compose.override.example.yaml puts sidecars beside two services of somebody's own", { skip: withoutEngine }, async (t) => {
-  using folder = temporaryFolder();
+  const folder = temporaryFolder();
   const port = await freePort();
   writeFileSync(join(folder.path, 'compose.yaml'), ownCompose);
   const example = readFileSync(join(root, 'deploy/compose/compose.override.example.yaml'), 'utf8');
@@ -51,7 +51,10 @@ test("compose.override.example.yaml puts sidecars beside two services of somebod
     assert.equal(code, 0, `${args.join(' ')}: ${stdout}${stderr}`);
     return stdout.trim();
   };
-  t.after(() => compose('down', '--volumes', '--timeout', '1'));
+  t.after(async () => {
+    await compose('down', '--volumes', '--timeout', '1');
+    folder[Symbol.dispose]();
+  });
   // The services here have no health check of their own, which "up --wait" would miss.
   await compose('up', '--no-build', '--pull', 'never', '--detach', '--wait', 'orders-sidecar', 'billing-sidecar', 'consul');
   await compose('up', '--no-build', '--pull', 'never', '--detach', 'orders', 'billing');
