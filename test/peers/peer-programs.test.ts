@@ -19,6 +19,7 @@ const answers: Readonly<Record<string, { readonly args: readonly string[]; reado
   'statsd-exporter': { args: ['--version'], says: /statsd_exporter/ },
   prometheus: { args: ['--version'], says: /^prometheus, version/ },
   promtool: { args: ['--version'], says: /^promtool, version/ },
+  'prometheus-with-consul': { args: ['--version'], says: /^prometheus, version/ },
   curl: { args: ['--version'], says: /^curl / },
   openssl: { args: ['version'], says: /^OpenSSL / },
   'python-grpc': { args: ['-c', 'import grpc; print(grpc.__version__)'], says: /^1\./ },

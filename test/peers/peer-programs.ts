@@ -40,6 +40,8 @@ const origins = {
   haproxy: { kind: 'debian', package: 'haproxy' },
   prometheus: { kind: 'debian', package: 'prometheus' },
   promtool: { kind: 'debian', package: 'prometheus' },
+  // Debian's package is built without discovery by Consul.
+  'prometheus-with-consul': { kind: 'go', module: 'prometheus', package: 'github.com/prometheus/prometheus/cmd/prometheus' },
   curl: { kind: 'debian', package: 'curl' },
   openssl: { kind: 'debian', package: 'openssl' },
   chromium: { kind: 'debian', package: 'chromium' },
