@@ -59,7 +59,8 @@ const standIns: Readonly<Record<string, StandIn>> = {
     files: async () => ({ 'all-in-one': await peer('jaeger') }),
   },
   'prom/prometheus': {
-    of: 'Prometheus of Debian',
+    // Debian's is built without discovery by Consul.
+    of: 'Prometheus, built from its Go module, with promtool of Debian',
     lines: [
       'COPY --chmod=755 prometheus promtool /bin/',
       'RUN mkdir -p /prometheus /etc/prometheus && chown nobody:nogroup /prometheus',
@@ -70,7 +71,7 @@ const standIns: Readonly<Record<string, StandIn>> = {
       'ENTRYPOINT ["/bin/prometheus"]',
       'CMD ["--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/prometheus"]',
     ],
-    files: async () => ({ prometheus: await commandPath('prometheus'), promtool: await commandPath('promtool') }),
+    files: async () => ({ prometheus: await peer('prometheus-with-consul'), promtool: await commandPath('promtool') }),
   },
   'prom/statsd-exporter': {
     of: 'the StatsD exporter, built from its Go module',
