@@ -105,8 +105,8 @@ export class Chart {
   #resize() {
     const { clientWidth, clientHeight } = this.#canvas;
     if (clientWidth === 0) return;
-    if (this.#plot === undefined) this.#make();
-    else if (this.#plot.width !== clientWidth || this.#plot.height !== clientHeight)
+    if (this.#plot === undefined) return;
+    if (this.#plot.width !== clientWidth || this.#plot.height !== clientHeight)
       this.#plot.setSize({ width: clientWidth, height: clientHeight });
   }
 

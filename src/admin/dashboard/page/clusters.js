@@ -13,13 +13,24 @@ const clusterColumns = [
   { label: 'Cluster', heads: true },
   {
     label: 'Breaker',
+    width: '9rem',
     tip: 'CLOSED lets calls through. OPEN refuses them (circuit_open) until its time is over. HALF_OPEN lets a probe through. Of several breakers the worst is shown.',
   },
-  { label: 'Healthy', tip: 'Endpoints that are neither ejected nor failing their health checks, of all that are known.', number: true },
-  { label: 'Under way', tip: 'Attempts that wait for their end now.', number: true },
-  { label: 'Attempts', tip: 'Attempts since the endpoints are known; a call that is tried again counts again.', number: true },
-  { label: 'Failed', tip: 'Of these attempts, those that failed.', number: true },
-  { label: '', narrow: true, bare: true },
+  {
+    label: 'Healthy',
+    width: '5.75rem',
+    tip: 'Endpoints that are neither ejected nor failing their health checks, of all that are known.',
+    number: true,
+  },
+  { label: 'Under way', width: '6rem', tip: 'Attempts that wait for their end now.', number: true },
+  {
+    label: 'Attempts',
+    width: '6rem',
+    tip: 'Attempts since the endpoints are known; a call that is tried again counts again.',
+    number: true,
+  },
+  { label: 'Failed', width: '8.5rem', tip: 'Of these attempts, those that failed.', number: true },
+  { label: '', width: '15.5rem', narrow: true, bare: true },
 ];
 /** @type {readonly import('./table.js').Column[]} */
 const endpointColumns = [
@@ -28,18 +39,18 @@ const endpointColumns = [
     label: 'Health',
     tip: 'failed_active_hc: its health checks fail. failed_outlier_check: ejected since its calls fail. pending_active_hc: not checked yet.',
   },
-  { label: 'Weight', tip: 'How many calls it gets beside the others.', number: true },
-  { label: 'Under way', number: true },
-  { label: 'Attempts', number: true },
-  { label: 'Failed', number: true },
-  { label: '', narrow: true, bare: true },
+  { label: 'Weight', width: '5.25rem', tip: 'How many calls it gets beside the others.', number: true },
+  { label: 'Under way', width: '6rem', number: true },
+  { label: 'Attempts', width: '6rem', number: true },
+  { label: 'Failed', width: '8.5rem', number: true },
+  { label: '', width: '7rem', narrow: true, bare: true },
 ];
 /** @type {readonly import('./table.js').Column[]} */
 const breakerColumns = [
   { label: 'Breaker of', heads: true },
   { label: 'State' },
-  { label: 'Failures in a row', number: true },
-  { label: '', narrow: true, bare: true },
+  { label: 'Failures in a row', width: '9rem', number: true },
+  { label: '', width: '15.5rem', narrow: true, bare: true },
 ];
 
 const tones = /** @type {Readonly<Record<string, string>>} */ ({ OPEN: 'bad', HALF_OPEN: 'warn', CLOSED: 'good' });

@@ -29,10 +29,11 @@ const certificateColumns = [
   { label: 'Certificate', heads: true },
   {
     label: 'Left',
+    width: '7rem',
     narrow: true,
     tip: 'Until it expires. Yellow below 14 days, red below two: renew it, and the sidecar takes it up by itself.',
   },
-  { label: 'Until', narrow: true },
+  { label: 'Until', width: '7rem', narrow: true },
 ];
 const certificates = createTable('Certificates', certificateColumns);
 

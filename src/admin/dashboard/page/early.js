@@ -5,3 +5,5 @@ try {
 } catch {
   // A browser that keeps nothing has the system's.
 }
+// What there is appears at once with the first data, and nothing moves for it.
+document.documentElement.classList.add('waiting');

@@ -8,16 +8,17 @@ import { createRow, createTable, showTable } from './table.js';
 
 /** @type {readonly import('./table.js').Column[]} */
 const failureColumns = [
-  { label: 'Time', narrow: true, bare: true, tip: 'When the call ended; of several that failed alike, the last of them.' },
+  { label: 'Time', width: '6.5rem', narrow: true, bare: true, tip: 'When the call ended; of several that failed alike, the last of them.' },
   {
     label: 'Fate',
+    width: '12.5rem',
     narrow: true,
     bare: true,
     tip: 'Why it ended: app_error is what the service said itself, everything else is a reason of the mesh (x-outrider-reason).',
   },
   { label: 'Call and cause', bare: true },
-  { label: 'Went to', tip: 'Cluster and endpoint of the last attempt, and the route that the call followed.' },
-  { label: 'Took', number: true, narrow: true, tip: 'From the request’s headers to the end, all attempts together.' },
+  { label: 'Went to', width: '15rem', tip: 'Cluster and endpoint of the last attempt, and the route that the call followed.' },
+  { label: 'Took', width: '6rem', number: true, narrow: true, tip: 'From the request’s headers to the end, all attempts together.' },
 ];
 
 /** What the service itself says is not the mesh's failure. @param {string} fate */

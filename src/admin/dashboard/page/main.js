@@ -75,6 +75,7 @@ const onEvent = ({ nowMs, whole, points, sections: changed }) => {
   showServer(state.server, nowMs);
   const concerns = showAttention(state, nowMs, (cluster) => clusters.goTo(cluster));
   showHeader(state.server, nowMs, concerns);
+  document.documentElement.classList.remove('waiting');
 };
 
 const themes = /** @type {const} */ (['auto', 'light', 'dark']);

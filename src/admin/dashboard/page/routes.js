@@ -9,11 +9,11 @@ const routeColumns = [
   { label: 'Route', heads: true },
   { label: 'To' },
   { label: 'Written in', tip: 'file:line:column of the policy that the route comes from.' },
-  { label: 'Limits', tip: 'Timeout of a call with all its attempts, and how often it is tried again.' },
-  { label: 'Calls/s', number: true, tip: 'Calls that ended, a second, in the last minute.' },
-  { label: 'Success', number: true, tip: 'Share of calls that ended OK, without those that their callers cancelled.' },
-  { label: 'p50', number: true },
-  { label: 'p99', number: true, tip: '99 of 100 calls took at most this long (estimated from buckets).' },
+  { label: 'Limits', width: '8.5rem', tip: 'Timeout of a call with all its attempts, and how often it is tried again.' },
+  { label: 'Calls/s', width: '5.25rem', number: true, tip: 'Calls that ended, a second, in the last minute.' },
+  { label: 'Success', width: '5.5rem', number: true, tip: 'Share of calls that ended OK, without those that their callers cancelled.' },
+  { label: 'p50', width: '5.25rem', number: true },
+  { label: 'p99', width: '5.25rem', number: true, tip: '99 of 100 calls took at most this long (estimated from buckets).' },
 ];
 
 /** @param {Route} route */

@@ -6,24 +6,27 @@ import { term } from './tips.js';
  * @property {string} label
  * @property {string} [tip] what its figures mean
  * @property {boolean} [number] aligned to the right
- * @property {boolean} [narrow] as wide as what stands in it
+ * @property {boolean} [narrow] its text is not broken
+ * @property {string} [width] so that no column moves when a figure grows; the others share what is left
  * @property {boolean} [heads] names the row
  * @property {boolean} [bare] without its label on a narrow page
  */
 
 /** A table with headers, whose roles are written out: on a narrow page it is laid out as cards. @param {string} caption @param {readonly Column[]} columns */
 export const createTable = (caption, columns) => {
-  const heads = columns.map(({ label, tip, number, narrow }) =>
-    el(
+  const heads = columns.map(({ label, tip, number, narrow, width }) => {
+    const head = el(
       'th',
       { scope: 'col', role: 'columnheader', class: [number ? 'number' : '', narrow ? 'narrow' : ''].join(' ').trim() || undefined },
       label === '' ? el('span', { class: 'hidden' }, 'Actions') : tip === undefined ? label : term(label, tip),
-    ),
-  );
+    );
+    if (width !== undefined) head.style.width = width;
+    return head;
+  });
   const body = el('tbody', { role: 'rowgroup' });
   const table = el(
     'table',
-    { role: 'table' },
+    { role: 'table', class: 'fixed' },
     el('caption', { class: 'hidden' }, caption),
     el('thead', { role: 'rowgroup' }, el('tr', { role: 'row' }, ...heads)),
     body,
