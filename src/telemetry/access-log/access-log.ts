@@ -94,6 +94,9 @@ export class AccessLog implements CallObserver, StatSource {
     sink.counter('access_log.dropped', this.#stats.dropped);
     sink.counter('access_log.write_failed', this.#stats.writeFailed);
     sink.counter('access_log.reopened', this.#stats.reopened);
+    let waiting = 0;
+    for (const writer of this.#writers.values()) waiting += writer.waitingBytes;
+    sink.gauge('access_log.waiting_bytes', waiting);
   }
 
   #use({ accessLogs }: PolicyTable): ConfigurationError | undefined {

@@ -68,6 +68,10 @@ export class LogWriter {
     }
   }
 
+  get waitingBytes(): number {
+    return this.#lines.bytes;
+  }
+
   /** Whether a line would be taken; where not, it counts as dropped. */
   hasRoom(): boolean {
     if (this.#lines.bytes < mostWaitingBytes && !this.#closed) return true;
