@@ -40,6 +40,10 @@ const retryJson = (retry: RetryPolicy, duration: (ms: number) => string) => ({
   ...(retry.retriableStatusCodes.length > 0 && { retriable_status_codes: retry.retriableStatusCodes }),
 });
 
+/** The part of the calls that match by chance, where it is not all of them. */
+const fractionJson = ({ matchedShare }: Route) =>
+  matchedShare < 1 && { runtime_fraction: { default_value: { numerator: Math.round(matchedShare * 1e6), denominator: 'MILLION' } } };
+
 const limitsJson = (route: Route, duration: (ms: number) => string) => ({
   ...clusterJson(route),
   ...(route.timeoutMs > 0 && { timeout: duration(route.timeoutMs) }),
@@ -66,7 +70,11 @@ export const routesJson = ({ outbound, inbound, inboundAccess, defaultAction, ve
   const list = ({ routes }: RouteTable) =>
     routes.map((route) => ({
       name: route.name,
-      match: { ...matchJson(route.match), ...(route.headers.length > 0 && { headers: route.headers.map(({ name }) => name) }) },
+      match: {
+        ...matchJson(route.match),
+        ...(route.headers.length > 0 && { headers: route.headers.map(({ name }) => name) }),
+        ...fractionJson(route),
+      },
       ...limitsJson(route, formatDurationMs),
       ...routeHeadersJson(route),
       location: route.location,
@@ -116,6 +124,7 @@ export const routeConfigJson = (name: string, { routes }: RouteTable) => ({
         match: {
           ...matchJson(route.match),
           ...(route.headers.length > 0 && { headers: route.headers.map((header) => ({ name: header.name })) }),
+          ...fractionJson(route),
         },
         route: limitsJson(route, protoDuration),
         ...routeHeadersJson(route),

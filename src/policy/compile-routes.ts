@@ -2,6 +2,7 @@ import { subsetWish } from '../resilience/index.ts';
 import { compileHedge } from './compile-hedge.ts';
 import { type CompiledRetry, compileRetryPolicy, warnOfLongTries } from './compile-retry.ts';
 import { compileTraffic } from './compile-traffic.ts';
+import { isMoreThanAll, runtimeShareOf } from './fractional-percent.ts';
 import { compileHashPolicies } from './hash-policy.ts';
 import { type CompiledHeaderMatcher, compileHeaderMatcher, compileRegex } from './header-matcher.ts';
 import type { ClusterReference } from './lint.ts';
@@ -74,6 +75,7 @@ export const compileRoute = (written: RouteGroup, defaults: RouteDefaults, probl
     location: written.place.location,
     match: Object.freeze(match),
     headers: Object.freeze(compiledHeaders.map(({ matcher }) => Object.freeze(matcher))),
+    matchedShare: readMatchedShare(matched, problems),
     cluster,
     timeoutMs,
     idleTimeoutMs: action?.values.idle_timeout ?? 0,
@@ -99,7 +101,8 @@ export const compileRoute = (written: RouteGroup, defaults: RouteDefaults, probl
       ...(mirrored?.references ?? []),
     ],
     matchPlace: matched.place,
-    headerKeys: compiledHeaders.map(({ key }) => key),
+    // Whoever matches by chance leaves calls to those that follow.
+    headerKeys: [...compiledHeaders.map(({ key }) => key), ...(route.matchedShare < 1 ? [`by chance in line ${route.location.line}`] : [])],
     wroteTimeout: action?.wrote('timeout') ?? false,
     timeoutPlace: action?.placeOf('timeout') ?? written.place,
     ownRetry,
@@ -115,6 +118,7 @@ export const fallbackRoute = ({ direction, retry }: RouteDefaults): Route =>
     location: { file: '', line: 0, column: 0 },
     match: { kind: 'prefix', prefix: '' },
     headers: [],
+    matchedShare: 1,
     cluster: '',
     timeoutMs: 0,
     idleTimeoutMs: 0,
@@ -225,4 +229,14 @@ const describeMatch = (match: PathMatch): string => {
     case 'regex':
       return `regex ${match.regex}`;
   }
+};
+
+const readMatchedShare = (matched: NonNullable<RouteGroup['values']['match']>, problems: Problems): number => {
+  const written = matched.values.runtime_fraction;
+  if (written === undefined) return 1;
+  const { default_value: fraction } = written.value.values;
+  if (isMoreThanAll(fraction)) problems.error(written.place, 'is more than all', 'write a smaller numerator');
+  const share = runtimeShareOf(written.value, 1);
+  if (share === 0) problems.warning(written.place, 'is 0: no call matches', 'write a share above 0, or remove the route');
+  return share;
 };

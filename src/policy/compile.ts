@@ -280,14 +280,14 @@ const withUniqueIds = (routes: readonly Route[]): readonly Route[] => {
 
 const kindOrder = { path: 0, regex: 1, prefix: 2 } as const;
 
-/** Whole paths, then regular expressions, then prefixes from the longest; among equals more header matchers first, then the order written. */
+/** Whole paths, then regular expressions, then prefixes from the longest; among equals more header matchers first, then the smaller share of the calls, then the order written. */
 const bySpecificity = ({ route: a }: CompiledRoute, { route: b }: CompiledRoute): number => {
   if (a.match.kind !== b.match.kind) return kindOrder[a.match.kind] - kindOrder[b.match.kind];
   if (a.match.kind === 'prefix' && b.match.kind === 'prefix' && a.match.prefix.length !== b.match.prefix.length) {
     return b.match.prefix.length - a.match.prefix.length;
   }
   // Regular expressions have no order but the written one.
-  return a.match.kind === 'regex' ? 0 : b.headers.length - a.headers.length;
+  return a.match.kind === 'regex' ? 0 : b.headers.length - a.headers.length || a.matchedShare - b.matchedShare;
 };
 
 const compileDefault = (written: NonNullable<PolicyGroup['values']['default']>['value'] | undefined, problems: Problems): DefaultAction => {

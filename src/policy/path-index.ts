@@ -4,8 +4,10 @@ import type { PathMatch } from './types.ts';
 /** A route, as far as finding it by path goes. */
 export interface IndexedMatch {
   readonly match: PathMatch;
-  /** Where there are none, it matches whatever the headers are: nothing after it is ever reached by the same path. */
+  /** Where there are none, and all calls match, nothing after it is ever reached by the same path. */
   readonly headers: readonly unknown[];
+  /** Part of the calls that match by chance. */
+  readonly matchedShare: number;
 }
 
 /** One node of the prefix tree; its label is what leads to it from its parent. */
@@ -109,7 +111,7 @@ export class PathIndex<T extends IndexedMatch> {
   #merge(lists: readonly (readonly number[])[]): readonly T[] {
     const positions = lists.flat().sort((a, b) => a - b);
     const matches = positions.map((position) => this.#matches[position] as T);
-    const last = matches.findIndex(({ headers }) => headers.length === 0);
+    const last = matches.findIndex(({ headers, matchedShare }) => headers.length === 0 && matchedShare === 1);
     return Object.freeze(last === -1 ? matches : matches.slice(0, last + 1));
   }
 }

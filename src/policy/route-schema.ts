@@ -1,5 +1,6 @@
 import { adaptiveConcurrencyShape } from './adaptive-concurrency.ts';
 import { faultShape } from './fault.ts';
+import { runtimeFractionShape } from './fractional-percent.ts';
 import { field, group, later, refused, required } from './group.ts';
 import { hashPoliciesShape } from './hash-policy.ts';
 import { headerChangeFields } from './header-changes.ts';
@@ -33,7 +34,7 @@ const matchShape = group(
     path_separated_prefix: refused('write prefix, with a slash at its end'),
     connect_matcher: refused('remove it: CONNECT is not proxied'),
     query_parameters: refused('remove it: paths of gRPC have no query'),
-    runtime_fraction: later(),
+    runtime_fraction: field(placed(runtimeFractionShape), 'Share of the calls that match, each by chance; all where left out'),
     dynamic_metadata: refused('match on headers instead'),
   },
   homeOf,

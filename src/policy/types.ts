@@ -61,6 +61,8 @@ export interface Route {
   readonly match: PathMatch;
   /** All of them must hold. */
   readonly headers: readonly HeaderMatcher[];
+  /** Part of the calls, from 0 to 1, that match by chance. */
+  readonly matchedShare: number;
   /** Name of the cluster; inbound always `''` (the local service); outbound `''` only in the fallback route (the authority names the cluster); the first one of several by weight. */
   readonly cluster: string;
   /** 0 = none. */

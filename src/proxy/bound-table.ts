@@ -29,6 +29,8 @@ export interface BindingContext {
   readonly serviceLabel: (clusterName: string) => string;
   readonly cluster: (name: string) => Cluster | undefined;
   readonly trafficState: TrafficState;
+  /** From 0 to 1. */
+  readonly random: () => number;
   readonly trustDomain: string;
 }
 
@@ -86,7 +88,9 @@ export class BoundTable {
     const { routes } = entry;
     for (let i = 0; i < routes.length; i++) {
       const bound = routes[i] as BoundRoute;
-      if (bound.route.headers.length === 0 || headersMatch(bound.route, block)) return bound;
+      const { headers, matchedShare } = bound.route;
+      if (headers.length > 0 && !headersMatch(bound.route, block)) continue;
+      if (matchedShare === 1 || this.#context.random() < matchedShare) return bound;
     }
     return undefined;
   }

@@ -74,6 +74,7 @@ const route: Route = {
   location,
   match: { kind: 'prefix', prefix: '/learner.LearnerService/' },
   headers: [],
+  matchedShare: 1,
   cluster: 'learner-svc',
   timeoutMs: 10_000,
   idleTimeoutMs: 0,

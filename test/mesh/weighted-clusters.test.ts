@@ -154,3 +154,23 @@ test('new weights keep what clusters have counted and whom they are connected to
   assert.deepEqual(counts(), [2, 0]);
   assert.deepEqual([outrider.stat('cluster.a.upstream_rq_total'), services[0]?.accepted], [2, 1]);
 });
+
+test('a route with runtime_fraction takes its share of the calls by chance, and leaves the others to those that follow', async (t) => {
+  let drawn = 0;
+  const [a, b] = await Promise.all(['a', 'b'].map(() => startUpstream(t, (call) => answerOk(call, 'pong'))));
+  const outrider = await startSidecar(t, {
+    policies: `routes:
+  - { name: canary, match: { prefix: /acme., runtime_fraction: { default_value: { numerator: 25 } } }, route: { cluster: b } }
+  - { name: rest, match: { prefix: /acme. }, route: { cluster: a } }
+clusters:
+  a: { endpoints: ["${a?.address}"], tls: { mode: disable } }
+  b: { endpoints: ["${b?.address}"], tls: { mode: disable } }
+`,
+    random: () => (drawn++ % 8) / 8,
+  });
+  const client = outrider.caller();
+  for (let i = 0; i < 16; i++) assert.equal((await client.call()).status, GrpcStatus.OK);
+  assert.deepEqual([a?.received.length, b?.received.length], [12, 4]);
+  const { text } = await outrider.admin('GET', '/routes');
+  assert.match(text, /"runtime_fraction":\s*\{\s*"default_value":\s*\{\s*"numerator":\s*250000,\s*"denominator":\s*"MILLION"/);
+});

@@ -28,6 +28,7 @@ routes:
     location: { file: 'p.yaml', line: 3, column: 5 },
     match: { kind: 'prefix', prefix: '/learner.LearnerService/GetProfile' },
     headers: [],
+    matchedShare: 1,
     cluster: 'learner-svc',
     timeoutMs: 10_000,
     idleTimeoutMs: 300_000,
@@ -288,6 +289,8 @@ for (const [earlier, later, shadowed] of [
   ['{ prefix: /ab }', '{ safe_regex: "/ab*" }', false],
   ['{ prefix: /ab }', '{ safe_regex: "/abc|/d" }', false],
   ['{ prefix: /a, headers: [{ name: x }] }', '{ prefix: /a }', false],
+  ['{ prefix: /a, runtime_fraction: { default_value: 5 } }', '{ prefix: /ab }', false],
+  ['{ prefix: /a }', '{ prefix: /ab, runtime_fraction: { default_value: 5 } }', true],
   ['{ prefix: /a, headers: [{ name: x }] }', '{ prefix: /a, headers: [{ name: y }] }', false],
   ['{ prefix: /a, headers: [{ name: x }] }', '{ prefix: /a, headers: [{ name: y }, { name: X, present_match: true }] }', true],
 ] as const) {

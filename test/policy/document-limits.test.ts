@@ -54,7 +54,7 @@ for (const [what, text, line] of [
   [
     'constructor',
     'constructor: 1\n',
-    'p.yaml:1:1: constructor: unknown key; known here: routes, inbound, clusters, default, match_order, descriptor_sets, circuit_breakers, retry_policy, http2_protocol_options, max_connection_age, max_connection_age_grace, common_http_protocol_options',
+    'p.yaml:1:1: constructor: unknown key; known here: routes, inbound, clusters, default, access_log, match_order, descriptor_sets, circuit_breakers, retry_policy, http2_protocol_options, max_connection_age, max_connection_age_grace, common_http_protocol_options',
   ],
   ['a tag', 'routes: !!binary aGk=\n', 'p.yaml:1:9: tags are not accepted; write the plain value'],
   ['a key that is a list', '? [a]\n: 1\n', 'p.yaml:1:3: a key that is not a word; write a plain word before the colon'],
