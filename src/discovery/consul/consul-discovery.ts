@@ -28,6 +28,8 @@ const defaultMaxConnections = 160;
 /** Of the whole sidecar: enough for hundreds of services at once, and for an agent to come back without being run down. */
 const questionsAtOnce = 500;
 const questionsPerSecond = 200;
+/** What is on its way at one moment: hundreds of answers together would need memory that is never needed again. */
+const questionsAnsweredAtOnce = 32;
 
 /** All that a sidecar asks of Consul's catalogue, within common limits. One for a process. */
 export class ConsulDiscovery implements StatSource {
@@ -54,6 +56,7 @@ export class ConsulDiscovery implements StatSource {
       client: this.client,
       pace: new QueryPace({ clock, burst: questionsAtOnce, perSecond: questionsPerSecond }),
       places: new WaitingPlaces(options.maxConnections ?? defaultMaxConnections),
+      atOnce: new WaitingPlaces(questionsAnsweredAtOnce),
       reader: new InstanceReader(this.#thread),
       counts: { questions: 0, failures: 0, answersRefused: 0, instancesRefused: 0, indexResets: 0, tooOld: 0 },
     };

@@ -25,6 +25,8 @@ export interface ConsulShared {
   readonly client: ConsulClient;
   readonly pace: QueryPace;
   readonly places: WaitingPlaces;
+  /** For questions that are answered at once. */
+  readonly atOnce: WaitingPlaces;
   readonly reader: InstanceReader;
   readonly counts: ConsulCounts;
 }

@@ -141,14 +141,13 @@ export class ConsulWatch {
     const { places, reader, counts } = this.#shared;
     // After a failure the question is one that is answered at once, so that the end of an outage is seen, and not only the next change.
     const waits = this.#index > 0n && this.#failures === 0 && !this.#lost;
-    let owned = !waits;
-    if (waits) {
-      const take = (proceed: () => void) => () => {
-        owned = true;
-        proceed();
-      };
-      await this.#waitFor((proceed) => places.enter(take(proceed)));
-    }
+    const room = waits ? places : this.#shared.atOnce;
+    let owned = false;
+    const take = (proceed: () => void) => () => {
+      owned = true;
+      proceed();
+    };
+    await this.#waitFor((proceed) => room.enter(take(proceed)));
     if (!owned) return 0;
     let answer: ConsulAnswer<Buffer>;
     try {
@@ -157,7 +156,7 @@ export class ConsulWatch {
       counts.questions++;
       answer = await this.#send(waits);
     } finally {
-      if (waits) places.leave();
+      room.leave();
     }
     if (this.#isTooOld(answer)) {
       this.#askLeader = true;
