@@ -44,6 +44,8 @@ export interface HealthService extends AsyncDisposable {
   readonly port: number;
   /** What it answers: SERVING is 1, NOT_SERVING is 2. */
   serving: number;
+  /** gRPC status of each answer; with another one than 0 nothing is said of its health. */
+  status: number;
   /** Milliseconds before each answer. */
   delayMs: number;
 }
@@ -59,7 +61,7 @@ export const startHealthService = async (): Promise<HealthService> => {
     socket.on('close', () => sockets.delete(socket));
   });
   server.on('sessionError', () => {});
-  const service = { port: 0, serving: 1, delayMs: 0, [Symbol.asyncDispose]: async () => {} };
+  const service = { port: 0, serving: 1, status: 0, delayMs: 0, [Symbol.asyncDispose]: async () => {} };
   const timers = new Set<NodeJS.Timeout>();
   server.on('stream', (stream: ServerHttp2Stream, headers) => {
     stream.on('error', () => {});
@@ -69,6 +71,10 @@ export const startHealthService = async (): Promise<HealthService> => {
       // Only `Check`: who asks for `Watch` is told so, and asks again and again.
       if (!String(headers[':path']).endsWith('/Check')) {
         stream.respond({ ':status': 200, 'content-type': 'application/grpc', 'grpc-status': '12' }, { endStream: true });
+        return;
+      }
+      if (service.status !== 0) {
+        stream.respond({ ':status': 200, 'content-type': 'application/grpc', 'grpc-status': String(service.status) }, { endStream: true });
         return;
       }
       stream.respond({ ':status': 200, 'content-type': 'application/grpc' }, { waitForTrailers: true });
