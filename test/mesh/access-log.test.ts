@@ -56,7 +56,7 @@ test('ACCESS_LOG gives every call of both directions a line', async (t) => {
     authority: 'echo',
     response_code: 200,
     response_code_details: 'via_upstream',
-    response_flags: null,
+    response_flags: '-',
     grpc_status: 'OK',
     fate: 'ok',
     message: null,
@@ -126,7 +126,7 @@ clusters:
       ['no_endpoint', 'UH', 'UNAVAILABLE'],
       ['upstream_reset', 'UR', 'INTERNAL'],
       ['connection_lost', 'UC', 'UNAVAILABLE'],
-      ['app_error', null, 'NOT_FOUND'],
+      ['app_error', '-', 'NOT_FOUND'],
     ],
   );
   for (const [i, { reason = null, message }] of answers.entries()) {

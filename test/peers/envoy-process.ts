@@ -49,8 +49,11 @@ const http2Only = `typed_extension_protocol_options: { envoy.extensions.upstream
 export const outriderPolicies = (clusters: readonly ComparedCluster[]): string =>
   `routes:\n${routesText(clusters, 0)}\nclusters:\n${clusters.map((cluster) => clusterText(cluster, 'tls: { mode: disable }')).join('\n')}\n`;
 
-/** Starts a real Envoy with these clusters; returns the port where it takes calls. It ends with the test. */
-export const startEnvoy = async (t: TestContext, path: string, clusters: readonly ComparedCluster[]): Promise<number> => {
+/**
+ * Starts a real Envoy with these clusters; returns the port where it takes calls. It ends with the test.
+ * @param managerKeys further keys of its connection manager.
+ */
+export const startEnvoy = async (t: TestContext, path: string, clusters: readonly ComparedCluster[], managerKeys = ''): Promise<number> => {
   const folder = temporaryFolder();
   const port = await freePort();
   const file = join(folder.path, 'envoy.yaml');
@@ -67,6 +70,7 @@ export const startEnvoy = async (t: TestContext, path: string, clusters: readonl
           ${typeUrl('filters.network.http_connection_manager.v3.HttpConnectionManager')}
           stat_prefix: out
           codec_type: HTTP2
+          ${indented(managerKeys, 10)}
           route_config:
             virtual_hosts:
             - name: all
@@ -80,7 +84,17 @@ export const startEnvoy = async (t: TestContext, path: string, clusters: readonl
 ${clusters.map((cluster) => clusterText(cluster, http2Only)).join('\n')}
 `,
   );
-  const program = spawnProgram(path, ['-c', file, '--concurrency', '1', '--use-dynamic-base-id', '-l', 'error']);
+  const program = spawnProgram(path, [
+    '-c',
+    file,
+    '--concurrency',
+    '1',
+    '--use-dynamic-base-id',
+    '--file-flush-interval-msec',
+    '100',
+    '-l',
+    'error',
+  ]);
   atEnd(t, async () => {
     await program[Symbol.asyncDispose]();
     folder[Symbol.dispose]();

@@ -63,10 +63,10 @@ const flagsOf = (call: EndedCall): readonly ResponseFlag[] => {
   return flags;
 };
 
-/** As Envoy prints them: several with commas between; `undefined`: none. */
-export const responseFlagsText = (call: EndedCall, long: boolean): string | undefined => {
+/** As Envoy prints them: several with commas between, `-` for none, also where other values would be null. */
+export const responseFlagsText = (call: EndedCall, long: boolean): string => {
   const flags = flagsOf(call);
-  if (flags.length === 0) return undefined;
+  if (flags.length === 0) return '-';
   const sorted = flags.length === 1 ? flags : order.filter((flag) => flags.includes(flag));
   return (long ? sorted.map((flag) => responseFlags[flag]) : sorted).join(',');
 };

@@ -46,7 +46,7 @@ test("without a format a line has Envoy's names, and ours", () => {
     authority: 'cart',
     response_code: 200,
     response_code_details: 'via_upstream',
-    response_flags: null,
+    response_flags: '-',
     grpc_status: 'OK',
     fate: 'ok',
     message: null,
