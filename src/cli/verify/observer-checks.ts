@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { Clock } from '../../core/index.ts';
-import { list, object, text } from '../json.ts';
+import { type Json, list, object, text } from '../json.ts';
 import { type Address, formatAddress } from './address.ts';
 import type { AdminPort } from './admin-port.ts';
 import { type CheckResult, failed, ok, skipped } from './check-result.ts';
@@ -44,10 +44,11 @@ export const checkPrometheus = async (base: string, admin: Address, service: str
   const targets = `curl -s ${base}/api/v1/targets`;
   try {
     const { value } = await askJson(`${base}/api/v1/targets?state=active`, question);
-    const found = list(object(object(value)['data'])['activeTargets']).find((target) => isTargetOf(target, name, service));
+    const active = list(object(object(value)['data'])['activeTargets']);
+    const found = active.find((target) => addressOf(target) === name) ?? active.find((target) => isLabelled(target, service));
     if (found === undefined) {
       const remedy = `${targets}  # add ${name} to scrape_configs, path /metrics`;
-      return failed('metrics.scraped', `Prometheus has no target ${name}, nor one with the label service="${service}"`, remedy);
+      return failed('metrics.scraped', `Prometheus has no target ${name}, nor one with the label sidecar="${service}"`, remedy);
     }
     const url = text(found['scrapeUrl']);
     if (found['health'] !== 'up') {
@@ -79,15 +80,15 @@ export const checkPrometheus = async (base: string, admin: Address, service: str
   }
 };
 
-const isTargetOf = (target: Readonly<Record<string, unknown>>, admin: string, service: string): boolean => {
-  const labels = object(target['labels']);
+const addressOf = (target: Json): string => {
   const url = text(target['scrapeUrl'], '');
-  return (
-    labels['service'] === service ||
-    labels['job'] === service ||
-    labels['instance'] === admin ||
-    (URL.canParse(url) && new URL(url).host === admin)
-  );
+  return URL.canParse(url) ? new URL(url).host : '';
+};
+
+/** As `deploy/prometheus` labels them, or somebody else usually does: the address of a published port is another one than Prometheus asks. */
+const isLabelled = (target: Json, service: string): boolean => {
+  const labels = object(target['labels']);
+  return labels['sidecar'] === service || labels['service'] === service || labels['job'] === service;
 };
 
 /** A trace that is kept whatever the sampling of the mesh says: the caller decides (W3C `sampled`). */
@@ -99,53 +100,65 @@ export const newTrace = (): { readonly id: string; readonly headers: Readonly<Re
 export interface TraceQuestion extends HttpQuestion {
   /** How long exporters may take to send, and Jaeger to show. */
   readonly patienceMs: number;
-  /** 2: a call through both sidecars; 1: through the inbound one alone. */
-  readonly sidecars: number;
+  /** The call went through both sidecars, not through the inbound one alone. */
+  readonly throughBoth: boolean;
 }
 
 const pollMs = 250;
 
 const pause = (clock: Clock, ms: number): Promise<void> => new Promise((resolve) => void clock.setTimer(resolve, ms));
 
-/** Asks Jaeger again and again until it shows the trace with a span of each sidecar on the way. */
+/** Asks Jaeger again and again until it shows the trace with spans of the sidecars on the way. */
 export const checkTrace = async (base: string, traceId: string, service: string, question: TraceQuestion): Promise<CheckResult> => {
-  const { clock, patienceMs, sidecars } = question;
+  const { clock, patienceMs, throughBoth } = question;
   const url = `${base}/api/traces/${traceId}`;
   const giveUpAtMs = clock.now() + patienceMs;
-  let seen: readonly string[] = [];
+  let seen: readonly SeenSpan[] = [];
   for (;;) {
     try {
       const answer = await askHttp(url, question);
       // 404 is "not yet".
       if (answer.status >= 400 && answer.status !== 404)
         return failed('trace', `Jaeger at ${base} answers ${answer.status}`, `curl -s ${base}/api/services`);
-      seen = answer.status === 404 ? [] : servicesIn(answer.body);
+      seen = answer.status === 404 ? [] : spansIn(answer.body);
     } catch (error) {
-      return failed(
-        'trace',
-        `Jaeger at ${base}: ${whyOf(error)}`,
-        `curl -s ${base}/api/services  # or name another one: outrider verify --jaeger <url>`,
-      );
+      const remedy = `curl -s ${base}/api/services  # or name another one: outrider verify --jaeger <url>`;
+      return failed('trace', `Jaeger at ${base}: ${whyOf(error)}`, remedy);
     }
-    if (seen.includes(service) && seen.length >= sidecars) return ok('trace', `${traceId} shows ${seen.join(' and ')}`);
+    const arrived = seen.some((span) => span.kind === 'server' && span.service === service);
+    const left = !throughBoth || seen.some(({ kind }) => kind === 'client');
+    if (arrived && left) return ok('trace', `${traceId} shows ${namesOf(seen)}`);
     if (clock.now() >= giveUpAtMs) break;
     await pause(clock, pollMs);
   }
   const remedy = `curl -s ${url}  # JAEGER_HOST of the sidecars says where spans go; outrider stats --filter '^tracing' counts those that did not arrive`;
-  if (seen.length === 0) return failed('trace', `Jaeger does not know the trace ${traceId} after ${patienceMs / 1_000} s`, remedy);
-  return failed('trace', `the trace ${traceId} shows ${seen.join(' and ')} only after ${patienceMs / 1_000} s`, remedy);
+  const patience = `after ${patienceMs / 1_000} s`;
+  if (seen.length === 0) return failed('trace', `Jaeger does not know the trace ${traceId} ${patience}`, remedy);
+  return failed('trace', `the trace ${traceId} shows ${namesOf(seen)} only, ${patience}`, remedy);
 };
 
-/** Names of the services whose spans are in the answer of Jaeger's query API, sorted. */
-const servicesIn = (body: string): readonly string[] => {
+interface SeenSpan {
+  readonly service: string;
+  /** `server`, `client`. */
+  readonly kind: string;
+}
+
+const namesOf = (spans: readonly SeenSpan[]): string =>
+  [...new Set(spans.map(({ service, kind }) => `${service} (${kind})`))].sort().join(', ');
+
+/** Spans in the answer of Jaeger's query API. */
+const spansIn = (body: string): readonly SeenSpan[] => {
   let answer: unknown;
   try {
     answer = JSON.parse(body);
   } catch {
     return [];
   }
-  const names = list(object(answer)['data']).flatMap((trace) =>
-    Object.values(object(trace['processes'])).map((process) => text(object(process)['serviceName'])),
-  );
-  return [...new Set(names)].sort();
+  return list(object(answer)['data']).flatMap((trace) => {
+    const processes = object(trace['processes']);
+    return list(trace['spans']).map((span) => ({
+      service: text(object(processes[text(span['processID'])])['serviceName']),
+      kind: text(list(span['tags']).find((tag) => tag['key'] === 'span.kind')?.['value'], 'internal'),
+    }));
+  });
 };

@@ -25,6 +25,8 @@ export interface VerifyPlan {
   readonly prometheus: string | undefined;
   readonly jaeger: string | undefined;
   readonly timeoutMs: number;
+  /** How long exporters may take to send a trace, and Jaeger to show it. */
+  readonly traceTimeoutMs: number;
   readonly clockSkewMs: number;
   readonly expiryWarningMs: number;
   readonly expiryFailureMs: number;

@@ -189,9 +189,6 @@ const lookInside = async ({ admin, adminIsNamed, service, instance }: Target, pl
   return await checkSidecar(admin, service, adminIsNamed || isOfThisMachine(admin.address.host), plan);
 };
 
-/** A trace comes after its exporter's patience: at least so long is waited. */
-const leastTracePatienceMs = 15_000;
-
 const observe = async (
   { service, admin }: Target,
   plan: VerifyPlan,
@@ -199,7 +196,7 @@ const observe = async (
   traceId: string,
   { clock }: VerifyWorld,
 ): Promise<readonly CheckResult[]> => {
-  const { prometheus, jaeger, via, timeoutMs, identity } = plan;
+  const { prometheus, jaeger, via, timeoutMs, traceTimeoutMs, identity } = plan;
   const question = { timeoutMs, clock };
   const arrived = (check: string): boolean => calls.some((call) => call.check === check && call.outcome === 'ok');
   const traced = via === undefined ? 'call.inbound' : 'call.through_both';
@@ -217,8 +214,8 @@ const observe = async (
       : arrived(traced)
         ? checkTrace(jaeger, traceId, service, {
             ...question,
-            patienceMs: Math.max(leastTracePatienceMs, timeoutMs),
-            sidecars: via === undefined ? 1 : 2,
+            patienceMs: traceTimeoutMs,
+            throughBoth: via !== undefined,
           })
         : skipped('trace', 'no call arrived that could be found'),
   ]);
