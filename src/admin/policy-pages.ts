@@ -165,6 +165,7 @@ export const clusterConfigJson = ({
   connectTimeoutMs,
   thresholds,
   highThresholds,
+  maxConnectionsPerEndpoint,
   adaptiveConcurrency,
   maxConnectionAgeMs,
   breaker,
@@ -186,6 +187,7 @@ export const clusterConfigJson = ({
   }),
   circuit_breakers: {
     thresholds: [thresholdsJson('DEFAULT', thresholds), ...(highThresholds === undefined ? [] : [thresholdsJson('HIGH', highThresholds)])],
+    ...(Number.isFinite(maxConnectionsPerEndpoint) && { per_host_thresholds: [{ max_connections: maxConnectionsPerEndpoint }] }),
     consecutive_failures: protoUint32(breaker.consecutiveFailures),
     recovery_timeout: protoDuration(breaker.recoveryTimeoutMs),
     ...(breaker.successThreshold !== undefined && { success_threshold: breaker.successThreshold }),

@@ -238,7 +238,28 @@ export const circuitBreakersShape = group(
       'One breaker for the cluster, for each endpoint, or for each method; cluster where left out',
     ),
     thresholds: field(list(placed(thresholdShape)), 'Limits of what the cluster has at once'),
-    per_host_thresholds: later(),
+    per_host_thresholds: field(
+      list(
+        placed(
+          group(
+            'per_host_threshold',
+            'a group such as { max_connections: 2 }',
+            {
+              priority: field(word(['DEFAULT', 'HIGH']), 'Only DEFAULT: the connections of an endpoint carry the calls of both priorities'),
+              max_connections: field(
+                count(),
+                'Connections to one endpoint at once, which always gets its first one; no limit of its own where left out',
+              ),
+              max_pending_requests: refused('write it under thresholds'),
+              max_requests: refused('write max_requests under thresholds'),
+              max_retries: refused('write it under thresholds'),
+            },
+            homeOf,
+          ),
+        ),
+      ),
+      'Limits of what each endpoint has at once',
+    ),
   },
   homeOf,
 );

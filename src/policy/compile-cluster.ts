@@ -29,12 +29,14 @@ export interface CompiledBreakers {
   readonly breaker: BreakerPolicy;
   readonly thresholds: ThresholdOptions;
   readonly highThresholds: ThresholdOptions | undefined;
+  readonly maxConnectionsPerEndpoint: number;
 }
 
 export const defaultBreakers: CompiledBreakers = Object.freeze({
   breaker: Object.freeze({ ...defaultBreaker, scope: 'cluster' }),
   thresholds: defaultThresholds,
   highThresholds: undefined,
+  maxConnectionsPerEndpoint: Number.POSITIVE_INFINITY,
 });
 
 const defaultRateWindowMs = 10_000;
@@ -129,6 +131,7 @@ export const compileBreakers = ({ values }: BreakersGroup, problems: Problems): 
     breaker: Object.freeze({ ...compileBreaker(values), scope: values.scope ?? 'cluster' }),
     thresholds: Object.freeze(compileThresholds(thresholds?.value)),
     highThresholds: high === undefined ? undefined : Object.freeze(compileThresholds(high.value)),
+    maxConnectionsPerEndpoint: compilePerHost(values.per_host_thresholds, problems),
   });
 };
 
@@ -153,6 +156,16 @@ const compileBreaker = (values: BreakersGroup['values']): BreakerOptions => {
     ...(slowCallDurationMs === undefined ? {} : { slowCallDurationMs }),
     ...(statuses === undefined ? {} : { failureStatuses: statusBits(statuses.map((name) => GrpcStatus[name])) }),
   };
+};
+
+/** The lists are Envoy's; it looks at the connections of one group alone. */
+const compilePerHost = (written: BreakersGroup['values']['per_host_thresholds'] = [], problems: Problems): number => {
+  for (const { place, value } of written.filter((one, i) => i > 0 || one.value.values.priority === 'HIGH')) {
+    if (value.values.priority === 'HIGH')
+      problems.error(place, 'is for priority HIGH, whose calls use the connections of the others', 'write it without priority');
+    else problems.error(place, 'a second group of limits of an endpoint', 'keep one of them');
+  }
+  return written[0]?.value.values.max_connections ?? Number.POSITIVE_INFINITY;
 };
 
 type ThresholdGroup = NonNullable<BreakersGroup['values']['thresholds']>[number]['value'];

@@ -269,6 +269,8 @@ export interface ClusterPolicy {
   readonly thresholds: ThresholdOptions;
   /** Of calls on routes with `priority: HIGH`; `undefined`: Envoy's defaults. */
   readonly highThresholds: ThresholdOptions | undefined;
+  /** Connections of one endpoint; infinite where only those of the cluster are limited. Its first one it always gets. */
+  readonly maxConnectionsPerEndpoint: number;
   /** `undefined`: any number of calls may be under way. */
   readonly adaptiveConcurrency: GradientOptions | undefined;
   readonly tls: UpstreamTlsPolicy;

@@ -265,7 +265,10 @@ export class Endpoint implements PooledEndpoint, UpstreamConnectionOwner {
       // As in Envoy an endpoint without any connection gets one beyond the limit: its calls would wait for ever.
       const alone = this.#ready.length === 0 && this.#connecting.size === 0;
       if (alone) connections.enter();
-      else if (!connections.tryEnter()) return;
+      else if (this.#isFull) {
+        connections.countOverflow();
+        return;
+      } else if (!connections.tryEnter()) return;
       this.#connect(connections);
     }
   }
@@ -407,6 +410,11 @@ export class Endpoint implements PooledEndpoint, UpstreamConnectionOwner {
   }
 
   // ---- inside ----
+
+  /** It has as many connections as `per_host_thresholds` allow. */
+  get #isFull(): boolean {
+    return this.#ready.length + this.#connecting.size >= this.#owner.policy.maxConnectionsPerEndpoint;
+  }
 
   /** How many calls the connections that are being made will carry. */
   get #expectedStreams(): number {

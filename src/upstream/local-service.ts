@@ -25,6 +25,7 @@ export const localServicePolicy = (host: string, port: number, defaults: Cluster
   breaker: { ...defaults.breaker, scope: 'cluster', consecutiveFailures: Number.POSITIVE_INFINITY },
   thresholds: { ...defaults.thresholds, ...withoutLimits },
   highThresholds: { ...(defaults.highThresholds ?? defaults.thresholds), ...withoutLimits },
+  maxConnectionsPerEndpoint: Number.POSITIVE_INFINITY,
   // `LocalServiceHealth` asks it, and no call is refused for the answer.
   healthCheck: undefined,
   tls: { ...defaults.tls, mode: 'disable' },

@@ -36,6 +36,7 @@ export const clusterPolicy = (name: string, scope: BreakerPolicy['scope'] = 'clu
     trackRemaining: true,
   },
   highThresholds: undefined,
+  maxConnectionsPerEndpoint: Number.POSITIVE_INFINITY,
   adaptiveConcurrency: undefined,
   tls: { mode: 'mutual', sni: '', matchSubjectAltNames: [], verifyCertificateSpki: [], verifyCertificateHash: [] },
   keepaliveIntervalMs: 10_000,

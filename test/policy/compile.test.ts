@@ -87,6 +87,7 @@ clusters:
     loadBalancer: { ...defaultLoadBalancer, policy: 'least_request' },
     outlierDetection: undefined,
     highThresholds: undefined,
+    maxConnectionsPerEndpoint: Number.POSITIVE_INFINITY,
     adaptiveConcurrency: undefined,
     healthCheck: undefined,
     connectTimeoutMs: 2_000,

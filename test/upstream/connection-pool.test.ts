@@ -66,6 +66,28 @@ test('where no further connection is allowed, a call waits for a stream that end
   assert.equal(server.accepted, 1);
 });
 
+test('an endpoint that has as many connections as each may have makes its calls wait, whatever the cluster may have', async (t) => {
+  const [one, two] = [
+    await backend(t, { settings: { maxConcurrentStreams: 1 }, hold: true }),
+    await backend(t, { settings: { maxConcurrentStreams: 1 }, hold: true }),
+  ];
+  const { cluster } = clusterOf(t, [addressOf(one.port), addressOf(two.port)], { maxConnectionsPerEndpoint: 2 });
+  const calls = cluster.endpoints.flatMap((endpoint) => Array.from({ length: 3 }, () => new TestCall(endpoint)));
+  await until(() => one.held.length === 2 && two.held.length === 2, 'two streams of each');
+  assert.deepEqual([one.accepted, two.accepted], [2, 2]);
+  assert.ok(cluster.limits.connections.overflowTotal >= 2);
+  assert.deepEqual(
+    cluster.endpoints.map(({ waiting }) => waiting),
+    [1, 1],
+  );
+  answer(one.held[0]);
+  answer(two.held[0]);
+  await until(() => one.held.length === 3 && two.held.length === 3, 'the third of each');
+  for (const { held } of [one, two]) for (const call of held.slice(1)) answer(call);
+  await Promise.all(calls.map(({ ended }) => ended));
+  assert.deepEqual([one.accepted, two.accepted], [2, 2]);
+});
+
 test('a peer that admits no stream at all gets one connection, and the calls when it admits some', async (t) => {
   const server = await backend(t, { settings: { maxConcurrentStreams: 0 } });
   const { cluster } = clusterOf(t, [addressOf(server.port)]);

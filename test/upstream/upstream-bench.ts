@@ -28,6 +28,7 @@ export const policyOf = (overrides: Partial<ClusterPolicy> = {}): ClusterPolicy 
     trackRemaining: true,
   },
   highThresholds: undefined,
+  maxConnectionsPerEndpoint: Number.POSITIVE_INFINITY,
   adaptiveConcurrency: undefined,
   tls: { mode: 'disable', sni: '', matchSubjectAltNames: [], verifyCertificateSpki: [], verifyCertificateHash: [] },
   keepaliveIntervalMs: 0,
