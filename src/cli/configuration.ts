@@ -1,8 +1,9 @@
 import { ConfigurationError, editDistance, type LogLevel } from '../core/index.ts';
 import { type ConsulConnection, parseConsulAddress } from '../discovery/index.ts';
 import type { IdentityPaths, TlsVersion } from '../identity/index.ts';
-import type { StatsdOptions, TracingOptions } from '../telemetry/index.ts';
+import type { OtlpMetricsOptions, StatsdOptions, TracingOptions } from '../telemetry/index.ts';
 import { type ConfigurationFile, readConfigurationFile, type WrittenValue } from './configuration-file.ts';
+import { otlpMetricsWarnings, readOtlpMetrics } from './otlp-metrics-configuration.ts';
 import { packageVersion } from './package-version.ts';
 import { type RegistrationConfiguration, readRegistration } from './registration-configuration.ts';
 import { type InboundTls, type SettingName, type SettingValue, settingNames, settings } from './settings.ts';
@@ -60,6 +61,8 @@ export interface SidecarConfiguration {
   readonly tracing: TracingOptions | undefined;
   /** `undefined`: no metrics are sent to StatsD. */
   readonly statsd: StatsdOptions | undefined;
+  /** `undefined`: no metrics are sent to a collector of OpenTelemetry. */
+  readonly otlpMetrics: OtlpMetricsOptions | undefined;
   /** Single calls in `/metrics` name their traces; `undefined`: where there are traces. */
   readonly metricsExemplars: boolean | undefined;
   /** `region/zone/sub_zone`, also of what is registered. */
@@ -120,7 +123,9 @@ class Reader implements SettingReader {
     if (parsed.ok) return parsed.value as SettingValue<N>;
     const place = written?.place ?? variable;
     const assignment = place === variable ? `${variable}=${parsed.write}` : `${variable.toLowerCase()}: ${parsed.write}`;
-    this.problems.push(`${place}: ${JSON.stringify(text)} is not allowed: expected ${parsed.allowed}; write ${assignment}`);
+    const problem = `${place}: ${JSON.stringify(text)} is not allowed: expected ${parsed.allowed}; write ${assignment}`;
+    // Traces and metrics read the same settings.
+    if (!this.problems.includes(problem)) this.problems.push(problem);
     return undefined;
   }
 }
@@ -300,6 +305,7 @@ export const readSidecarConfiguration = ({ environment, configPath }: Configurat
     maxMemoryBytes: reader.get('maxMemoryBytes'),
   };
   const statsd = readStatsd(reader, serviceName);
+  const otlpMetrics = readOtlpMetrics(reader, serviceVersion, packageVersion());
   const metricsExemplars = reader.get('metricsExemplars');
   const tracing = readTracing(reader, serviceVersion, packageVersion());
   const identity = identityOf(reader, inboundTls);
@@ -325,11 +331,17 @@ export const readSidecarConfiguration = ({ environment, configPath }: Configurat
     registration,
     tracing,
     statsd,
+    otlpMetrics,
     metricsExemplars,
     locality: reader.written('locality')?.text,
     drainDelayMs,
     identity,
-    warnings: [...warningsOf(reader, environment), ...tracingWarnings(reader, tracing), ...statsdWarnings(reader)],
+    warnings: [
+      ...warningsOf(reader, environment),
+      ...tracingWarnings(reader, tracing),
+      ...statsdWarnings(reader),
+      ...otlpMetricsWarnings(reader, otlpMetrics),
+    ],
   });
 };
 

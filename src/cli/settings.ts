@@ -2,6 +2,7 @@ import { isIP } from 'node:net';
 import { type LogLevel, logLevels, parseDurationMs, suggest } from '../core/index.ts';
 import { parseConsulAddress } from '../discovery/index.ts';
 import type { TlsVersion } from '../identity/index.ts';
+import { otlpMetricsSettings } from './otlp-metrics-settings.ts';
 import { statsdSettings } from './statsd-settings.ts';
 import { tracingSettings } from './tracing-settings.ts';
 
@@ -286,6 +287,7 @@ export const settings = {
   deregisterAfterMs: setting('REGISTRATION_DEREGISTER_AFTER', '5m', duration('5m'), 'how long a critical instance stays; 0s: for ever'),
   ...tracingSettings,
   ...statsdSettings,
+  ...otlpMetricsSettings,
 } as const;
 
 export type SettingName = keyof typeof settings;

@@ -39,6 +39,8 @@ import {
   ExemplarRecorder,
   type MemoryReading,
   type MetricsInputs,
+  type OtlpMetricsHandle,
+  openOtlpMetrics,
   openStatsd,
   ProcessStats,
   PrometheusExposition,
@@ -93,7 +95,8 @@ export class Sidecar {
   readonly #limits: ProcessLimits;
   /** `undefined`: there are no traces. */
   readonly tracing: Tracing | undefined;
-  #statsd: StatsdHandle | undefined;
+  /** Where metrics are sent. */
+  readonly #metricSinks: (StatsdHandle | OtlpMetricsHandle)[] = [];
   /** `undefined`: there can be none. */
   readonly accessLog: AccessLog | undefined;
   #registration: Registration | undefined;
@@ -189,7 +192,7 @@ export class Sidecar {
       await this.#firstConsulPolicies();
       await this.#firstEndpoints();
       await this.tracing?.load();
-      await this.#openStatsd();
+      await this.#openMetricSinks();
       // A signal came meanwhile.
       if (this.#drained !== undefined) return;
       await this.proxy.start();
@@ -228,7 +231,7 @@ export class Sidecar {
     await this.proxy.close();
     await this.accessLog?.close(longestFlushMs);
     await this.tracing?.close(0);
-    await this.#statsd?.close(0);
+    for (const sink of this.#metricSinks) await sink.close(0);
     await this.#admin.close();
     this.#grpcAdmin?.close();
     this.#consul?.close();
@@ -354,7 +357,7 @@ export class Sidecar {
     // Out of the catalogue first: who asks now is sent elsewhere, and who has asked before is still served.
     await this.#registration?.deregister();
     await this.proxy.drain({ delayMs: drainDelayMs, timeoutMs: drainTimeoutMs });
-    await Promise.all([this.tracing?.close(longestFlushMs), this.#statsd?.close(longestFlushMs)]);
+    await Promise.all([this.tracing?.close(longestFlushMs), ...this.#metricSinks.map((sink) => sink.close(longestFlushMs))]);
     await this.close();
     this.#world.log.info('stopped');
   }
@@ -406,12 +409,14 @@ export class Sidecar {
   }
 
   /** Before there are calls: loading would hold them up. */
-  async #openStatsd(): Promise<void> {
-    const { statsd } = this.#configuration;
-    if (statsd === undefined) return;
+  async #openMetricSinks(): Promise<void> {
+    const { otlpMetrics, serviceName, statsd } = this.#configuration;
     const { clock, log } = this.#world;
-    this.#statsd = await openStatsd(statsd, { clock, log, metrics: this.#metrics });
-    this.#stats.add(this.#statsd);
+    const context = { clock, log, metrics: this.#metrics };
+    if (statsd !== undefined) this.#metricSinks.push(await openStatsd(statsd, context));
+    if (otlpMetrics !== undefined)
+      this.#metricSinks.push(await openOtlpMetrics(otlpMetrics, { ...context, serviceName, version: packageVersion() }));
+    for (const sink of this.#metricSinks) this.#stats.add(sink);
   }
 
   /** All numbers, for whoever takes them elsewhere. */

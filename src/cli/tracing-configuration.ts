@@ -1,6 +1,6 @@
-import { hostname } from 'node:os';
 import type { SpanDestination, TracingOptions } from '../telemetry/index.ts';
 import type { SettingReader } from './configuration.ts';
+import { readResource } from './otel-resource.ts';
 import { type SettingName, settings } from './settings.ts';
 
 const grpcPort = '4317';
@@ -11,7 +11,6 @@ export const readTracing = (reader: SettingReader, serviceVersion: string | unde
   const otlp = readOtlp(reader);
   const sampler = readSampler(reader);
   const propagators = reader.get('propagators') ?? [];
-  const written = reader.get('resourceAttributes') ?? {};
   const failedPerSecond = reader.get('tracesFailedPerSecond') ?? 0;
   const maxQueueSize = reader.get('spanQueueSize') ?? 1;
   const queue = {
@@ -38,14 +37,7 @@ export const readTracing = (reader: SettingReader, serviceVersion: string | unde
     b3Multiple: propagators.includes('b3multi'),
     destinations,
     queue,
-    resource: {
-      ...(serviceVersion === undefined ? {} : { 'service.version': serviceVersion }),
-      'host.name': hostname(),
-      'telemetry.sdk.name': 'outrider',
-      'telemetry.sdk.language': 'nodejs',
-      'telemetry.sdk.version': version,
-      ...written,
-    },
+    resource: readResource(reader, serviceVersion, version),
   };
 };
 

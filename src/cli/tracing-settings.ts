@@ -6,7 +6,12 @@ import type { Parsed, Setting } from './settings.ts';
 
 const accepted = <T>(value: T): Parsed<T> => ({ ok: true, value });
 
-const setting = <T>(variable: string, fallback: string | undefined, parse: (text: string) => Parsed<T>, meaning: string): Setting<T> => ({
+export const setting = <T>(
+  variable: string,
+  fallback: string | undefined,
+  parse: (text: string) => Parsed<T>,
+  meaning: string,
+): Setting<T> => ({
   variable,
   fallback,
   meaning,
@@ -33,7 +38,7 @@ const port = (text: string): Parsed<number> => {
 };
 
 /** A URL of http or https. */
-const url = (example: string) => {
+export const url = (example: string) => {
   return (text: string): Parsed<string> => {
     const parsed = URL.canParse(text) ? new URL(text) : undefined;
     if (parsed !== undefined && /^https?:$/.test(parsed.protocol) && parsed.hostname !== '') return accepted(text);
@@ -42,7 +47,7 @@ const url = (example: string) => {
   };
 };
 
-const oneOf = <W extends string>(words: readonly W[], example: W) => {
+export const oneOf = <W extends string>(words: readonly W[], example: W) => {
   return (text: string): Parsed<W> => {
     const lower = text.toLowerCase();
     const word = words.find((candidate) => candidate === lower);
@@ -51,7 +56,7 @@ const oneOf = <W extends string>(words: readonly W[], example: W) => {
   };
 };
 
-const someOf = <W extends string>(words: readonly W[], example: W) => {
+export const someOf = <W extends string>(words: readonly W[], example: W) => {
   return (text: string): Parsed<readonly W[]> => {
     const parsed = text.split(',').map((entry) => oneOf(words, example)(entry.trim()));
     const wrong = parsed.find((entry) => !entry.ok);
@@ -77,7 +82,7 @@ const count = (lowest: number, highest: number, example: string) => {
 };
 
 /** OpenTelemetry writes milliseconds without a unit; with one it is taken as well. */
-const milliseconds = (example: string) => {
+export const milliseconds = (example: string) => {
   return (text: string): Parsed<number> => {
     const value = /^\d{1,8}$/.test(text) ? Number(text) : parseDurationMs(text);
     if (value !== undefined && value >= 1 && value <= 3_600_000) return accepted(value);
@@ -109,7 +114,7 @@ const decode = (text: string): string | undefined => {
 };
 
 /** Metadata of gRPC and fields of HTTP: what neither may hold would be refused at every export. */
-const headers = (example: string) => {
+export const headers = (example: string) => {
   return (text: string): Parsed<Readonly<Record<string, string>>> => {
     const parsed = pairs(example)(text);
     if (!parsed.ok) return parsed;
@@ -128,12 +133,12 @@ export const samplers = [
   'parentbased_always_off',
   'parentbased_traceidratio',
 ] as const;
-const protocols = ['grpc', 'http/protobuf'] as const;
+export const protocols = ['grpc', 'http/protobuf'] as const;
 const compressions = ['none', 'gzip'] as const;
 const propagators = ['tracecontext', 'baggage', 'b3', 'b3multi'] as const;
 const exporters = ['otlp', 'jaeger', 'none'] as const;
 
-const secret = <T>(entry: Setting<T>): Setting<T> => ({ ...entry, secret: true });
+export const secret = <T>(entry: Setting<T>): Setting<T> => ({ ...entry, secret: true });
 
 export const tracingSettings = {
   jaegerHost: setting('JAEGER_HOST', undefined, jaegerHost, 'host of Jaeger, which gets traces by UDP'),

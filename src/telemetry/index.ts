@@ -8,6 +8,8 @@ export { ExemplarRecorder } from './metrics/exemplar-recorder.ts';
 export { acceptsGzip, type ExpositionFormat, expositionFormats, negotiateFormat } from './metrics/exposition-format.ts';
 export { type MetricsInputs, MetricsReader } from './metrics/metrics-reader.ts';
 export { PrometheusExposition, type PrometheusInputs, type PrometheusText } from './metrics/prometheus.ts';
+export { type OtlpMetricsHandle, openOtlpMetrics } from './otlp-metrics/open-otlp-metrics.ts';
+export type { OtlpMetricsOptions } from './otlp-metrics/otlp-metrics-options.ts';
 export { type MemoryReading, type ProcessSample, ProcessStats } from './process-stats.ts';
 export { type Stat, StatRegistry, type StatSink, type StatSource } from './stats.ts';
 export { openStatsd, type StatsdHandle } from './statsd/open-statsd.ts';

@@ -56,7 +56,7 @@ const loadOtlpGrpc = async (destination: OtlpDestination): Promise<SpanExporter>
   });
 };
 
-const readPems = ({ caPath, certPath, keyPath }: OtlpDestination) => ({
+export const readPems = ({ caPath, certPath, keyPath }: OtlpDestination) => ({
   ca: readPem(caPath),
   cert: readPem(certPath),
   key: readPem(keyPath),

@@ -1,0 +1,96 @@
+import type { PushMetricExporter, ResourceMetrics } from '@opentelemetry/sdk-metrics';
+import type { Clock, Logger } from '../../core/index.ts';
+import type { OtlpDestination } from '../tracing/tracing-options.ts';
+
+type Done = Parameters<PushMetricExporter['export']>[1];
+
+/** What the SDK calls SUCCESS. */
+const success = 0;
+
+export interface CountingMetricExporterContext {
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** How long a request may take. */
+  readonly timeoutMs: number;
+}
+
+/**
+ * Stands between the SDK's reader and an exporter: counts what becomes of requests, bounds their time, and says once when the collector stops
+ * taking metrics, and once when it takes them again.
+ */
+export class CountingMetricExporter implements PushMetricExporter {
+  /** Requests that the collector has taken, and those that it has not. */
+  exported = 0;
+  failed = 0;
+  readonly #exporter: PushMetricExporter;
+  readonly #destination: OtlpDestination;
+  readonly #context: CountingMetricExporterContext;
+  readonly #underWay = new Set<() => void>();
+  #failing = false;
+  #givenUp = false;
+
+  constructor(exporter: PushMetricExporter, destination: OtlpDestination, context: CountingMetricExporterContext) {
+    this.#exporter = exporter;
+    this.#destination = destination;
+    this.#context = context;
+  }
+
+  export(metrics: ResourceMetrics, done: Done): void {
+    const { clock, timeoutMs } = this.#context;
+    let ended = false;
+    const end = (problem: string | undefined): void => {
+      if (ended) return;
+      ended = true;
+      timer.cancel();
+      this.#underWay.delete(giveUp);
+      if (problem === undefined) this.#onSuccess();
+      else this.#onFailure(problem);
+      // The failure has been told: the reader would only report it to a handler that nobody has set.
+      done({ code: success });
+    };
+    const giveUp = (): void => end('the sidecar ends, and has not waited for the answer');
+    const timer = clock.setTimer(() => end(`no answer within ${timeoutMs} ms`), timeoutMs);
+    this.#underWay.add(giveUp);
+    if (this.#givenUp) {
+      giveUp();
+      return;
+    }
+    try {
+      this.#exporter.export(metrics, ({ code, error }) => end(code === success ? undefined : (error?.message ?? 'refused')));
+    } catch (error) {
+      end((error as Error).message);
+    }
+  }
+
+  /** Ends every request under way, and those that come: there is no more time. */
+  giveUp(): void {
+    this.#givenUp = true;
+    for (const end of [...this.#underWay]) end();
+  }
+
+  async forceFlush(): Promise<void> {}
+
+  async shutdown(): Promise<void> {
+    await this.#exporter.shutdown();
+  }
+
+  #onSuccess(): void {
+    this.exported++;
+    if (!this.#failing) return;
+    this.#failing = false;
+    this.#context.log.info('metrics are taken by the collector again', { to: this.#destination.url });
+  }
+
+  #onFailure(why: string): void {
+    this.failed++;
+    if (this.#failing) return;
+    this.#failing = true;
+    const { protocol, url } = this.#destination;
+    const port = protocol === 'grpc' ? 'gRPC (usually port 4317)' : 'HTTP (usually port 4318)';
+    this.#context.log.warning('metrics could not be sent to the collector; calls go on, and numbers are sent with the next interval', {
+      to: url,
+      why,
+      remedy: `see that a collector takes metrics by OTLP and ${port} there, or correct OTEL_EXPORTER_OTLP_METRICS_ENDPOINT, OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_PROTOCOL, or write OTEL_METRICS_EXPORTER=none`,
+    });
+  }
+}
