@@ -19,6 +19,8 @@ export interface EndpointAddress {
   readonly localityWeight?: number;
   /** By which `lb_subset_config` chooses. */
   readonly metadata?: EndpointMetadata;
+  /** The name in its certificate, where that is another one than the cluster's. */
+  readonly service?: string;
   /** How whoever told of it calls this instance. */
   readonly instance?: string;
 }
@@ -103,6 +105,7 @@ export const sameEndpoint = (a: EndpointAddress, b: EndpointAddress): boolean =>
     a.weight === b.weight &&
     a.hostname === b.hostname &&
     a.instance === b.instance &&
+    a.service === b.service &&
     a.priority === b.priority &&
     a.locality === b.locality &&
     a.localityWeight === b.localityWeight &&

@@ -1,6 +1,6 @@
 import { dirname, isAbsolute, join } from 'node:path';
 import type { ListedCluster, MappedCluster } from './cluster-schema.ts';
-import { type ConsulEndpointsPolicy, plainConsulPolicy } from './consul-types.ts';
+import { type ConsulEndpointsPolicy, type ConsulFailoverTarget, plainConsulPolicy } from './consul-types.ts';
 import type { Problems } from './problems.ts';
 import type { Placed } from './shape.ts';
 
@@ -34,7 +34,7 @@ export const compileConsul = (written: ConsulGroup, serviceName: string, keepLas
   };
   const isPreparedQuery = values.prepared_query !== undefined;
   if (isPreparedQuery) {
-    for (const key of ['tag', 'filter', 'datacenter'] as const)
+    for (const key of ['tag', 'filter', 'datacenter', 'failover'] as const)
       if (wrote(key)) problems.error(placeOf(key), 'has no effect beside prepared_query', 'write it into the query, or remove it');
   }
   if (wrote('max_age') && values.stale !== true)
@@ -44,12 +44,25 @@ export const compileConsul = (written: ConsulGroup, serviceName: string, keepLas
   if (wrote('near') && !wrote('nearest'))
     problems.warning(placeOf('near'), 'has no effect without nearest: all instances are used', 'add nearest, or remove it');
   const { token_file: tokenFile } = values;
+  const service = read(values.prepared_query ?? values.service, isPreparedQuery ? 'prepared query' : 'service') || serviceName;
+  const failover = (values.failover ?? []).map((target): ConsulFailoverTarget => {
+    const found = {
+      service: read(target.values.service, 'service') || service,
+      datacenter: read(target.values.datacenter, 'datacenter'),
+      filter: target.values.filter ?? '',
+      passingOnly: target.values.passing ?? values.passing ?? true,
+    };
+    if (found.service === service && found.datacenter === '' && found.filter === (values.filter ?? ''))
+      problems.error(target.place, 'is the service itself', 'name another datacenter, service or filter');
+    return found;
+  });
   return Object.freeze({
-    ...plainConsulPolicy(read(values.prepared_query ?? values.service, isPreparedQuery ? 'prepared query' : 'service') || serviceName),
+    ...plainConsulPolicy(service),
     isPreparedQuery,
     tags: several(values.tag, 'tag'),
     filter: values.filter ?? '',
     datacenters: several(values.datacenter, 'datacenter'),
+    failover,
     namespace: read(values.namespace, 'namespace'),
     partition: read(values.partition, 'partition'),
     near: read(values.near, 'node'),

@@ -95,9 +95,23 @@ class Translation {
         filter: subset?.text('Filter'),
         passing: subset === undefined ? undefined : subset.flag('OnlyPassing'),
       });
-    for (const [subset, fields] of subsets) this.#clusters.set(`${subset}.${name}`, { consul: sourceOf(fields), ...common });
+    const failovers = new Map(resolver.named('Failover'));
+    const failoverOf = (subset: string | undefined): readonly Part[] | undefined => {
+      const written = failovers.get(subset ?? '*') ?? failovers.get('*');
+      return written === undefined ? undefined : this.#failover(name, subset, written);
+    };
+    for (const [subset, fields] of subsets)
+      this.#clusters.set(`${subset}.${name}`, { consul: onlyWritten({ ...sourceOf(fields), failover: failoverOf(subset) }), ...common });
+    for (const [subset, failover] of failovers) {
+      if (subset === '*' || subsets.has(subset)) continue;
+      failover.ignore('Service', 'ServiceSubset', 'Datacenters', 'Targets', 'Policy');
+      resolver.warn(`Failover names a subset "${subset}" that is not there`, 'add it to Subsets, or write "*"');
+    }
     const fallback = resolver.text('DefaultSubset');
-    if (fallback !== undefined) cluster['consul'] = sourceOf(subsets.get(fallback));
+    cluster['consul'] = onlyWritten({
+      ...(fallback === undefined ? { service: name } : sourceOf(subsets.get(fallback))),
+      failover: failoverOf(fallback),
+    });
     const redirect = resolver.group('Redirect');
     if (redirect !== undefined) {
       const service = redirect.text('Service') ?? name;
@@ -109,6 +123,34 @@ class Translation {
       cluster['consul'] = onlyWritten({ service, filter, datacenter: redirect.text('Datacenter') });
     }
     // `RequestTimeout` and `HashPolicies` belong to routes, and are read there.
+  }
+
+  /** Who takes the calls of a service, or of a subset, that has no instance: other datacenters, subsets or services, in their order. */
+  #failover(name: string, subset: string | undefined, written: ConsulEntryFields): readonly Part[] | undefined {
+    const mode = written.group('Policy')?.text('Mode');
+    if (mode !== undefined && mode !== 'sequential') written.warn(`Policy.Mode "${mode}" is taken for "sequential"`, 'write sequential');
+    const one = (target: ConsulEntryFields, datacenter: string | undefined): readonly Part[] => {
+      const service = target.text('Service');
+      const to = service ?? name;
+      const wanted = target.text('ServiceSubset') ?? (to === name ? subset : undefined);
+      const found = wanted === undefined ? undefined : new Map(this.#of('service-resolver').get(to)?.named('Subsets')).get(wanted);
+      if (wanted !== undefined && found === undefined)
+        target.warn(`ServiceSubset "${wanted}" is not known`, `add it to the resolver of ${to}`);
+      for (const key of ['Peer', 'SamenessGroup']) {
+        if (!target.has(key)) continue;
+        target.ignore(key);
+        target.warn(`${key}: a failover to other clusters is left out`, 'name a service or a datacenter');
+        return [];
+      }
+      if (to === name && datacenter === undefined && wanted === subset) return [];
+      return [onlyWritten({ service: to, datacenter, filter: found?.text('Filter'), passing: found?.flag('OnlyPassing') })];
+    };
+    const datacenters = written.texts('Datacenters');
+    const parts = [
+      ...(datacenters.length > 0 ? datacenters.flatMap((datacenter) => one(written, datacenter)) : one(written, undefined)),
+      ...written.groups('Targets').flatMap((target) => one(target, target.text('Datacenter'))),
+    ];
+    return parts.length === 0 ? undefined : parts;
   }
 
   #balancing(balancer: ConsulEntryFields | undefined): Part {

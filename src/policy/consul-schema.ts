@@ -26,6 +26,23 @@ export const consulShape = group(
       either('scalar', name('a datacenter'), list(name('a datacenter'), { minItems: 1 })),
       "Datacenter; of several the first takes the calls as long as it can carry them, then the next. The agent's own where left out",
     ),
+    failover: field(
+      list(
+        group(
+          'consul_failover',
+          'a group such as { datacenter: eu-west } or { service: learner-backup }',
+          {
+            service: field(name('the name of a service'), 'Name in the catalogue and in certificates; the same where left out'),
+            datacenter: field(name('a datacenter'), "The agent's own where left out"),
+            filter: field(text('an expression'), 'Expression that instances must fulfil; none where left out'),
+            passing: field(flag, 'Only instances all of whose checks pass; as for the service itself where left out'),
+          },
+          homeOf,
+        ),
+        { minItems: 1 },
+      ),
+      'Who takes the calls where the service has no instance; the first of them that has',
+    ),
     namespace: field(name('a namespace'), 'Namespace (Consul Enterprise); CONSUL_NAMESPACE where left out'),
     partition: field(name('a partition'), 'Admin partition (Consul Enterprise); CONSUL_PARTITION where left out'),
     near: field(name('_agent or the name of a node'), 'Sorts instances by their distance, for nearest'),

@@ -1,3 +1,14 @@
+/** Who takes the calls where nobody before can. */
+export interface ConsulFailoverTarget {
+  /** Name in the catalogue and in certificates. */
+  readonly service: string;
+  /** `''`: the agent's own. */
+  readonly datacenter: string;
+  /** `''`: none. */
+  readonly filter: string;
+  readonly passingOnly: boolean;
+}
+
 /** Instances of a service in the catalogue of Consul. */
 export interface ConsulEndpointsPolicy {
   readonly kind: 'consul';
@@ -10,6 +21,8 @@ export interface ConsulEndpointsPolicy {
   readonly filter: string;
   /** The first one takes the calls as long as it can carry them, then the next; empty: the agent's own. */
   readonly datacenters: readonly string[];
+  /** In this order, after the datacenters. */
+  readonly failover: readonly ConsulFailoverTarget[];
   /** `''`: that of the token. */
   readonly namespace: string;
   /** `''`: that of the agent. */
@@ -38,6 +51,7 @@ export const plainConsulPolicy = (service: string): ConsulEndpointsPolicy => ({
   tags: [],
   filter: '',
   datacenters: [],
+  failover: [],
   namespace: '',
   partition: '',
   near: '',

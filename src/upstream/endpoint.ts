@@ -248,7 +248,9 @@ export class Endpoint implements PooledEndpoint, UpstreamConnectionOwner {
 
   /** The same host and port, with another weight, place, name or metadata. */
   update(address: EndpointAddress): void {
+    const isAnother = address.service !== this.#address.service;
     this.#address = address;
+    if (isAnother) this.replaceConnections('service_changed');
     this.weight = address.weight;
     this.priority = address.priority ?? 0;
     this.locality = address.locality ?? '';
@@ -478,9 +480,9 @@ export class Endpoint implements PooledEndpoint, UpstreamConnectionOwner {
   /** @param limit where the connection has taken its place. */
   #connect(limit: ConcurrencyLimit): void {
     const { context, http2Counters, policy, stats } = this.#owner;
-    const { host, port } = this.#address;
+    const { host, port, service: serviceName = policy.serviceName } = this.#address;
     const connection = new UpstreamConnection(
-      { target: this.#target, host, port, policy, keepalive: this.#keepalive, context, stats, http2Counters },
+      { target: this.#target, host, port, serviceName, policy, keepalive: this.#keepalive, context, stats, http2Counters },
       this,
     );
     connection.countedIn = limit;

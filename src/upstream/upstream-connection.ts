@@ -37,6 +37,8 @@ export interface UpstreamConnectionOptions {
   readonly target: ConnectTarget;
   readonly host: string;
   readonly port: number;
+  /** Who it has to be, by its certificate. */
+  readonly serviceName: string;
   readonly policy: ClusterPolicy;
   readonly keepalive: KeepaliveOptions;
   readonly context: UpstreamContext;
@@ -200,7 +202,7 @@ export class UpstreamConnection implements ConnectionHandler {
     }
     let socket: tls.TLSSocket;
     try {
-      const serverName = policy.tls.sni === '' ? policy.serviceName : policy.tls.sni;
+      const serverName = policy.tls.sni === '' ? this.#options.serviceName : policy.tls.sni;
       socket = tls.connect({ ...clientConnectOptions(identity, serverName, context.tlsMinimum), host, port });
     } catch (error) {
       // An identity that OpenSSL does not take after all.
@@ -231,8 +233,8 @@ export class UpstreamConnection implements ConnectionHandler {
 
   #onSecure(socket: tls.TLSSocket, identity: Identity): void {
     if (this.#state !== 'connecting') return;
-    const { context, policy, stats, target } = this.#options;
-    const verdict = verifyServer(socket, expectedServer(policy, context, identity));
+    const { context, policy, serviceName, stats, target } = this.#options;
+    const verdict = verifyServer(socket, expectedServer(policy, serviceName, context, identity));
     if (!verdict.ok) {
       this.#fail(peerRefusal(target, verdict, stats));
       return;

@@ -187,11 +187,52 @@ test("a service's own upstream defaults are limits of clusters, those of others 
   assert.deepEqual(warnings, []);
 });
 
+test('a failover is who takes the calls of a service, or of a subset, that has no instance', () => {
+  const { document, warnings, table } = translate(
+    entry('service-resolver', 'cart', {
+      DefaultSubset: 'v2',
+      Subsets: { v1: { Filter: 'Service.Meta.version == v1' }, v2: { Filter: 'Service.Meta.version == v2', OnlyPassing: true } },
+      Failover: {
+        '*': { Targets: [{ ServiceSubset: 'v1' }, { Datacenter: 'dc2' }, { Service: 'cart-backup', Datacenter: 'dc3' }] },
+        v1: { Service: 'cart-backup', ServiceSubset: 'old', Datacenters: ['dc4', 'dc5'], Policy: { Mode: 'sequential' } },
+      },
+    }),
+    entry('service-resolver', 'cart-backup', { Subsets: { old: { Filter: 'Service.Meta.version == v0' } } }),
+    entry('service-resolver', 'plain', { Failover: { '*': { Datacenters: ['dc2'] } } }),
+  );
+  const v2 = { service: 'cart', filter: 'Service.Meta.version == v2', passing: true };
+  const failover = [
+    { service: 'cart', filter: 'Service.Meta.version == v1', passing: false },
+    { service: 'cart', datacenter: 'dc2', filter: 'Service.Meta.version == v2', passing: true },
+    { service: 'cart-backup', datacenter: 'dc3' },
+  ];
+  assert.deepEqual(document.clusters.cart.consul, { ...v2, failover });
+  assert.deepEqual(document.clusters['v2.cart'].consul, { ...v2, failover });
+  const old = { service: 'cart-backup', filter: 'Service.Meta.version == v0', passing: false };
+  assert.deepEqual(document.clusters['v1.cart'].consul, {
+    service: 'cart',
+    filter: 'Service.Meta.version == v1',
+    passing: false,
+    failover: [
+      { ...old, datacenter: 'dc4' },
+      { ...old, datacenter: 'dc5' },
+    ],
+  });
+  assert.deepEqual(document.clusters.plain.consul, { service: 'plain', failover: [{ service: 'plain', datacenter: 'dc2' }] });
+  assert.deepEqual(warnings, []);
+  const { endpoints } = table.clusters.get('cart') ?? {};
+  assert.deepEqual(endpoints?.kind === 'consul' && endpoints.failover.map(({ service, datacenter }) => [service, datacenter]), [
+    ['cart', ''],
+    ['cart', 'dc2'],
+    ['cart-backup', 'dc3'],
+  ]);
+});
+
 test('what cannot be said in a policy is a warning that names the entry', () => {
   const { warnings, document } = translate(
     entry('service-defaults', 'shop', { Protocol: 'tcp', MaxInboundConnections: 9, MeshGateway: { Mode: 'local' } }),
     entry('service-resolver', 'cart', {
-      Failover: { '*': { Datacenters: ['dc2'] } },
+      Failover: { '*': { SamenessGroup: 'all' }, v8: { Datacenters: ['dc2'] } },
       Redirect: {},
       LoadBalancer: { Policy: 'random', HashPolicies: [{ Field: 'query_parameter', FieldValue: 'a' }] },
     }),
@@ -210,8 +251,9 @@ test('what cannot be said in a policy is a warning that names the entry', () => 
       'service-defaults/shop: warning: MaxInboundConnections is not translated',
       'service-defaults/shop: warning: MeshGateway is not translated',
       'service-defaults/shop: warning: Protocol is "tcp"',
+      'service-resolver/cart: Failover.*: warning: SamenessGroup: a failover to other clusters is left out',
       'service-resolver/cart: LoadBalancer.HashPolicies[0]: warning: Field "query_parameter" is not translated',
-      'service-resolver/cart: warning: Failover is not translated',
+      'service-resolver/cart: warning: Failover names a subset "v8" that is not there',
       'service-resolver/cart: warning: Subsets has no "v9"',
       'service-router/cart: Routes[0].Match.HTTP: warning: Methods leaves POST out, so that no call of gRPC matches',
       'service-router/cart: Routes[1].Match.HTTP: warning: QueryParam: calls of gRPC have no query',

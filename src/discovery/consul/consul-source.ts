@@ -5,8 +5,8 @@ import type { ConsulShared } from './consul-shared.ts';
 import { ConsulWatch } from './consul-watch.ts';
 
 /**
- * The instances of a service in Consul's catalogue. Of several datacenters each is watched all the time, as a priority of its own: when the
- * first one cannot carry the calls any more, the next one does at once.
+ * The instances of a service in Consul's catalogue. Of several datacenters, and those that take its place, each is watched all the time, as a
+ * priority of its own: when the first one cannot carry the calls any more, the next one does at once.
  */
 export class ConsulEndpointSource implements EndpointSource {
   readonly #kept: KeptEndpoints;
@@ -30,9 +30,27 @@ export class ConsulEndpointSource implements EndpointSource {
         this.#refresh();
       },
     };
-    this.#watches = (datacenters.length === 0 ? [''] : datacenters).map(
-      (datacenter, priority) => new ConsulWatch(policy, { datacenter, priority }, shared, listener),
+    const own = (datacenters.length === 0 ? [''] : datacenters).map(
+      (datacenter, priority) => new ConsulWatch(policy, { datacenter, label: datacenter, priority }, shared, listener),
     );
+    const others = policy.failover.map((target, i) => {
+      const label = [...(target.service === service ? [] : [target.service]), ...(target.datacenter === '' ? [] : [target.datacenter])];
+      const place = {
+        datacenter: target.datacenter,
+        label: label.join('@') || 'failover',
+        priority: own.length + i,
+        ...(target.service === service ? {} : { service: target.service }),
+      };
+      // Tags and what is near belong to the service itself.
+      const { service: failoverService, filter, passingOnly } = target;
+      return new ConsulWatch(
+        { ...policy, service: failoverService, filter, passingOnly, tags: [], near: '', nearest: 0 },
+        place,
+        shared,
+        listener,
+      );
+    });
+    this.#watches = [...own, ...others];
     for (const watch of this.#watches) watch.start();
   }
 
@@ -66,7 +84,7 @@ export class ConsulEndpointSource implements EndpointSource {
   }
 
   #refresh(): void {
-    const failures = this.#watches.flatMap(({ error, datacenter }) => (error === undefined ? [] : named(error, datacenter)));
+    const failures = this.#watches.flatMap(({ error, label }) => (error === undefined ? [] : named(error, label)));
     const answering = this.#watches.filter(({ answered, error }) => answered && error === undefined);
     if (answering.length === 0) {
       if (failures.length === this.#watches.length) this.#kept.failed(failures.join('; '));
@@ -78,7 +96,7 @@ export class ConsulEndpointSource implements EndpointSource {
     if (endpoints.length === 0 && waiting) return;
     const partly = [
       ...failures,
-      ...answering.flatMap(({ partly: problem, datacenter }) => (problem === undefined ? [] : named(problem, datacenter))),
+      ...answering.flatMap(({ partly: problem, label }) => (problem === undefined ? [] : named(problem, label))),
     ];
     this.#kept.found(endpoints, this.#nothing(), partly.length === 0 ? undefined : partly.join('; '));
   }
@@ -89,15 +107,16 @@ export class ConsulEndpointSource implements EndpointSource {
   }
 
   #nothing(): string {
-    const { service, isPreparedQuery, passingOnly, tags, filter, datacenters } = this.#policy;
+    const { service, isPreparedQuery, passingOnly, tags, filter, datacenters, failover } = this.#policy;
     if (isPreparedQuery) return `the prepared query "${service}" of Consul finds no instance`;
     const which = [
       ...(tags.length === 0 ? [] : [`with the tag ${tags.join(', ')}`]),
       ...(filter === '' ? [] : [`that its filter lets through`]),
       ...(datacenters.length === 0 ? [] : [`in ${datacenters.join(', ')}`]),
+      ...(failover.length === 0 ? [] : ['nor of those in its place']),
     ];
     return `Consul knows no ${passingOnly ? 'passing ' : ''}instance of "${service}"${which.length === 0 ? '' : ` ${which.join(' ')}`}`;
   }
 }
 
-const named = (problem: string, datacenter: string): readonly string[] => [datacenter === '' ? problem : `${datacenter}: ${problem}`];
+const named = (problem: string, label: string): readonly string[] => [label === '' ? problem : `${label}: ${problem}`];

@@ -8,6 +8,17 @@ import type { ConsulShared } from './consul-shared.ts';
 import { Departures } from './departures.ts';
 import { QueryPace } from './query-pace.ts';
 
+/** Which of the places of a source a watch looks at. */
+export interface ConsulPlace {
+  /** `''`: the agent's own. */
+  readonly datacenter: string;
+  /** Of several, in messages; `''`: there is no other. */
+  readonly label: string;
+  readonly priority: number;
+  /** The name in certificates, where the cluster has another one. */
+  readonly service?: string;
+}
+
 export interface ConsulWatchListener {
   /** Consul is asked. */
   onQuestion(): void;
@@ -52,11 +63,14 @@ export class ConsulWatch {
   partly: string | undefined;
   /** There was an answer, ever. */
   answered = false;
+  /** `''`: the agent's own. */
   readonly datacenter: string;
+  /** Of several watches of one source, in messages. */
+  readonly label: string;
   /** Why instances are not listed any more; `undefined`: none has left. */
   departures: Departures | undefined = undefined;
   readonly #policy: ConsulEndpointsPolicy;
-  readonly #priority: number;
+  readonly #place: ConsulPlace;
   readonly #shared: ConsulShared;
   readonly #listener: ConsulWatchListener;
   readonly #pace: QueryPace;
@@ -80,15 +94,11 @@ export class ConsulWatch {
   /** Ends whatever is waited for. */
   #interrupt: () => void = () => {};
 
-  constructor(
-    policy: ConsulEndpointsPolicy,
-    place: { datacenter: string; priority: number },
-    shared: ConsulShared,
-    listener: ConsulWatchListener,
-  ) {
+  constructor(policy: ConsulEndpointsPolicy, place: ConsulPlace, shared: ConsulShared, listener: ConsulWatchListener) {
     this.#policy = policy;
     this.datacenter = place.datacenter;
-    this.#priority = place.priority;
+    this.label = place.label;
+    this.#place = place;
     this.#shared = shared;
     this.#listener = listener;
     this.#pace = new QueryPace({ clock: shared.clock, burst: questionsAtOnce, perSecond: questionsPerSecond });
@@ -164,7 +174,13 @@ export class ConsulWatch {
       return 0;
     }
     this.#askLeader = false;
-    const selection = { passingOnly: this.#policy.passingOnly, nearest: this.#policy.nearest, priority: this.#priority };
+    const { priority, service } = this.#place;
+    const selection = {
+      passingOnly: this.#policy.passingOnly,
+      nearest: this.#policy.nearest,
+      priority,
+      ...(service === undefined ? {} : { service }),
+    };
     const list = await reader.read(answer.body, selection, this.#digest).catch((error: unknown) => {
       throw new ConsulError(
         'malformed',

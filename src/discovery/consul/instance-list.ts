@@ -10,6 +10,8 @@ export interface InstanceSelection {
   readonly nearest: number;
   /** Calls go to the lowest number that can carry them. */
   readonly priority: number;
+  /** The name in certificates, where the cluster has another one. */
+  readonly service?: string;
 }
 
 /** What an answer says, in a form that crosses threads as one flat string. */
@@ -91,7 +93,7 @@ const byAddress = (a: EndpointAddress, b: EndpointAddress): number => {
 const sameAddress = (a: EndpointAddress, b: EndpointAddress): boolean => a.host === b.host && a.port === b.port;
 
 /** `undefined` for an instance that does not count now. */
-const readInstance = (entry: unknown, { passingOnly, priority }: InstanceSelection): EndpointAddress | undefined => {
+const readInstance = (entry: unknown, { passingOnly, priority, service: named }: InstanceSelection): EndpointAddress | undefined => {
   if (!isObject(entry) || !isObject(entry['Service'])) throw new Unreadable('an instance without Service');
   const service = entry['Service'];
   const node = isObject(entry['Node']) ? entry['Node'] : {};
@@ -114,6 +116,7 @@ const readInstance = (entry: unknown, { passingOnly, priority }: InstanceSelecti
     instance: id,
     ...(priority === 0 ? {} : { priority }),
     ...(locality === undefined ? {} : { locality }),
+    ...(named === undefined ? {} : { service: named }),
     metadata,
   };
 };

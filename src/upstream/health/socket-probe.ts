@@ -76,21 +76,22 @@ export class SocketProbe extends Deadline implements Probe {
   }
 
   #beginTls(host: string, port: number): void {
-    const { alpn, context, policy } = this.#options;
+    const { alpn, context, endpoint, policy } = this.#options;
     const identity = context.identity?.value;
     if (identity === undefined) {
       context.sockets?.give();
       this.#end({ kind: 'failed', failure: 'network', why: 'this cluster is called with TLS, and the sidecar has no certificate' });
       return;
     }
-    const serverName = policy.tls.sni === '' ? policy.serviceName : policy.tls.sni;
+    const { service = policy.serviceName } = endpoint.address;
+    const serverName = policy.tls.sni === '' ? service : policy.tls.sni;
     const options = { ...clientConnectOptions(identity, serverName, context.tlsMinimum), ALPNProtocols: [alpn], host, port };
     const socket = tls.connect(options);
     this.#adopt(socket);
     socket.once('secureConnect', () => {
       if (this.#socket !== socket) return;
       const verdict = verifyServer(socket, {
-        ...expectedServer(policy, context, identity),
+        ...expectedServer(policy, service, context, identity),
         alpn: alpn === 'h2' ? 'h2' : 'http/1.1 or none',
       });
       if (verdict.ok) this.#converse(socket);
