@@ -122,6 +122,15 @@ export const adminPaths: readonly AdminPath[] = [
     answer: (views, { named, second }) => unejectReply(views, named, second),
   },
   { method: 'POST', path: '/drain', summary: 'finish what is under way, take nothing new, end', answer: (views) => drainReply(views) },
+  {
+    method: 'POST',
+    path: '/reopen_logs',
+    summary: 'open the files of access logs anew, after a rotation',
+    answer: (views) => {
+      views.reopenLogs();
+      return text('OK\n');
+    },
+  },
   { method: 'POST', path: '/reload', summary: 'read policies and certificates again now', answer: (views) => reloadReply(views) },
   {
     method: 'POST',

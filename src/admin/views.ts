@@ -174,6 +174,8 @@ export interface AdminViews {
   uneject(cluster: string, endpoint: string): UnejectResult;
   /** Begins to drain; returns at once. */
   drain(): void;
+  /** Opens the files of access logs anew, since they may have been moved away. */
+  reopenLogs(): void;
   /** Reads policies and certificates again. Resolves when they are in force or refused; never rejects for wrong files. */
   reload(): Promise<readonly ReloadPart[]>;
 }

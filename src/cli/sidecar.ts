@@ -488,6 +488,7 @@ export class Sidecar {
         return result;
       },
       drain: () => void this.drain(),
+      reopenLogs: () => this.reopenLogs(),
       reload: async () => this.reload(),
     };
   }

@@ -76,6 +76,13 @@ test('a cluster may have a slash in its name', async () => {
   assert.equal(admin.views.acted[0]?.cluster, 'dc1/auth');
 });
 
+test('logs are opened anew', async () => {
+  await using admin = await AdminFixture.start();
+  const answer = await admin.post('/reopen_logs');
+  assert.deepEqual([answer.status, answer.body, admin.views.logsReopened], [200, 'OK\n', 1]);
+  assert.equal((await admin.get('/reopen_logs')).status, 405);
+});
+
 test('a drain begins at once and readiness tells', async () => {
   await using admin = await AdminFixture.start();
   assert.deepEqual((await admin.post('/drain')).json(), { state: 'DRAINING' });

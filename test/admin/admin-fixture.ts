@@ -127,6 +127,7 @@ export class ViewsFixture implements AdminViews {
   readonly acted: { readonly cluster: string; readonly action: BreakerAction; readonly target: BreakerTarget }[] = [];
   actResult: BreakerActionResult | undefined;
   drained = 0;
+  logsReopened = 0;
   ready: ReturnType<AdminViews['readiness']> = { ready: true, state: 'LIVE' };
   shownClusters: readonly ClusterView[] = [clusterView('learner-svc', [{ state: 'CLOSED', consecutiveFailures: 2 }])];
   shownSettings: Readonly<Record<string, string>> = { SERVICE_NAME: 'auth-svc' };
@@ -171,6 +172,10 @@ export class ViewsFixture implements AdminViews {
     this.acted.push({ cluster, action, target });
     return this.actResult ?? (this.shownClusters.some(({ name }) => name === cluster) ? 'ok' : 'unknown_cluster');
   };
+  reopenLogs = () => {
+    this.logsReopened++;
+  };
+
   drain = () => {
     this.drained++;
     this.ready = { ready: false, state: 'DRAINING' };
