@@ -95,7 +95,12 @@ export const startObservedMesh = async (t: TestContext, catalogue: Catalogue): P
       SERVICE_VERSION: '1.2.3',
       DRAIN_DELAY: '0s',
       LOCAL_SERVICE_HEALTH_INTERVAL: '1s',
-      METRICS_EXEMPLARS: 'on',
+      // Receivers that are not there: what is lost is counted.
+      JAEGER_HOST: '127.0.0.1',
+      METRICS_HOST: '127.0.0.1',
+      OTEL_METRICS_EXPORTER: 'otlp',
+      OTEL_EXPORTER_OTLP_METRICS_ENDPOINT: `http://127.0.0.1:${await closedPort()}/v1/metrics`,
+      ACCESS_LOG: join(folder.path, `${name}.log`),
     };
     return started.use(await startSidecar({ name, identity: identity(name), servicePort, policyPath, environment }));
   };

@@ -153,10 +153,17 @@ test('Prometheus finds the sidecars in Consul as the shipped configuration says'
       job: 'outrider',
       instance: `127.0.0.1:${mesh.sidecars[sidecar].adminPort}`,
       sidecar,
-      version: '1.2.3',
+      service_version: '1.2.3',
       zone: 'eu-1',
       datacenter: 'dc1',
     })),
+  );
+  // A label of the target takes the name of one of the metric's away.
+  assert.deepEqual(
+    await server.query(
+      '{job="outrider", exported_service!=""} or {job="outrider", exported_version!=""} or {job="outrider", exported_instance!=""}',
+    ),
+    [],
   );
   for (const { health, lastError, url } of found) assert.equal(health, 'up', `${url}: ${lastError}`);
   await withCalls(
