@@ -523,6 +523,8 @@ const longestFirstResolutionMs = 2_000;
 /** Spans and lines of the last calls are worth a moment, and no more: the process is expected to be gone. */
 const longestFlushMs = 2_000;
 
+const longestLingerMs = 1_500;
+
 const inboundTls = { strict: 'required', permissive: 'detected', off: 'off' } as const;
 
 /** `outrider sidecar`: runs until SIGTERM or SIGINT, drains, and resolves with the exit code. */
@@ -554,5 +556,7 @@ export const runSidecar = async (options: { readonly config?: string }, environm
     return sidecar;
   });
   await started?.stopped;
+  // Everything has ended, and closing sockets have had their grace; a collector that never answers would keep its library, and the process, for longer.
+  clock.setTimer(() => process.exit(0), longestLingerMs);
   return 0;
 };

@@ -1,13 +1,31 @@
 /** Metrics by OTLP. The collectors are stand-ins: the service of the published definition by grpc-js and by node:http. */
 import assert from 'node:assert/strict';
+import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { checkLeaks } from '../../harness/leak-check.ts';
 import { throughOne } from '../../mesh/mesh.ts';
 import { answerOk, answerTrailersOnly, closedPort } from '../../mesh/upstream.ts';
+import { startSidecar } from '../../peers/sidecar-processes.ts';
 import { parseExposition } from '../exposition-syntax.ts';
 import { labelsOf, type StandInCollector, StandInGrpcCollector, StandInHttpCollector } from './stand-in-collector.ts';
 
 checkLeaks();
+
+const listenSilently = async () => {
+  const sockets = new Set<Socket>();
+  const server = createServer((socket) => void sockets.add(socket.on('error', () => {})));
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return {
+    port: (server.address() as AddressInfo).port,
+    get connections() {
+      return sockets.size;
+    },
+    async [Symbol.asyncDispose]() {
+      for (const socket of sockets) socket.destroy();
+      await new Promise<void>((resolve) => server.close(() => resolve()));
+    },
+  };
+};
 
 const throughSidecar = async (t: TestContext, environment: Record<string, string>, endsItself = false) => {
   const { client, outrider } = await throughOne(t, (call, i) => (i < 4 ? answerOk(call, 'four') : answerTrailersOnly(call, 5)), {
@@ -121,4 +139,28 @@ test('nobody listens at the endpoint of all signals: counted, and calls go on', 
   const failed = async () => Number(/otlp_metrics\.exports_failed: (\d+)/.exec((await outrider.admin('GET', '/stats')).text)?.[1]);
   while ((await failed()) < 1) await new Promise((resolve) => setTimeout(resolve, 5));
   assert.deepEqual(outrider.fates(), { ok: 4, app_error: 2 });
+});
+
+test('a process ends soon, also where its last export is never answered', async () => {
+  const ends = async (protocol: string): Promise<void> => {
+    // Not even HTTP/2 is spoken.
+    await using silent = await listenSilently();
+    await using sidecar = await startSidecar({
+      name: 'auth-svc',
+      environment: {
+        INBOUND_TLS: 'off',
+        OTEL_METRICS_EXPORTER: 'otlp',
+        OTEL_TRACES_EXPORTER: 'none',
+        OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${silent.port}`,
+        OTEL_EXPORTER_OTLP_PROTOCOL: protocol,
+        // Longer than the test has patience.
+        OTEL_EXPORTER_OTLP_TIMEOUT: '600000',
+        OTEL_METRIC_EXPORT_TIMEOUT: '600000',
+        OTEL_METRIC_EXPORT_INTERVAL: '600000',
+      },
+    });
+    await sidecar.stop();
+    assert.equal(silent.connections, 1, protocol);
+  };
+  await Promise.all([ends('http/protobuf'), ends('grpc')]);
 });
