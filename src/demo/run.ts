@@ -174,7 +174,7 @@ class Run {
 }
 
 const introduce = (mesh: DemoMesh, startedWithinMs: number): string => {
-  const ports = meshMembers.map((name) => `  ${name.padEnd(20)} admin http://127.0.0.1:${mesh.adminPort(name)}\n`).join('');
+  const ports = meshMembers.map((name) => `  ${name.padEnd(20)} dashboard http://127.0.0.1:${mesh.adminPort(name)}/\n`).join('');
   const policies = join(mesh.folder, 'policies', 'mesh.yaml');
   return `the mesh runs after ${formatDurationMs(Math.round(startedWithinMs))}: 3 services, 4 sidecars, mTLS between them\n${ports}  catalogue            ${mesh.catalogue}\n  policies             ${policies}\n`;
 };

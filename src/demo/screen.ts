@@ -131,7 +131,7 @@ export const renderScreen = (view: DemoView, columns: number, rows: number): rea
   const { ledger } = view;
   const title = `Outrider demo mesh  ${clockOf(view.elapsedMs)}`;
   const speed = `p50 ${formatMs(ledger.percentileMs(50))}  p99 ${formatMs(ledger.percentileMs(99))}  ${view.callsPerSecond} calls/s  CPU of all sidecars a call ${formatCpuPerCall(view.cpuMs, ledger.calls)}`;
-  const ports = [...view.adminPorts].map(([name, port]) => `${name} ${port}`).join(', ');
+  const ports = [...view.adminPorts].map(([name, port]) => `${name} http://127.0.0.1:${port}/`).join('  ');
   const lines = [
     `${bold(title)}${'q or Ctrl-C ends'.padStart(Math.max(1, Math.min(columns, 80) - title.length))}`,
     '',
@@ -146,7 +146,7 @@ export const renderScreen = (view: DemoView, columns: number, rows: number): rea
     '',
     ...faultLines(view, columns),
     '',
-    ...wrap(`admin ports: ${ports}`, columns).map(faint),
+    ...wrap(`dashboards: ${ports}`, columns).map(faint),
     faint(`catalogue: ${view.catalogueName}`),
     faint(`policies: ${view.policyFile}`),
     '',

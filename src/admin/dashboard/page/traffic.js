@@ -14,7 +14,7 @@ const firstFigure = { inbound: 2, outbound: 8 };
 const roundAbove = (most) => {
   if (most <= 0) return 1;
   const step = 10 ** Math.floor(Math.log10(most));
-  return ([1, 2, 5, 10].find((times) => times * step >= most * 1.05) ?? 20) * step;
+  return ([1, 1.5, 2, 3, 4, 6, 8, 10].find((times) => times * step >= most * 1.05) ?? 20) * step;
 };
 
 class Panel {
