@@ -4,6 +4,7 @@ import { after, before, describe, test } from 'node:test';
 import type { Client } from '@grpc/grpc-js';
 import { ask, ComposeMesh } from './compose-mesh.ts';
 import { docker, eventually, withoutEngine } from './docker.ts';
+import { staysSmall } from './sidecar-memory.ts';
 import { type CallTally, SteadyCalls } from './steady-calls.ts';
 
 const callsPerSecond = 50;
@@ -110,33 +111,6 @@ describe('containers that are killed under load, with two instances of learner-s
 
   test('a sidecar that serves 500 calls a second stays below 100 MB', async (t) => {
     await resetBreakers();
-    const calls = new SteadyCalls(client, 500);
-    const highest = new Map<string, number>();
-    try {
-      await calls.complete(2_000);
-      for (let i = 0; i < 8; i++) {
-        await calls.complete(500);
-        const containers = ['auth-svc-sidecar', 'learner-svc-sidecar', 'learner-svc-b-sidecar'].map((service) => mesh.container(service));
-        for (const line of (await docker('stats', '--no-stream', '--format', '{{.Name}} {{.MemUsage}}', ...containers)).split('\n')) {
-          const [name = '', usage = ''] = line.split(' ');
-          highest.set(name, Math.max(highest.get(name) ?? 0, mebibytes(usage)));
-        }
-      }
-    } finally {
-      await calls.stop();
-    }
-    t.diagnostic(`${calls.describe()}; ${[...highest].map(([name, mib]) => `${name} ${mib.toFixed(1)} MiB`).join(', ')}`);
-    for (const [name, mib] of highest) assert.ok(mib * 2 ** 20 <= 100e6, `${name}: ${mib} MiB`);
-    // On a machine that is short of CPU some calls are shed, which is no failure of the mesh.
-    assert.deepEqual(
-      [...calls.tally.failures.keys()].filter((why) => !why.includes('overloaded')),
-      [],
-    );
+    await staysSmall(t, mesh, client, ['auth-svc-sidecar', 'learner-svc-sidecar', 'learner-svc-b-sidecar']);
   });
 });
-
-/** `31.2MiB` as docker prints it. */
-const mebibytes = (text: string): number => {
-  const [, digits, unit = ''] = /^([\d.]+)([KMG]iB)$/.exec(text) ?? [];
-  return Number(digits) * ({ KiB: 1 / 1_024, MiB: 1, GiB: 1_024 }[unit] ?? Number.NaN);
-};

@@ -6,6 +6,7 @@ import { Metadata } from '@grpc/grpc-js';
 import { ask, ComposeMesh } from './compose-mesh.ts';
 import { docker, eventually, withoutEngine } from './docker.ts';
 import { root, standInOf } from './images.ts';
+import { staysSmall } from './sidecar-memory.ts';
 
 const deploy = join(root, 'deploy');
 
@@ -93,6 +94,12 @@ describe('the stack that operators look at: Jaeger, Prometheus, Grafana, StatsD'
       { withinMs: 30_000, describe: () => mesh.log('auth-svc-sidecar') },
     );
     assert.ok((traces[0]?.spans.length ?? 0) >= 3);
+  });
+
+  test('with traces and metrics on, a sidecar that serves 500 calls a second stays below 100 MB', async (t) => {
+    const client = await mesh.client();
+    t.after(() => client.close());
+    await staysSmall(t, mesh, client, ['auth-svc-sidecar', 'learner-svc-sidecar']);
   });
 
   test('Grafana has the data source and every dashboard of deploy/grafana', async () => {
