@@ -11,6 +11,25 @@ export type ProxyName = (typeof proxyNames)[number];
 /** Outrider once more, with every policy of resilience and traffic on. */
 export const allPolicies = 'outrider-all';
 
+/** And once more, with telemetry on. */
+export const withTelemetry = 'outrider-telemetry';
+
+/** What `--telemetry` can switch on, each at the share of calls that a sidecar has by default or is told in the file. */
+export const telemetryKinds = ['traces', 'access-log'] as const;
+export type TelemetryKind = (typeof telemetryKinds)[number];
+
+/** Every call of the load generator asks to be recorded: the share has to be of all calls, whatever they ask for. Nobody takes the datagrams. */
+const telemetryEnvironment: Readonly<Record<TelemetryKind, Readonly<Record<string, string>>>> = {
+  traces: { JAEGER_HOST: '127.0.0.1', OTEL_TRACES_SAMPLER: 'traceidratio', OTEL_TRACES_SAMPLER_ARG: '0.01' },
+  'access-log': { ACCESS_LOG: '/dev/null' },
+};
+
+/** One call of a hundred has a line. */
+const telemetryPolicies: Readonly<Record<TelemetryKind, string>> = {
+  traces: '',
+  'access-log': 'access_log: { sample: 1% }\ninbound: { access_log: { sample: 1% } }\n',
+};
+
 export interface Backends {
   readonly plainPort: number;
   readonly tlsPort: number;
@@ -71,6 +90,8 @@ interface StartOptions {
   readonly otherRoutes?: number;
   /** Every policy of resilience and traffic beside those that are usual. */
   readonly allPolicies?: boolean;
+  /** What of telemetry is on, beside what always is. */
+  readonly telemetry?: readonly TelemetryKind[];
 }
 
 const otherRoutesText = (count: number): string =>
@@ -82,13 +103,16 @@ const otherRoutesText = (count: number): string =>
 export const startOutrider = async (
   options: StartOptions,
 ): Promise<RunningProxy & { readonly adminPort: number; readonly startMs: number }> => {
-  const { path, folder, backends, otherRoutes = 0 } = options;
-  const name = options.allPolicies === true ? allPolicies : 'outrider';
+  const { path, folder, backends, otherRoutes = 0, telemetry = [] } = options;
+  const template = options.allPolicies === true ? allPolicies : 'outrider';
+  const name = telemetry.length > 0 ? withTelemetry : template;
   const [outbound, inbound, adminPort] = [await freePort(), await freePort(), await freePort()];
   const policies = join(folder, `${name}-${otherRoutes}`);
   mkdirSync(policies, { recursive: true });
   const values = { MORE_ROUTES: `routes:\n${otherRoutesText(otherRoutes)}`, TLS_BACKEND_PORT: backends.tlsPort };
-  writeFileSync(join(policies, 'bench.yaml'), fillTemplate(`${name}-policies.yaml.in`, values));
+  writeFileSync(join(policies, 'bench.yaml'), fillTemplate(`${template}-policies.yaml.in`, values));
+  const telemetryText = telemetry.map((kind) => telemetryPolicies[kind]).join('');
+  if (telemetryText !== '') writeFileSync(join(policies, 'telemetry.yaml'), telemetryText);
   const version = await firstLineOf(path, ['--version']);
   const startedAt = performance.now();
   const process_ = spawnPinned(0, path, ['sidecar'], {
@@ -102,6 +126,7 @@ export const startOutrider = async (
     CLIENT_CERT_PATH: join(folder, 'certs/server.pem'),
     CLIENT_KEY_PATH: join(folder, 'certs/server.key'),
     POLICY_PATH: policies,
+    ...Object.assign({}, ...telemetry.map((kind) => telemetryEnvironment[kind])),
   });
   await untilAnswering(process_, isReady(adminPort));
   return { name, version, process: process_, outbound, inbound, adminPort, startMs: performance.now() - startedAt };

@@ -3,9 +3,11 @@
  * Each proxy has core 0; a native load generator and backend share core 1. Rounds are interleaved, so that a noisy minute hits all alike.
  *
  *     npm run bench -- [--quick] [--only outrider,haproxy,envoy] [--shape 8x32,...] [--direction outbound] [--calls N] [--rounds N] [--no-extras]
- *                      [--policies all]
+ *                      [--policies all] [--telemetry traces,access-log]
  *
  * `--policies all` measures Outrider once more, beside itself, with every policy of resilience and traffic on.
+ *
+ * `--telemetry` measures it once more with traces, or lines for calls, of one call in a hundred; `all` is all of it.
  *
  * Compare ratios, not figures. Raw numbers go to bench/results/<date>.json; --quick is for trying out and writes none.
  */
@@ -17,7 +19,16 @@ import { temporaryFolder } from '../test/harness/temporary-folder.ts';
 import { buildNativePrograms, makeCertificates, writeBody } from './bench-files.ts';
 import { type LoadTools, load, measure, type Sample, startBackends } from './load.ts';
 import { residentBytesOf } from './process-usage.ts';
-import { type Backends, findProxy, type ProxyName, proxyNames, type RunningProxy, startOutrider, startProxy } from './proxies.ts';
+import {
+  type Backends,
+  findProxy,
+  type ProxyName,
+  proxyNames,
+  type RunningProxy,
+  startOutrider,
+  startProxy,
+  telemetryKinds,
+} from './proxies.ts';
 import { type BenchResult, machine, reportText } from './report.ts';
 import { type Direction, directions, type Shape, shapes } from './shapes.ts';
 
@@ -31,6 +42,7 @@ const { values: flags } = parseArgs({
     rounds: { type: 'string' },
     'no-extras': { type: 'boolean', default: false },
     policies: { type: 'string' },
+    telemetry: { type: 'string' },
   },
 });
 
@@ -46,6 +58,8 @@ const wantedProxies = chosen<ProxyName>(flags.only, proxyNames, String);
 const wantedShapes = chosen<Shape>(flags.shape, shapes, (shape) => shape.name);
 const wantedDirections = chosen<Direction>(flags.direction, directions, String);
 const [policies] = chosen(flags.policies ?? 'usual', ['usual', 'all'] as const, String);
+const telemetry =
+  flags.telemetry === undefined ? [] : chosen(flags.telemetry === 'all' ? undefined : flags.telemetry, telemetryKinds, String);
 const rounds = Number(flags.rounds ?? (flags.quick ? 1 : 5));
 const callsOf = (shape: Shape) => Number(flags.calls ?? Math.round(shape.calls / (flags.quick ? 20 : 1)));
 const say = (line: string) => console.error(line);
@@ -132,6 +146,8 @@ const main = async (): Promise<void> => {
       proxies.push(await startProxy(name, { path: found.path, folder: folder.path, backends }));
       if (name === 'outrider' && policies === 'all')
         proxies.push(await startOutrider({ path: found.path, folder: folder.path, backends, allPolicies: true }));
+      if (name === 'outrider' && telemetry.length > 0)
+        proxies.push(await startOutrider({ path: found.path, folder: folder.path, backends, telemetry }));
     }
     const samples = await measureRounds(tools, proxies);
     const residentBytes = Object.fromEntries(proxies.map((proxy) => [proxy.name, residentBytesOf(proxy.process.pid)]));

@@ -201,6 +201,6 @@ export const tracingSettings = {
   ),
   spanDelayMs: setting('OTEL_BSP_SCHEDULE_DELAY', '5000', milliseconds('5000'), 'how long spans wait for others before they are sent'),
   spanQueueSize: setting('OTEL_BSP_MAX_QUEUE_SIZE', '2048', count(1, 100_000, '2048'), 'spans that wait, at most'),
-  spanBatchSize: setting('OTEL_BSP_MAX_EXPORT_BATCH_SIZE', '512', count(1, 10_000, '512'), 'spans sent at once, at most'),
+  spanBatchSize: setting('OTEL_BSP_MAX_EXPORT_BATCH_SIZE', '64', count(1, 10_000, '64'), 'spans sent at once, at most'),
   spanTimeoutMs: setting('OTEL_BSP_EXPORT_TIMEOUT', '30000', milliseconds('30000'), 'how long sending them may take'),
 } as const;

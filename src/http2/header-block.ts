@@ -222,6 +222,17 @@ export class HeaderBlock {
     this.problems |= invalid;
   }
 
+  /** The value of field `i` was changed in its place, in `bytes`, by what a value may hold. */
+  valueChanged(i: number): void {
+    const scanned = scanValue(
+      this.bytes,
+      this.valueStart[i]!,
+      this.valueEnd[i]!,
+      seedOf(this.tokens[i]!, this.bytes, this.nameStart[i]!, this.nameEnd[i]!),
+    );
+    this.hashes[i] = scanned & hashMask;
+  }
+
   /** Marks the field as dropped. */
   remove(i: number): void {
     if ((this.flags[i]! & FieldFlag.dropped) !== 0) return;

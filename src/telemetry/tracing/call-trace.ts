@@ -29,6 +29,17 @@ export interface AttemptRecord {
   failure: { readonly reason: string; readonly message: string } | undefined;
 }
 
+export const TraceFlag = {
+  spanPerAttempt: 1,
+  b3Single: 2,
+  b3Multiple: 4,
+  sampled: 8,
+  never: 16,
+  kept: 32,
+  /** Where the request has a `traceparent`, it is of this trace. */
+  inPlace: 64,
+} as const;
+
 /** A call that is tried again for ever must not fill the memory with how. */
 const recordsAtMost = 32;
 
@@ -49,19 +60,12 @@ export class CallTrace implements WrittenContext {
   readonly parentLow: number;
   readonly spanHigh: number;
   readonly spanLow: number;
-  /** Whether attempts have spans of their own; else they are events of the one span. */
-  readonly spanPerAttempt: boolean;
-  readonly b3Single: boolean;
-  readonly b3Multiple: boolean;
-  /** Decided when the call began; what is sent on says so. */
-  readonly sampled: boolean;
-  /** Nobody wants to see its calls, not even those that fail. */
-  readonly never: boolean;
-  /** Its spans are exported: it was sampled, or it failed. */
-  kept = false;
+  /** Bits of `TraceFlag`. */
+  #flags: number;
   events: TraceEvent[] | undefined = undefined;
   attempts: AttemptRecord[] | undefined = undefined;
 
+  /** @param flags bits of `TraceFlag`. */
   constructor(
     trace0: number,
     trace1: number,
@@ -71,11 +75,7 @@ export class CallTrace implements WrittenContext {
     parentLow: number,
     spanHigh: number,
     spanLow: number,
-    spanPerAttempt: boolean,
-    b3Single: boolean,
-    b3Multiple: boolean,
-    sampled: boolean,
-    never: boolean,
+    flags: number,
   ) {
     this.trace0 = trace0;
     this.trace1 = trace1;
@@ -85,16 +85,49 @@ export class CallTrace implements WrittenContext {
     this.parentLow = parentLow;
     this.spanHigh = spanHigh;
     this.spanLow = spanLow;
-    this.spanPerAttempt = spanPerAttempt;
-    this.b3Single = b3Single;
-    this.b3Multiple = b3Multiple;
-    this.sampled = sampled;
-    this.never = never;
+    this.#flags = flags;
+  }
+
+  /** Whether attempts have spans of their own; else they are events of the one span. */
+  get spanPerAttempt(): boolean {
+    return (this.#flags & TraceFlag.spanPerAttempt) !== 0;
+  }
+
+  get b3Single(): boolean {
+    return (this.#flags & TraceFlag.b3Single) !== 0;
+  }
+
+  get b3Multiple(): boolean {
+    return (this.#flags & TraceFlag.b3Multiple) !== 0;
+  }
+
+  get inPlace(): boolean {
+    return (this.#flags & TraceFlag.inPlace) !== 0;
+  }
+
+  /** Decided when the call began; what is sent on says so. */
+  get sampled(): boolean {
+    return (this.#flags & TraceFlag.sampled) !== 0;
+  }
+
+  /** Nobody wants to see its calls, not even those that fail. */
+  get never(): boolean {
+    return (this.#flags & TraceFlag.never) !== 0;
+  }
+
+  /** Its spans are exported: it was sampled, or it failed. */
+  get kept(): boolean {
+    return (this.#flags & TraceFlag.kept) !== 0;
+  }
+
+  keep(): void {
+    this.#flags |= TraceFlag.kept;
   }
 
   /** Says in `request` which span calls: that of attempt `number`, or with 0 that of the call. */
   writeInto(request: HeaderBlock, number: number): void {
     writeContext(request, this, this.spanHigh, this.spanPerAttempt ? this.#lowOf(number) : this.spanLow);
+    this.#flags |= TraceFlag.inPlace;
   }
 
   /** For what is out of the ordinary: makes an object. */

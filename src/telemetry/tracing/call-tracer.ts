@@ -5,11 +5,12 @@ import type { Direction, TracingPolicy } from '../../policy/index.ts';
 import { TokenBucket } from '../../resilience/index.ts';
 import type { EndedCall } from '../ended-call.ts';
 import type { StatSink, StatSource } from '../stats.ts';
-import { CallTrace } from './call-trace.ts';
+import { AttemptSpan, CallSpan } from './call-span.ts';
+import { CallTrace, TraceFlag } from './call-trace.ts';
 import { hasFailed } from './failures.ts';
+import { FinishedCall } from './finished-call.ts';
 import { isSampled, type SamplerOptions } from './sampling.ts';
 import type { SpanSink } from './span-export.ts';
-import { SpanFactory } from './span-factory.ts';
 import { CallerContext } from './trace-context.ts';
 import { TraceIds } from './trace-ids.ts';
 import { WallTime } from './wall-time.ts';
@@ -35,7 +36,6 @@ export class CallTracer implements StatSource {
   readonly #ids: TraceIds;
   readonly #context = new CallerContext();
   readonly #wall: WallTime;
-  readonly #factory: SpanFactory;
   readonly #failures: TokenBucket | undefined;
   #sampled = 0;
   #keptFailed = 0;
@@ -47,7 +47,6 @@ export class CallTracer implements StatSource {
     this.#sink = sink;
     this.#ids = new TraceIds(seed);
     this.#wall = new WallTime(clock);
-    this.#factory = new SpanFactory(sink.resource);
     const bucket = { maxTokens: failedPerSecond, tokensPerFill: failedPerSecond, fillIntervalMs: 1_000 };
     this.#failures = failedPerSecond === 0 ? undefined : new TokenBucket(bucket, clock.now());
   }
@@ -65,34 +64,32 @@ export class CallTracer implements StatSource {
     // Its meaning goes with the trace that it belongs to (W3C Trace Context 3.3).
     if (!found) request.removeToken(Token.tracestate);
     const { b3Multiple, b3Single, sampler } = this.#options;
-    return new CallTrace(
-      trace0,
-      trace1,
-      trace2,
-      trace3,
-      found ? context.parentHigh : 0,
-      found ? context.parentLow : 0,
-      ids.nextNonZero(),
-      ids.next(),
-      direction === 'outbound',
-      b3Single || context.b3Single,
-      b3Multiple || context.b3Multiple,
-      isSampled(sampler, policy, context.said, trace0, trace1, trace2, trace3),
-      policy?.overallShare === 0,
-    );
+    let flags = direction === 'outbound' ? TraceFlag.spanPerAttempt : 0;
+    if (context.inTraceparent) flags |= TraceFlag.inPlace;
+    if (b3Single || context.b3Single) flags |= TraceFlag.b3Single;
+    if (b3Multiple || context.b3Multiple) flags |= TraceFlag.b3Multiple;
+    if (isSampled(sampler, policy, context.said, trace0, trace1, trace2, trace3)) flags |= TraceFlag.sampled;
+    if (policy !== undefined && policy.overallShare === 0) flags |= TraceFlag.never;
+    const parentHigh = found ? context.parentHigh : 0;
+    const parentLow = found ? context.parentLow : 0;
+    return new CallTrace(trace0, trace1, trace2, trace3, parentHigh, parentLow, ids.nextNonZero(), ids.next(), flags);
   }
 
   /** The call has ended; times are monotonic. */
   end(call: EndedCall, trace: CallTrace, startMs: number, endMs: number): void {
     if (trace.sampled) this.#sampled++;
     else if (!this.#keepsFailure(call, trace, endMs)) return;
-    trace.kept = true;
+    trace.keep();
+    const sink = this.#sink;
+    const attempts = trace.spanPerAttempt ? trace.attempts : undefined;
     // Beyond what can be sent nothing is made.
-    if (!this.#sink.hasRoom) {
-      this.#sink.drop(1 + (trace.spanPerAttempt ? (trace.attempts?.length ?? 0) : 0));
+    if (!sink.hasRoom) {
+      sink.drop(1 + (attempts === undefined ? 0 : attempts.length));
       return;
     }
-    this.#sink.add(this.#factory.spansOf(call, trace, startMs, endMs, this.#wall.offsetMs()));
+    const finished = new FinishedCall(call, trace, startMs, endMs, this.#wall.offsetMs());
+    sink.add(new CallSpan(finished, sink.resource));
+    if (attempts !== undefined) for (const attempt of attempts) sink.add(new AttemptSpan(finished, attempt, sink.resource));
   }
 
   collectStats(sink: StatSink): void {

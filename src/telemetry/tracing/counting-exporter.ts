@@ -63,11 +63,15 @@ export class CountingExporter implements SpanExporter {
       giveUp();
       return;
     }
-    try {
-      this.#exporter.export(spans, ({ code, error }) => end(code === success ? undefined : (error?.message ?? 'refused')));
-    } catch (error) {
-      end((error as Error).message);
-    }
+    // In a turn of its own: this may be called at the end of a call, and writing down a batch takes longer than a hundred of them.
+    setImmediate(() => {
+      if (ended) return;
+      try {
+        this.#exporter.export(spans, ({ code, error }) => end(code === success ? undefined : (error?.message ?? 'refused')));
+      } catch (error) {
+        end((error as Error).message);
+      }
+    });
   }
 
   /** Ends every request under way, and those that come: there is no more time. */

@@ -1,17 +1,26 @@
 import { readFileSync } from 'node:fs';
 import type { SpanExporter } from '@opentelemetry/sdk-trace';
 import { ConfigurationError } from '../../core/index.ts';
+import type { SpanResource } from './span-resource.ts';
 import type { JaegerDestination, OtlpDestination, SpanDestination } from './tracing-options.ts';
 
 /** Libraries are loaded when somebody has asked for what they do: they are tens of megabytes, and most sidecars need none or one of them. */
-export const loadExporter = (destination: SpanDestination): Promise<SpanExporter> => {
-  if (destination.kind === 'jaeger') return loadJaeger(destination);
+export const loadExporter = (destination: SpanDestination, resource: SpanResource): Promise<SpanExporter> => {
+  if (destination.kind === 'jaeger') return loadJaeger(destination, resource);
   return destination.protocol === 'grpc' ? loadOtlpGrpc(destination) : loadOtlpHttp(destination);
 };
 
-const loadJaeger = async ({ endpoint, host, password, port, username }: JaegerDestination): Promise<SpanExporter> => {
+const loadJaeger = async (
+  { endpoint, host, password, port, username }: JaegerDestination,
+  resource: SpanResource,
+): Promise<SpanExporter> => {
   const { JaegerExporter } = await import('@opentelemetry/exporter-jaeger');
+  const tags = Object.entries(resource.attributes).flatMap(([key, value]) =>
+    key === 'service.name' ? [] : [{ key, value: String(value) }],
+  );
   return new JaegerExporter({
+    // Of the process, once in a packet.
+    tags,
     host,
     port,
     ...(endpoint === undefined ? {} : { endpoint }),

@@ -1,9 +1,10 @@
 import type { BatchSpanProcessor, ReadableSpan } from '@opentelemetry/sdk-trace';
 import type { Clock, Logger } from '../../core/index.ts';
 import type { StatSink, StatSource } from '../stats.ts';
+import type { FinishedSpan } from './call-span.ts';
 import { CountingExporter, type ExportCounts } from './counting-exporter.ts';
 import { loadExporter } from './exporters.ts';
-import type { SpanResource } from './span-resource.ts';
+import { SpanResource } from './span-resource.ts';
 import type { SpanDestination, SpanQueueOptions } from './tracing-options.ts';
 
 /** Where spans of calls go. */
@@ -11,10 +12,13 @@ export interface SpanSink {
   readonly resource: SpanResource;
   /** Whether what is handed over now would be sent. */
   readonly hasRoom: boolean;
-  add(spans: readonly ReadableSpan[]): void;
+  add(span: FinishedSpan): void;
   /** So many were not made for want of room. */
   drop(spans: number): void;
 }
+
+/** Jaeger's exporter makes hundreds of objects for a span; a few spans at a time are garbage before it is collected. */
+const jaegerBatchSize = 16;
 
 interface Pipeline {
   readonly processor: BatchSpanProcessor;
@@ -26,7 +30,10 @@ interface Pipeline {
  * dropped and counted, and so is what a collector does not take.
  */
 export class SpanExport implements SpanSink, StatSource {
+  /** Of each span. Jaeger has what describes the process once in a packet; its exporter would repeat for every span what stands here. */
   readonly resource: SpanResource;
+  readonly #whole: SpanResource;
+  readonly #destinations: readonly SpanDestination[];
   readonly #clock: Clock;
   readonly #log: Logger;
   readonly #queue: SpanQueueOptions;
@@ -35,20 +42,27 @@ export class SpanExport implements SpanSink, StatSource {
   #dropped = 0;
   #closed = false;
 
-  constructor(resource: SpanResource, queue: SpanQueueOptions, { clock, log }: { readonly clock: Clock; readonly log: Logger }) {
-    this.resource = resource;
+  constructor(
+    attributes: Readonly<Record<string, string>> & { readonly 'service.name': string },
+    { destinations, queue }: { readonly destinations: readonly SpanDestination[]; readonly queue: SpanQueueOptions },
+    { clock, log }: { readonly clock: Clock; readonly log: Logger },
+  ) {
+    this.#whole = new SpanResource(attributes);
+    const onlyJaeger = destinations.every(({ kind }) => kind === 'jaeger');
+    this.resource = onlyJaeger ? new SpanResource({ 'service.name': attributes['service.name'] }) : this.#whole;
+    this.#destinations = destinations;
     this.#queue = queue;
     this.#clock = clock;
     this.#log = log;
   }
 
   /** Loads what the destinations need, before there are calls: it would hold them up. Rejects with a ConfigurationError for files that cannot be read. */
-  async load(destinations: readonly SpanDestination[]): Promise<void> {
+  async load(): Promise<void> {
     // Only this one file of the package: the rest of it makes spans, and we have our own.
     const { BatchSpanProcessor: Processor } = await import('@opentelemetry/sdk-trace/build/src/platform/node/export/BatchSpanProcessor.js');
     const { exportTimeoutMs, maxExportBatchSize, maxQueueSize, scheduledDelayMs } = this.#queue;
-    for (const destination of destinations) {
-      const exporter = new CountingExporter(await loadExporter(destination), destination, {
+    for (const destination of this.#destinations) {
+      const exporter = new CountingExporter(await loadExporter(destination, this.#whole), destination, {
         clock: this.#clock,
         log: this.#log,
         timeoutMs: exportTimeoutMs,
@@ -57,7 +71,7 @@ export class SpanExport implements SpanSink, StatSource {
       const processor = new Processor({
         exporter,
         maxQueueSize,
-        maxExportBatchSize,
+        maxExportBatchSize: destination.kind === 'jaeger' ? Math.min(maxExportBatchSize, jaegerBatchSize) : maxExportBatchSize,
         scheduledDelayMillis: scheduledDelayMs,
         // Ours comes first: what the processor gives up by itself is told to nobody.
         exportTimeoutMillis: 2 * exportTimeoutMs,
@@ -71,16 +85,14 @@ export class SpanExport implements SpanSink, StatSource {
     return false;
   }
 
-  add(spans: readonly ReadableSpan[]): void {
+  add(span: FinishedSpan): void {
     for (const { exporter, processor } of this.#pipelines) {
-      for (const span of spans) {
-        if (exporter.waiting >= this.#queue.maxQueueSize) {
-          this.#dropped++;
-          continue;
-        }
-        exporter.waiting++;
-        processor.onEnd(span);
+      if (exporter.waiting >= this.#queue.maxQueueSize) {
+        this.#dropped++;
+        continue;
       }
+      exporter.waiting++;
+      processor.onEnd(span as ReadableSpan);
     }
   }
 

@@ -1,5 +1,5 @@
 import { type HeaderBlock, Token } from '../../http2/index.ts';
-import { isHex, readHex, writeHex } from './trace-ids.ts';
+import { notHex, readHex, readHexByte, writeHex } from './trace-ids.ts';
 
 /** What a caller says about being recorded. */
 export const Said = { nothing: 0, no: 1, yes: 2 } as const;
@@ -17,12 +17,15 @@ export class CallerContext {
   parentHigh = 0;
   parentLow = 0;
   said: (typeof Said)[keyof typeof Said] = Said.nothing;
+  /** It is `traceparent` that says so. */
+  inTraceparent = false;
   /** It spoke B3 in one header, or in several. */
   b3Single = false;
   b3Multiple = false;
 
   read(block: HeaderBlock): void {
     this.found = false;
+    this.inTraceparent = false;
     this.said = Said.nothing;
     const single = block.indexOf(Token.b3);
     const multiple = block.indexOf(Token.xB3Traceid);
@@ -41,11 +44,13 @@ export class CallerContext {
     const start = block.valueStart[at] as number;
     const length = (block.valueEnd[at] as number) - start;
     if (length < traceparentBytes || bytes[start + 2] !== dash || bytes[start + 35] !== dash || bytes[start + 52] !== dash) return false;
-    if (!isHex(bytes, start, start + 2, false) || !isHex(bytes, start + 53, start + 55, false)) return false;
-    const version = readHex(bytes, start, start + 2);
-    if (version === 255 || (length > traceparentBytes && (version === 0 || bytes[start + traceparentBytes] !== dash))) return false;
+    const version = readHexByte(bytes, start);
+    const flags = readHexByte(bytes, start + 53);
+    if (notHex(false) || version === 255) return false;
+    if (length > traceparentBytes && (version === 0 || bytes[start + traceparentBytes] !== dash)) return false;
     if (!this.#readIds(bytes, start + 3, 32, start + 36, false)) return false;
-    this.said = (readHex(bytes, start + 53, start + 55) & 1) === 1 ? Said.yes : Said.no;
+    this.said = (flags & 1) === 1 ? Said.yes : Said.no;
+    this.inTraceparent = true;
     return true;
   }
 
@@ -80,18 +85,24 @@ export class CallerContext {
 
   /** Takes the ids over where they are some. */
   #readIds(bytes: Uint8Array, traceAt: number, traceDigits: number, spanAt: number, capitals: boolean): boolean {
-    if (!isHex(bytes, traceAt, traceAt + traceDigits, capitals) || !isHex(bytes, spanAt, spanAt + 16, capitals)) return false;
     const { trace } = this;
-    const first = 4 - traceDigits / 8;
-    let all = 0;
-    for (let i = 0; i < 4; i++) {
-      const from = traceAt + 8 * (i - first);
-      all |= trace[i] = i < first ? 0 : readHex(bytes, from, from + 8);
-    }
-    this.parentHigh = readHex(bytes, spanAt, spanAt + 8);
-    this.parentLow = readHex(bytes, spanAt + 8, spanAt + 16);
-    this.found = all !== 0 && (this.parentHigh | this.parentLow) !== 0;
-    return this.found;
+    const isLong = traceDigits === 32;
+    const low = isLong ? traceAt + 16 : traceAt;
+    const trace0 = isLong ? readHex(bytes, traceAt) : 0;
+    const trace1 = isLong ? readHex(bytes, traceAt + 8) : 0;
+    const trace2 = readHex(bytes, low);
+    const trace3 = readHex(bytes, low + 8);
+    const parentHigh = readHex(bytes, spanAt);
+    const parentLow = readHex(bytes, spanAt + 8);
+    if (notHex(capitals) || (trace0 | trace1 | trace2 | trace3) === 0 || (parentHigh | parentLow) === 0) return false;
+    trace[0] = trace0;
+    trace[1] = trace1;
+    trace[2] = trace2;
+    trace[3] = trace3;
+    this.parentHigh = parentHigh;
+    this.parentLow = parentLow;
+    this.found = true;
+    return true;
   }
 }
 
@@ -111,6 +122,8 @@ export interface WrittenContext {
   readonly sampled: boolean;
   readonly b3Single: boolean;
   readonly b3Multiple: boolean;
+  /** The `traceparent` of the request, if it has the length of ours, is of this trace. */
+  readonly inPlace: boolean;
 }
 
 const zero = 0x30;
@@ -118,19 +131,49 @@ const one = 0x31;
 const traceparent = Buffer.from(`00-${'0'.repeat(32)}-${'0'.repeat(16)}-00`);
 const single = Buffer.from(`${'0'.repeat(32)}-${'0'.repeat(16)}-0`);
 
-/** Writes `traceparent` in the place of the one that came, and B3 where it is wanted. Makes no string. */
+/**
+ * Writes `traceparent` in the place of the one that came, and B3 where it is wanted. Makes no string. Where a `traceparent` of the same trace
+ * stands there, as it does for nearly all calls, its span and flags are written over.
+ */
 export const writeContext = (block: HeaderBlock, context: WrittenContext, spanHigh: number, spanLow: number): void => {
+  const at = block.indexOf(Token.traceparent);
+  if (
+    at >= 0 &&
+    context.inPlace &&
+    !block.duplicateOf(Token.traceparent) &&
+    (block.valueEnd[at] as number) - (block.valueStart[at] as number) === traceparentBytes
+  ) {
+    const { bytes } = block;
+    const start = block.valueStart[at] as number;
+    // Of whatever version it was, it is one of ours from here on (W3C Trace Context 3.2.3).
+    bytes[start] = zero;
+    bytes[start + 1] = zero;
+    writeHex(spanHigh, bytes, start + 36);
+    writeHex(spanLow, bytes, start + 44);
+    bytes[start + 53] = zero;
+    bytes[start + 54] = context.sampled ? one : zero;
+    block.valueChanged(at);
+  } else writeTraceparent(block, context, spanHigh, spanLow);
+  if (!context.b3Single && !context.b3Multiple) return;
+  writeIds(context, spanHigh, spanLow);
+  if (context.b3Single) writeSingle(block, context.sampled);
+  if (context.b3Multiple) writeMultiple(block, context.sampled);
+};
+
+const writeIds = (context: WrittenContext, spanHigh: number, spanLow: number): void => {
   writeHex(context.trace0, traceparent, 3);
   writeHex(context.trace1, traceparent, 11);
   writeHex(context.trace2, traceparent, 19);
   writeHex(context.trace3, traceparent, 27);
   writeHex(spanHigh, traceparent, 36);
   writeHex(spanLow, traceparent, 44);
+};
+
+const writeTraceparent = (block: HeaderBlock, context: WrittenContext, spanHigh: number, spanLow: number): void => {
+  writeIds(context, spanHigh, spanLow);
   traceparent[54] = context.sampled ? one : zero;
   block.removeToken(Token.traceparent);
   block.addBytes(Token.traceparent, traceparent, 0, traceparentBytes);
-  if (context.b3Single) writeSingle(block, context.sampled);
-  if (context.b3Multiple) writeMultiple(block, context.sampled);
 };
 
 const writeSingle = (block: HeaderBlock, sampled: boolean): void => {

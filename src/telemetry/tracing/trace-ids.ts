@@ -37,11 +37,14 @@ export class TraceIds {
 }
 
 const digits = Uint8Array.from('0123456789abcdef', (digit) => digit.charCodeAt(0));
-const valueOfDigit = new Int8Array(256).fill(-1);
+/** Of `valueOfDigit`: no digit, and one that is a capital. */
+const none = 0x40;
+const capital = 0x20;
+const valueOfDigit = new Uint8Array(256).fill(none);
 for (let value = 0; value < 16; value++) {
   const digit = value.toString(16);
+  valueOfDigit[digit.toUpperCase().charCodeAt(0)] = value | capital;
   valueOfDigit[digit.charCodeAt(0)] = value;
-  valueOfDigit[digit.toUpperCase().charCodeAt(0)] = value;
 }
 
 /** Writes `word` as 8 lower-case digits at `at`. */
@@ -49,21 +52,38 @@ export const writeHex = (word: number, bytes: Uint8Array, at: number): void => {
   for (let i = 0; i < 8; i++) bytes[at + i] = digits[(word >>> (28 - 4 * i)) & 15] as number;
 };
 
-/** Whether `bytes[start, end)` are hexadecimal digits; capitals only where `capitals` says so. */
-export const isHex = (bytes: Uint8Array, start: number, end: number, capitals: boolean): boolean => {
-  for (let at = start; at < end; at++) {
-    const byte = bytes[at] as number;
-    if ((valueOfDigit[byte] as number) < 0 || (!capitals && byte < 0x61 && byte > 0x39)) return false;
-  }
-  return true;
-};
-
-/** The number that up to 8 digits at `start` write; they are digits. */
-export const readHex = (bytes: Uint8Array, start: number, end: number): number => {
+/** The number that 8 digits at `start` write. Whether they were digits is told by `notHex`, for many numbers at once. */
+export const readHex = (bytes: Uint8Array, start: number): number => {
   let word = 0;
-  for (let at = start; at < end; at++) word = (word << 4) | (valueOfDigit[bytes[at] as number] as number);
+  for (let at = start; at < start + 8; at++) {
+    const value = valueOfDigit[bytes[at] as number] as number;
+    word = (word << 4) | (value & 15);
+    seen |= value;
+  }
   return word;
 };
 
-/** `words` as text, 8 digits each. */
-export const hexOf = (...words: readonly number[]): string => words.map((word) => (word >>> 0).toString(16).padStart(8, '0')).join('');
+/** The number that two digits write, likewise. */
+export const readHexByte = (bytes: Uint8Array, start: number): number => {
+  const high = valueOfDigit[bytes[start] as number] as number;
+  const low = valueOfDigit[bytes[start + 1] as number] as number;
+  seen |= high | low;
+  return ((high & 15) << 4) | (low & 15);
+};
+
+let seen = 0;
+
+/** Whether anything was no digit since this was asked for the last time; capitals are some only where `capitals` says so. */
+export const notHex = (capitals: boolean): boolean => {
+  const wrong = (seen & (capitals ? none : none | capital)) !== 0;
+  seen = 0;
+  return wrong;
+};
+
+const text = Buffer.alloc(32);
+
+/** `words`, up to four, as text of 8 digits each. */
+export const hexOf = (...words: readonly number[]): string => {
+  for (let i = 0; i < words.length; i++) writeHex(words[i] as number, text, 8 * i);
+  return text.toString('latin1', 0, 8 * words.length);
+};

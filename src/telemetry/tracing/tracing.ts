@@ -3,7 +3,6 @@ import type { Clock, Logger } from '../../core/index.ts';
 import type { StatSink, StatSource } from '../stats.ts';
 import { CallTracer } from './call-tracer.ts';
 import { SpanExport } from './span-export.ts';
-import { SpanResource } from './span-resource.ts';
 import type { TracingOptions } from './tracing-options.ts';
 
 export interface TracingContext {
@@ -16,19 +15,17 @@ export interface TracingContext {
 /** The traces of one sidecar: who decides and records, and the way out. */
 export class Tracing implements StatSource {
   readonly tracer: CallTracer;
-  readonly #options: TracingOptions;
   readonly #spans: SpanExport;
 
   constructor(options: TracingOptions, { clock, log, serviceName }: TracingContext) {
-    this.#options = options;
-    const resource = new SpanResource({ 'service.instance.id': randomUUID(), ...options.resource, 'service.name': serviceName });
-    this.#spans = new SpanExport(resource, options.queue, { clock, log });
+    const attributes = { 'service.instance.id': randomUUID(), ...options.resource, 'service.name': serviceName };
+    this.#spans = new SpanExport(attributes, options, { clock, log });
     this.tracer = new CallTracer(options, clock, this.#spans);
   }
 
   /** To be awaited before there are calls. */
   async load(): Promise<void> {
-    await this.#spans.load(this.#options.destinations);
+    await this.#spans.load();
   }
 
   /** Sends what waits, for no longer than `timeoutMs`. Idempotent. */
