@@ -266,3 +266,23 @@ test('the page is one document whose policy allows nothing but itself; curl and 
     assert.doesNotMatch((await admin.get('/', headers as Record<string, string>)).body, /<script/);
   }
 });
+
+test('where a look takes long, the next one waits until looking is one percent of the time', async () => {
+  const views = new ViewsFixture();
+  const { clusters } = views;
+  views.clusters = () => {
+    views.clock.advance(50);
+    return clusters();
+  };
+  await using admin = await AdminFixture.start(views);
+  const follower = await Follower.start(admin.port);
+  await follower.event(0);
+  views.clusters = clusters;
+  views.clock.advance(4_999);
+  views.ready = { ready: false, state: 'DRAINING' };
+  views.clock.advance(1);
+  const { sections, points } = await follower.event(1);
+  assert.deepEqual(Object.keys(sections), ['server']);
+  assert.equal(points.length, 1, 'there was no look in between');
+  follower.leave();
+});

@@ -136,7 +136,6 @@ export interface RouteRow extends RecentFigures {
 }
 
 export interface RoutesSection {
-  readonly windowMs: number;
   readonly totals: { readonly inbound: RecentFigures; readonly outbound: RecentFigures };
   readonly rows: readonly RouteRow[];
   /** Routes that are not shown. */

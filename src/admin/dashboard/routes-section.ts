@@ -94,7 +94,6 @@ export const routesSection = (inputs: Inputs): RoutesSection => {
   const rows = directions.toReversed().flatMap((direction) => new DirectionRows(inputs, direction).rows());
   const { minute } = inputs;
   return {
-    windowMs: Math.round(minute.lengthMs / 5_000) * 5_000,
     totals: { inbound: minute.all('inbound'), outbound: minute.all('outbound') },
     rows: rows.slice(0, shownAtMost),
     left: Math.max(0, rows.length - shownAtMost),
