@@ -7,6 +7,8 @@ import { type ClockReading, clockReading } from './http-question.ts';
 /** One check of an instance or of its node, as Consul has it. */
 export interface ConsulCheck {
   readonly name: string;
+  /** Of the machine, and of all instances there; not of this one alone. */
+  readonly isOfNode: boolean;
   readonly status: string;
   /** What whoever checks has said last; one line. */
   readonly output: string;
@@ -24,12 +26,15 @@ export interface RegisteredInstance {
 export interface DirectoryAnswer<T> {
   readonly value: T;
   readonly time: ClockReading | undefined;
+  /** Consul has left out what the token may not read. */
+  readonly isFiltered: boolean;
 }
 
 const longestOutput = 200;
 
 const checkOf = (check: Json): ConsulCheck => ({
   name: text(check['Name'], text(check['CheckID'])),
+  isOfNode: text(check['ServiceID'], '') === '',
   status: text(check['Status']),
   // Of maintenance the reason stands in the notes.
   output: text(check['Output'], text(check['Notes'], '')).replaceAll(/\s+/g, ' ').trim().slice(0, longestOutput),
@@ -92,7 +97,8 @@ export class ConsulDirectory {
   async #timed<T>(ask: () => Promise<ConsulAnswer<unknown>>, read: (body: unknown) => T): Promise<DirectoryAnswer<T>> {
     const askedAtMs = this.#clock.wallNow();
     const { headers, body } = await ask();
-    return { value: read(body), time: clockReading(headers.date, askedAtMs, this.#clock.wallNow()) };
+    const isFiltered = headers['x-consul-results-filtered-by-acls'] === 'true';
+    return { value: read(body), time: clockReading(headers.date, askedAtMs, this.#clock.wallNow()), isFiltered };
   }
 }
 

@@ -36,7 +36,7 @@ export const checkRegistration = (
   if (bad.length === 0) {
     const count = checks.length === 1 ? '1 check' : `${checks.length} checks`;
     results.push(
-      checks.length === 0
+      checks.every(({ isOfNode }) => isOfNode)
         ? warning(
             'registration.health',
             'nobody checks it: peers call it dead or alive',

@@ -27,6 +27,8 @@ interface Asked {
   readonly service: string;
   readonly instances: readonly RegisteredInstance[];
   readonly error: string | undefined;
+  /** Consul may know more than it shows to our token. */
+  readonly isFiltered: boolean;
 }
 
 interface Findings {
@@ -97,22 +99,26 @@ const checkConsul = async (
 };
 
 const ask = async (service: string, consul: ConsulDirectory, answers: boolean): Promise<Asked> => {
-  if (!answers) return { service, instances: [], error: 'Consul does not answer' };
+  if (!answers) return { service, instances: [], error: 'Consul does not answer', isFiltered: false };
   try {
-    return { service, instances: (await consul.instances(service)).value, error: undefined };
+    const { value: instances, isFiltered } = await consul.instances(service);
+    return { service, instances, error: undefined, isFiltered };
   } catch (error) {
     if (!(error instanceof ConsulError)) throw error;
-    return { service, instances: [], error: error.message };
+    return { service, instances: [], error: error.message, isFiltered: false };
   }
 };
 
 const registrationRemedy = (service: string, consul: string): string =>
   `CONSUL_HTTP_ADDR=${consul} SERVICE_NAME=${service} outrider sidecar  # its log says "registered", or why not; names that are there: curl -s ${consul}/v1/catalog/services`;
 
-const missing = ({ service, error }: Asked, consul: string): CheckResult =>
-  error === undefined
-    ? failed('registration', 'is not in the catalogue', registrationRemedy(service, consul))
-    : skipped('registration', error);
+const missing = ({ service, error, isFiltered }: Asked, consul: string): CheckResult => {
+  if (error !== undefined) return skipped('registration', error);
+  if (!isFiltered) return failed('registration', 'is not in the catalogue', registrationRemedy(service, consul));
+  const remedy =
+    'CONSUL_HTTP_TOKEN_FILE=<file> outrider verify  # a token with service_prefix "" { policy = "read" } and node_prefix "" { policy = "read" }';
+  return failed('registration', 'Consul shows nothing of it to this token', remedy);
+};
 
 const unregistered = (asked: Asked, consul: string): CheckGroup => ({
   service: asked.service,

@@ -3,7 +3,10 @@ import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { createServer, request } from 'node:http';
 import { type AddressInfo, createServer as createTcpServer } from 'node:net';
+import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { callHealth } from '../../../src/cli/verify/health-call.ts';
+import { SystemClock } from '../../../src/core/index.ts';
 import { checkLeaks } from '../../harness/leak-check.ts';
 import { freePort } from '../../harness/ports.ts';
 import type { SidecarProcess } from '../../peers/sidecar-processes.ts';
@@ -162,6 +165,87 @@ test('a breaker that is held open, and a cluster without endpoints', { skip }, a
     verdict.check('discovery'),
     /^empty-svc: Consul knows no passing instance .*, and there is no endpoint\)$/,
     /^outrider clusters --admin /,
+  );
+});
+
+test('an endpoint that outlier detection has ejected', { skip }, async () => {
+  assert.ok(mesh);
+  const failing = mesh.use(await startHealthService());
+  failing.status = 14;
+  const callee = await mesh.sidecar({ name: 'failing-svc', servicePort: failing.port });
+  const policies = `routes:
+  - { name: all, match: { prefix: / }, route: { cluster: failing-svc, timeout: 5s } }
+clusters:
+  failing-svc:
+    endpoints: ["127.0.0.1:${callee.inboundPort}"]
+    outlier_detection: { consecutive_5xx: 2, base_ejection_time: 300s, max_ejection_percent: 100 }
+`;
+  const caller = await mesh.sidecar({ name: 'ejecting-svc', policies });
+  await mesh.registered('ejecting-svc');
+  for (let i = 0; i < 3; i++) {
+    await callHealth(
+      { host: '127.0.0.1', port: caller.outboundPort },
+      { timeoutMs: 5_000, clock: new SystemClock(), authority: 'failing-svc' },
+    );
+  }
+  const verdict = await mesh.verify('ejecting-svc');
+  const { result, detail, remedy } = verdict.check('ejections');
+  assert.equal(result, 'warning', detail);
+  assert.match(detail, new RegExp(`^127\\.0\\.0\\.1:${callee.inboundPort} of failing-svc for `));
+  assert.match(remedy ?? '', new RegExp(`^outrider clusters uneject failing-svc 127\\.0\\.0\\.1:${callee.inboundPort} --admin `));
+  assertFailure(verdict.check('discovery'), /^no endpoint is healthy: failing-svc$/, /^outrider clusters --admin /);
+});
+
+test('a sidecar under overload', { skip }, async () => {
+  assert.ok(mesh);
+  const sidecar = await mesh.sidecar({ name: 'full-svc', environment: { MAX_MEMORY: '32Mi', REGISTRATION: 'off' } });
+  const verdict = await mesh.verify('full-svc', ['--admin', `full-svc=127.0.0.1:${sidecar.adminPort}`, '--timeout', '2s']);
+  assertFailure(
+    verdict.check('overload'),
+    /^acts against it: .*stop_accepting_requests/,
+    /^outrider stats --admin \S+ --filter '\^overload' /,
+  );
+  assertFailure(
+    verdict.check('ready'),
+    /^is not ready: LIVE: the sidecar uses \d+ % of its memory limit/,
+    /^curl -s http:\/\/127\.0\.0\.1:\d+\/ready$/,
+  );
+});
+
+test('a service that lets in nobody but its callers is no failure of the mesh', { skip }, async () => {
+  assert.ok(mesh);
+  const policies = `inbound:
+  access: { rules: [{ from: auth-svc, action: allow }] }
+`;
+  await mesh.sidecar({ name: 'closed-svc', policies });
+  await mesh.registered('closed-svc');
+  const verdict = await mesh.verify('closed-svc');
+  assert.deepEqual(verdict.failed(), []);
+  const { result, detail } = verdict.check('call.inbound');
+  assert.equal(result, 'skipped');
+  assert.match(detail, /PERMISSION_DENIED \(denied\): .*name another one with --cert$/);
+});
+
+test('a token that may not read the service', { skip }, async () => {
+  await using guarded = await VerifiedMesh.start({
+    configuration: { acl: { enabled: true, default_policy: 'deny', tokens: { initial_management: 'of-the-operator' } } },
+    token: 'of-the-operator',
+  });
+  await guarded.consul.register({
+    Name: 'secret-svc',
+    ID: 'secret-1',
+    Address: '127.0.0.1',
+    Port: 9,
+    Check: { TTL: '60s', Status: 'passing' },
+  });
+  const { SecretID } = (await guarded.consul.ask('PUT', '/acl/token', { Description: 'may do nothing' })) as { SecretID: string };
+  const tokenFile = join(guarded.folder, 'token');
+  writeFileSync(tokenFile, SecretID);
+  const verdict = await guarded.verify('secret-svc', [], { CONSUL_HTTP_TOKEN_FILE: tokenFile });
+  assertFailure(
+    verdict.check('registration', 'secret-svc'),
+    /^Consul shows nothing of it to this token$/,
+    /^CONSUL_HTTP_TOKEN_FILE=<file> outrider verify /,
   );
 });
 

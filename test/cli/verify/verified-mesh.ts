@@ -11,7 +11,7 @@ import type { Outcome } from '../../../src/cli/verify/check-result.ts';
 import { CertificateAuthority } from '../../../src/identity/index.ts';
 import { outriderPath, type ProgramExit, runProgram } from '../../harness/program.ts';
 import { type TemporaryFolder, temporaryFolder } from '../../harness/temporary-folder.ts';
-import { ConsulProcess } from '../../peers/consul-process.ts';
+import { ConsulProcess, type ConsulProcessOptions } from '../../peers/consul-process.ts';
 import { peerProgram } from '../../peers/peer-programs.ts';
 import { type IdentityFiles, type SidecarProcess, startSidecar } from '../../peers/sidecar-processes.ts';
 
@@ -125,10 +125,10 @@ export class VerifiedMesh implements AsyncDisposable {
     this.#started.use(consul);
   }
 
-  static async start(): Promise<VerifiedMesh> {
+  static async start(options: Omit<ConsulProcessOptions, 'path'> = {}): Promise<VerifiedMesh> {
     const folder = temporaryFolder();
     const [consul, { authority }] = await Promise.all([
-      ConsulProcess.start({ path: consulProgram.path }),
+      ConsulProcess.start({ path: consulProgram.path, ...options }),
       CertificateAuthority.create({ trustDomain: 'mesh.local', keyType: 'p256', nowMs: Date.now() }),
     ]);
     writeFileSync(join(folder.path, 'ca.crt'), authority.certPem);
