@@ -16,6 +16,7 @@ const answers: Readonly<Record<string, { readonly args: readonly string[]; reado
   ghz: { args: ['--version'], says: /\S/ },
   consul: { args: ['version'], says: /^Consul v/ },
   jaeger: { args: ['version'], says: /git-version|gitVersion|commit/i },
+  'nomad-jobspec': { args: [], says: /usage: nomad-jobspec FILE/ },
   'statsd-exporter': { args: ['--version'], says: /statsd_exporter/ },
   prometheus: { args: ['--version'], says: /^prometheus, version/ },
   promtool: { args: ['--version'], says: /^promtool, version/ },

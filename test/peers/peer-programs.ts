@@ -31,6 +31,8 @@ const origins = {
   consul: { kind: 'go', module: 'consul', package: 'github.com/hashicorp/consul' },
   jaeger: { kind: 'go', module: 'jaeger', package: 'github.com/jaegertracing/jaeger/cmd/all-in-one' },
   ghz: { kind: 'go', module: 'ghz', package: 'github.com/bojand/ghz/cmd/ghz' },
+  // Ours: it reads a job file by the package that the nomad command reads it with.
+  'nomad-jobspec': { kind: 'go', module: 'nomad-jobspec', package: '.' },
   'statsd-exporter': { kind: 'go', module: 'statsd-exporter', package: 'github.com/prometheus/statsd_exporter' },
   'python-grpc': { kind: 'python', module: 'grpc' },
   'python-openmetrics': { kind: 'python', module: 'openmetrics' },
