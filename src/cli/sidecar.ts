@@ -25,6 +25,7 @@ import {
   ConsulPolicyIntentions,
   ConsulPolicyKeys,
   createEndpointSource,
+  ReadingThread,
   type Registration,
 } from '../discovery/index.ts';
 import type { ServingStatus } from '../grpc/index.ts';
@@ -55,6 +56,7 @@ import { packageVersion } from './package-version.ts';
 import { settingNames, settings } from './settings.ts';
 import { createRegistration } from './sidecar-registration.ts';
 import { CertificateStats, PolicyFileStats } from './sidecar-stats.ts';
+import { returnStartMemory } from './start-memory.ts';
 import { startPatiently } from './startup-wait.ts';
 
 /** What a sidecar needs of the world around it, so that a test runs ten of them in one process. */
@@ -66,6 +68,8 @@ export interface SidecarWorld {
   readonly readMemory?: () => MemoryReading;
   /** Who hears of each call that has ended, beside those that the configuration asks for. */
   readonly observers?: readonly CallObserver[];
+  /** Gets spans in the place of whoever the configuration names. */
+  readonly spans?: SpanSink;
 }
 
 type ConsulPolicies = ConsulPolicyKeys | ConsulPolicyEntries | ConsulPolicyIntentions;
@@ -84,6 +88,8 @@ export class Sidecar {
   readonly #identity: IdentityFiles | undefined;
   readonly #policyFiles: PolicyFiles | undefined;
   readonly #consul: ConsulDiscovery | undefined;
+  /** Reads long lists of endpoints. */
+  readonly #thread: ReadingThread;
   readonly #consulPolicies: readonly ConsulPolicies[];
   readonly #policies: Watch<PolicyTable>;
   readonly #stats = new StatRegistry();
@@ -118,7 +124,10 @@ export class Sidecar {
     this.#wheel = new TimerWheel(clock);
     this.#failures = new RecentFailures(clock);
     this.#identity = configuration.identity === undefined ? undefined : new IdentityFiles(configuration.identity, { clock, log });
-    const consul = configuration.consul === undefined ? undefined : new ConsulDiscovery({ ...configuration.consul, clock, log, random });
+    const thread = new ReadingThread(clock);
+    this.#thread = thread;
+    const consul =
+      configuration.consul === undefined ? undefined : new ConsulDiscovery({ ...configuration.consul, clock, log, random, thread });
     this.#consul = consul;
     this.#consulPolicies = consul === undefined ? [] : this.#openConsulPolicies(consul);
     try {
@@ -136,7 +145,10 @@ export class Sidecar {
     this.accessLog = this.#openAccessLog();
     const { serviceName, tracing } = configuration;
     const exemplars = configuration.metricsExemplars ?? tracing !== undefined;
-    this.tracing = tracing === undefined ? undefined : new Tracing(tracing, { clock, log, serviceName });
+    this.tracing =
+      tracing === undefined
+        ? undefined
+        : new Tracing(tracing, { clock, log, serviceName, ...(world.spans === undefined ? {} : { sink: world.spans }) });
     this.proxy = new SidecarProxy({
       engine: new Engine(clock, this.#wheel),
       log,
@@ -145,7 +157,7 @@ export class Sidecar {
       identity: this.#identity,
       callMetrics: this.callMetrics,
       createSource: (policy, serviceName) =>
-        createEndpointSource(policy, { clock, log, random, ...(consul === undefined ? {} : { consul }) }, serviceName),
+        createEndpointSource(policy, { clock, log, random, thread, ...(consul === undefined ? {} : { consul }) }, serviceName),
       discoversNames: consul !== undefined,
       serviceName: configuration.serviceName,
       ...(configuration.locality === undefined ? {} : { locality: configuration.locality }),
@@ -193,6 +205,7 @@ export class Sidecar {
       await this.#firstEndpoints();
       await this.tracing?.load();
       await this.#openMetricSinks();
+      returnStartMemory();
       // A signal came meanwhile.
       if (this.#drained !== undefined) return;
       await this.proxy.start();
@@ -235,6 +248,7 @@ export class Sidecar {
     await this.#admin.close();
     this.#grpcAdmin?.close();
     this.#consul?.close();
+    this.#thread.close();
     this.#policyFiles?.close();
     this.#identity?.close();
     this.#process.close();
