@@ -45,6 +45,7 @@ import {
   openStatsd,
   ProcessStats,
   PrometheusExposition,
+  type SpanSink,
   StatRegistry,
   type StatsdHandle,
   Tracing,

@@ -14,7 +14,10 @@ export { type MemoryReading, type ProcessSample, ProcessStats } from './process-
 export { type Stat, StatRegistry, type StatSink, type StatSource } from './stats.ts';
 export { openStatsd, type StatsdHandle } from './statsd/open-statsd.ts';
 export { type StatsdFormat, type StatsdOptions, statsdFormats } from './statsd/statsd-options.ts';
+export type { FinishedSpan } from './tracing/call-span.ts';
 export type { AttemptRecord, CallTrace } from './tracing/call-trace.ts';
 export type { CallTracer } from './tracing/call-tracer.ts';
+export type { SpanSink } from './tracing/span-export.ts';
+export { SpanResource } from './tracing/span-resource.ts';
 export { Tracing } from './tracing/tracing.ts';
 export type { JaegerDestination, OtlpDestination, SpanDestination, TracingOptions } from './tracing/tracing-options.ts';

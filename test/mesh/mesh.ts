@@ -28,6 +28,8 @@ export interface SidecarOptions {
   readonly readMemory?: SidecarWorld['readMemory'];
   /** Who hears of calls that have ended. */
   readonly observers?: SidecarWorld['observers'];
+  /** Gets the spans; switches traces on. */
+  readonly spans?: SidecarWorld['spans'];
   /** Port of the service beside it. */
   readonly localService?: number;
   /** The test ends it by itself. */
@@ -132,9 +134,17 @@ export const startSidecar = async (t: TestContext, options: SidecarOptions = {})
   sidecarsOn.set(clock, (sidecarsOn.get(clock) ?? 0) + 1);
   const lines: Record<string, unknown>[] = [];
   const log = new JsonLogger(clock, (line) => void lines.push(JSON.parse(line)), 'debug');
-  const { observers = [], readMemory } = options;
+  const { observers = [], readMemory, spans } = options;
+  if (spans !== undefined) variables['JAEGER_HOST'] = '127.0.0.1';
   const callLines = new CallLines();
-  const world = { clock, log, random, observers: [callLines, ...observers], ...(readMemory === undefined ? {} : { readMemory }) };
+  const world = {
+    clock,
+    log,
+    random,
+    observers: [callLines, ...observers],
+    ...(readMemory === undefined ? {} : { readMemory }),
+    ...(spans && { spans }),
+  };
   const sidecar = new Sidecar(readSidecarConfiguration({ environment: variables }), world, variables);
   await sidecar.start();
   const adminPort = Number(lines.find(({ msg }) => msg === 'ready')?.['admin']);

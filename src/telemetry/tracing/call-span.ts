@@ -173,13 +173,14 @@ export class CallSpan extends FinishedSpan {
 
   get events(): TimedEvent[] {
     const { attemptRecords, events, offsetMs, trace } = this.call;
-    const told: TraceEvent[] = [...events];
+    const told: TraceEvent[] = [];
     // The one span of an inbound call says of attempts at the local service what those of others would.
     if (!trace.spanPerAttempt && (attemptRecords.length > 1 || attemptRecords.some(attemptFailed))) {
       for (const attempt of attemptRecords)
         told.push({ name: 'outrider.attempt', atMs: attempt.endMs, attributes: attemptAttributes(attempt) as TraceEvent['attributes'] });
-      told.sort((a, b) => a.atMs - b.atMs);
     }
+    told.push(...events);
+    told.sort((a, b) => a.atMs - b.atMs);
     return told.map(({ atMs, attributes, name }) => ({ name, time: hrTime(atMs + offsetMs), attributes: { ...attributes } }));
   }
 }

@@ -58,6 +58,7 @@ export class SpanExport implements SpanSink, StatSource {
 
   /** Loads what the destinations need, before there are calls: it would hold them up. Rejects with a ConfigurationError for files that cannot be read. */
   async load(): Promise<void> {
+    if (this.#destinations.length === 0) return;
     // Only this one file of the package: the rest of it makes spans, and we have our own.
     const { BatchSpanProcessor: Processor } = await import('@opentelemetry/sdk-trace/build/src/platform/node/export/BatchSpanProcessor.js');
     const { exportTimeoutMs, maxExportBatchSize, maxQueueSize, scheduledDelayMs } = this.#queue;

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { Clock, Logger } from '../../core/index.ts';
 import type { StatSink, StatSource } from '../stats.ts';
 import { CallTracer } from './call-tracer.ts';
-import { SpanExport } from './span-export.ts';
+import { SpanExport, type SpanSink } from './span-export.ts';
 import type { TracingOptions } from './tracing-options.ts';
 
 export interface TracingContext {
@@ -10,6 +10,8 @@ export interface TracingContext {
   readonly log: Logger;
   /** `service.name`. */
   readonly serviceName: string;
+  /** Gets the spans in the place of the destinations. */
+  readonly sink?: SpanSink;
 }
 
 /** The traces of one sidecar: who decides and records, and the way out. */
@@ -17,10 +19,10 @@ export class Tracing implements StatSource {
   readonly tracer: CallTracer;
   readonly #spans: SpanExport;
 
-  constructor(options: TracingOptions, { clock, log, serviceName }: TracingContext) {
+  constructor(options: TracingOptions, { clock, log, serviceName, sink }: TracingContext) {
     const attributes = { 'service.instance.id': randomUUID(), ...options.resource, 'service.name': serviceName };
-    this.#spans = new SpanExport(attributes, options, { clock, log });
-    this.tracer = new CallTracer(options, clock, this.#spans);
+    this.#spans = new SpanExport(attributes, sink === undefined ? options : { ...options, destinations: [] }, { clock, log });
+    this.tracer = new CallTracer(options, clock, sink ?? this.#spans);
   }
 
   /** To be awaited before there are calls. */

@@ -1,0 +1,145 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { HeaderBlock } from '../../../src/http2/index.ts';
+import { CallerContext, Said, writeContext } from '../../../src/telemetry/tracing/trace-context.ts';
+import { hexOf, TraceIds } from '../../../src/telemetry/tracing/trace-ids.ts';
+
+const blockOf = (...fields: readonly (readonly [string, string])[]): HeaderBlock => {
+  const block = new HeaderBlock();
+  for (const [name, value] of fields) block.addNamed(name, value);
+  return block;
+};
+
+const read = (...fields: readonly (readonly [string, string])[]) => {
+  const context = new CallerContext();
+  context.read(blockOf(...fields));
+  const { found, parentHigh, parentLow, said, trace } = context;
+  return found ? { trace: hexOf(...trace), parent: hexOf(parentHigh, parentLow), said } : { said };
+};
+
+const traceId = '4bf92f3577b34da6a3ce929d0e0e4736';
+const parent = '00f067aa0ba902b7';
+
+test('a traceparent is read, of this version and of later ones', () => {
+  const found = { trace: traceId, parent };
+  assert.deepEqual(read(['traceparent', `00-${traceId}-${parent}-01`]), { ...found, said: Said.yes });
+  assert.deepEqual(read(['traceparent', `00-${traceId}-${parent}-00`]), { ...found, said: Said.no });
+  assert.deepEqual(read(['traceparent', `00-${traceId}-${parent}-03`]), { ...found, said: Said.yes });
+  assert.deepEqual(read(['traceparent', `cc-${traceId}-${parent}-01-what-comes-later`]), { ...found, said: Said.yes });
+});
+
+for (const wrong of [
+  '',
+  '00',
+  `00-${traceId}-${parent}`,
+  `00-${traceId}-${parent}-01-more`,
+  `00-${traceId}-${parent}-0`,
+  `ff-${traceId}-${parent}-01`,
+  `cc-${traceId}-${parent}-01.more`,
+  `00-${traceId.toUpperCase()}-${parent}-01`,
+  `00-${'0'.repeat(32)}-${parent}-01`,
+  `00-${traceId}-${'0'.repeat(16)}-01`,
+  `00-${traceId.slice(1)}g-${parent}-01`,
+  `00_${traceId}-${parent}-01`,
+  `0x-${traceId}-${parent}-01`,
+  `00-${traceId}-${parent}-0x`,
+]) {
+  test(`no trace is continued for a traceparent that is "${wrong}", and the next one is read as if nothing had been`, () => {
+    const context = new CallerContext();
+    context.read(blockOf(['traceparent', wrong]));
+    assert.equal(context.found, false);
+    context.read(blockOf(['traceparent', `00-${traceId}-${parent}-01`]));
+    assert.equal(context.found, true);
+  });
+}
+
+test('of two traceparents none counts', () => {
+  const one = ['traceparent', `00-${traceId}-${parent}-01`] as const;
+  assert.deepEqual(read(one, one), { said: Said.nothing });
+});
+
+test('B3 is read in one header', () => {
+  assert.deepEqual(read(['b3', `${traceId}-${parent}-1`]), { trace: traceId, parent, said: Said.yes });
+  assert.deepEqual(read(['b3', `${traceId}-${parent}-d`]), { trace: traceId, parent, said: Said.yes });
+  assert.deepEqual(read(['b3', `${traceId}-${parent}-0-05e3ac9a4f6e3b90`]), { trace: traceId, parent, said: Said.no });
+  assert.deepEqual(read(['b3', `${traceId}-${parent}`]), { trace: traceId, parent, said: Said.nothing });
+  const short = { trace: `${'0'.repeat(16)}${traceId.slice(16)}`, parent, said: Said.yes };
+  assert.deepEqual(read(['b3', `${traceId.slice(16)}-${parent}-1`]), short);
+  assert.deepEqual(read(['b3', '0']), { said: Said.no });
+  assert.deepEqual(read(['b3', 'what']), { said: Said.nothing });
+});
+
+test('B3 is read in several headers', () => {
+  const ids = [
+    ['x-b3-traceid', traceId],
+    ['x-b3-spanid', parent],
+  ] as const;
+  assert.deepEqual(read(...ids, ['x-b3-sampled', '1']), { trace: traceId, parent, said: Said.yes });
+  assert.deepEqual(read(...ids, ['x-b3-sampled', 'false']), { trace: traceId, parent, said: Said.no });
+  assert.deepEqual(read(...ids), { trace: traceId, parent, said: Said.nothing });
+  assert.deepEqual(read(['x-b3-sampled', '0']), { said: Said.no });
+  assert.deepEqual(read(['x-b3-traceid', traceId]), { said: Said.nothing });
+});
+
+test('a traceparent wins over B3, and where it is none B3 counts', () => {
+  const b3 = ['b3', `${traceId}-${parent}-0`] as const;
+  const other = '11111111111111111111111111111111';
+  assert.deepEqual(read(['traceparent', `00-${other}-${parent}-01`], b3), { trace: other, parent, said: Said.yes });
+  assert.deepEqual(read(['traceparent', 'nothing'], b3), { trace: traceId, parent, said: Said.no });
+});
+
+const word = fc.integer({ min: -(2 ** 31), max: 2 ** 31 - 1 });
+
+test('what is written is read again, whether it is written over or anew, beside other fields', () => {
+  const words = fc.tuple(
+    word,
+    word,
+    word,
+    word.filter((value) => value !== 0),
+  );
+  fc.assert(
+    fc.property(
+      words,
+      word,
+      word.filter((value) => value !== 0),
+      fc.boolean(),
+      fc.boolean(),
+      (trace, high, low, sampled, there) => {
+        const [trace0, trace1, trace2, trace3] = trace;
+        const fields = there ? ([['traceparent', `00-${hexOf(...trace)}-${parent}-01`]] as const) : [];
+        const block = blockOf(['x-first', 'a'], ...fields, ['x-last', 'b']);
+        const written = { trace0, trace1, trace2, trace3, sampled, b3Single: false, b3Multiple: false, inPlace: there };
+        writeContext(block, written, high, low);
+        const expected = `00-${hexOf(...trace)}-${hexOf(high, low)}-0${sampled ? 1 : 0}`;
+        const pairs = block.toPairs();
+        assert.deepEqual(
+          pairs.filter(([name]) => name === 'traceparent'),
+          [['traceparent', expected]],
+        );
+        assert.deepEqual(
+          pairs.filter(([name]) => name !== 'traceparent'),
+          [
+            ['x-first', 'a'],
+            ['x-last', 'b'],
+          ],
+        );
+        // As the encoder knows it.
+        const fresh = blockOf(['traceparent', expected]);
+        assert.equal(block.hashes[block.find('traceparent')], fresh.hashes[0]);
+      },
+    ),
+  );
+});
+
+test('ids follow from their seed, and a thousand of them differ', () => {
+  const seed = Int32Array.of(1, 2, 3, 4);
+  const [one, other] = [new TraceIds(seed), new TraceIds(seed)];
+  const ids = Array.from({ length: 1_000 }, () => hexOf(one.next(), one.next()));
+  assert.deepEqual(
+    Array.from({ length: 1_000 }, () => hexOf(other.next(), other.next())),
+    ids,
+  );
+  assert.equal(new Set(ids).size, 1_000);
+  assert.notEqual(hexOf(new TraceIds().next(), new TraceIds().next()), hexOf(new TraceIds().next(), new TraceIds().next()));
+});
