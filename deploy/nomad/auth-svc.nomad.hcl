@@ -85,8 +85,9 @@ job "auth-svc" {
     task "auth-svc" {
       driver = "docker"
 
-      # Until the sidecars of others have heard that this instance ends, and its last calls are answered.
-      shutdown_delay = "8s"
+      # Nomad ends it before its sidecar, which tells the catalogue within a second that it is gone, and sends calls that it could not hand over
+      # back as unseen: the sidecars of their callers try them at another instance.
+      kill_timeout = "10s"
 
       config {
         image = "aivo/auth-svc:latest"
