@@ -96,3 +96,11 @@ test('the sum of fates is the number of calls', () => {
     }),
   );
 });
+
+test('routes that somebody has written are told apart up to 2,000, and do not take the room of others', () => {
+  const calls = new CallMetrics();
+  const written = Array.from({ length: 2_500 }, (_, i) => calls.method('outbound', 'auth-svc', `/auth.v1.AuthService/Method${i}`, true));
+  assert.equal(new Set(written).size, 2_001);
+  assert.equal(written.at(-1)?.method, 'other');
+  assert.equal(calls.method('inbound', 'auth-svc', '/a/b').method, '/a/b');
+});

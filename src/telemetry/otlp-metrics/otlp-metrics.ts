@@ -20,7 +20,7 @@ export interface OtlpMetricsContext {
 }
 
 /** Points that are put into one request: a thousand routes at once would hold calls up while they are written. */
-const pointsPerRequest = 1_000;
+const pointsPerRequest = 500;
 
 const loadExporter = async (destination: OtlpDestination, timeoutMs: number): Promise<PushMetricExporter> => {
   const { compression, headers, protocol, url } = destination;
