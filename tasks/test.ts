@@ -5,6 +5,7 @@
  *
  * Without paths: everything under test/. The exit code is 1 when a test failed or when there was none.
  */
+import { spawnSync } from 'node:child_process';
 import { existsSync, globSync, statSync } from 'node:fs';
 import { relative, resolve } from 'node:path';
 import { run } from 'node:test';
@@ -26,7 +27,14 @@ const { values, positionals } = parseArgs({
   options: { coverage: { type: 'boolean', default: false }, name: { type: 'string' } },
   allowPositionals: true,
 });
-const files = (positionals.length > 0 ? positionals : [resolve(root, 'test')]).flatMap(filesOf).sort();
+const containers = resolve(root, 'test/containers/');
+/** Tests in containers take minutes and an engine: part of everything where there is one, and else `npm run test:containers`. */
+const hasEngine = (): boolean => spawnSync('docker', ['version'], { stdio: 'ignore' }).status === 0;
+const all = (): readonly string[] => {
+  const found = filesOf(resolve(root, 'test'));
+  return hasEngine() ? found : found.filter((file) => !file.startsWith(containers));
+};
+const files = (positionals.length > 0 ? positionals.flatMap(filesOf) : [...all()]).sort();
 
 // Foreign programs take minutes to build: before the tests, where one sees it, and not inside the time limit of a test.
 if (files.some((file) => file.startsWith(resolve(root, 'test/peers/')))) await buildPeerPrograms((line) => console.error(line));

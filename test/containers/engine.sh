@@ -72,7 +72,8 @@ within() {
   shift
   local namespaces=(-m -p -f --mount-proc --kill-child)
   [ "$network" = private ] && namespaces+=(-n)
-  exec unshare "${namespaces[@]}" "$BASH" "$0" inside "$network" "$@"
+  # One at a time: they share what the engine keeps.
+  exec flock "$home/lock" unshare "${namespaces[@]}" "$BASH" "$0" inside "$network" "$@"
 }
 
 inside() {

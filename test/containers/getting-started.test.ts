@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { chmodSync, cpSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { isListening } from '../harness/ports.ts';
 import { runProgram } from '../harness/program.ts';
 import { temporaryFolder } from '../harness/temporary-folder.ts';
 import { peerProgram } from '../peers/peer-programs.ts';
@@ -25,7 +26,12 @@ const script = (): string => {
   return lines.join('\n');
 };
 
-test('every command of docs/getting-started.md does what the page says', { skip: withoutEngine || grpcurl.skip }, async (t) => {
+// Those of the page, which somebody's own mesh may have.
+const ports = [50_051, 9_901, 9_902, 9_903, 8_500, 16_686, 9_090, 3_000];
+const taken = (await Promise.all(ports.map(async (port) => ((await isListening(port)()) ? [port] : [])))).flat();
+const busy = taken.length > 0 && `the ports ${taken.join(', ')} of this machine are taken`;
+
+test('every command of docs/getting-started.md does what the page says', { skip: withoutEngine || grpcurl.skip || busy }, async (t) => {
   using folder = temporaryFolder();
   chmodSync(folder.path, 0o755);
   for (const part of ['deploy', 'proto']) cpSync(join(root, part), join(folder.path, part), { recursive: true });

@@ -2,7 +2,7 @@
  * The images of deploy/compose: ours is built from the Dockerfile, the others are pulled. What cannot be pulled is made of the same program (built with
  * Go, or of Debian) under the same name, with the same entry point and ports, and says in a label that it is a stand-in.
  *
- *     node test/containers/images.ts [--pull]
+ *     node test/containers/images.ts [--pull] [--small]     --small: without what only the profile observability needs
  */
 import { cpSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
@@ -123,10 +123,10 @@ const makeStandIn = async (image: string): Promise<void> => {
 };
 
 /** Builds our image from the tree as it is, and brings the others that are not there yet. */
-export const prepareImages = async (say: (line: string) => void, { pull = true } = {}): Promise<void> => {
+export const prepareImages = async (say: (line: string) => void, { pull = true, small = false } = {}): Promise<void> => {
   await docker('build', '--quiet', ...buildNetwork(), '--tag', 'outrider', root);
   const compose = join(root, 'deploy/compose/compose.yaml');
-  const all = (await docker('compose', '-f', compose, '--profile', '*', 'config', '--images')).split('\n');
+  const all = (await docker('compose', '-f', compose, ...(small ? [] : ['--profile', '*']), 'config', '--images')).split('\n');
   for (const image of [...new Set(all)].filter((name) => name !== 'outrider' && name !== '')) {
     if (await isThere(image)) continue;
     if (pull && (await runProgram('docker', ['pull', '--quiet', image], { patienceMs: buildPatienceMs })).code === 0) continue;
@@ -145,4 +145,8 @@ export const standInOf = async (image: string): Promise<string | undefined> => {
   return label === '' || label === '<no value>' ? undefined : label;
 };
 
-if (import.meta.main) await prepareImages((line) => console.log(line), { pull: process.argv.includes('--pull') });
+if (import.meta.main)
+  await prepareImages((line) => console.log(line), {
+    pull: process.argv.includes('--pull'),
+    small: process.argv.includes('--small'),
+  });
