@@ -4,6 +4,8 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { CertificateAuthority, issueInto } from '../../src/identity/index.ts';
 import { freePort } from '../harness/ports.ts';
+import { JaegerProcess } from '../peers/jaeger-process.ts';
+import { peerProgram } from '../peers/peer-programs.ts';
 import type { IncidentMesh } from './incident-mesh.ts';
 
 /** Brings a mesh into the state that a section of docs/operating.md is about. */
@@ -66,6 +68,11 @@ const standInWithSlowClock = async (mesh: IncidentMesh, adminPort: number): Prom
   });
   return (server.address() as AddressInfo).port;
 };
+
+const jaegerProgram = await peerProgram('jaeger');
+
+/** Why a section cannot be run here. */
+export const skips: Readonly<Record<string, string | false>> = { 'Finding the trace of a call': jaegerProgram.skip };
 
 /** By the titles of the sections. */
 export const incidents: Readonly<Record<string, Incident>> = {
@@ -168,6 +175,24 @@ export const incidents: Readonly<Record<string, Incident>> = {
     const auth = await mesh.auth(undefined, { CONSUL_HTTP_ADDR: mesh.environment['CONSUL_HTTP_ADDR'] ?? '' });
     await auth.logged('registered', 1);
     mesh.ports.set(9901, await standInWithSlowClock(mesh, auth.adminPort));
+  },
+
+  'Reading `/stats` and `/metrics`': async (mesh) => {
+    await callLearner({})(mesh);
+    await mesh.call({ count: 3 });
+  },
+
+  'Finding the trace of a call': async (mesh) => {
+    const jaeger = mesh.use(await JaegerProcess.start(jaegerProgram.path));
+    mesh.ports.set(16686, jaeger.ports.query);
+    const environment = {
+      OTEL_EXPORTER_JAEGER_ENDPOINT: `http://127.0.0.1:${jaeger.ports.collectorHttp}/api/traces`,
+      OTEL_BSP_SCHEDULE_DELAY: '100',
+    };
+    const service = await mesh.service();
+    const learner = await mesh.learner(service.port, environment);
+    await mesh.auth(policies(`127.0.0.1:${learner.inboundPort}`), environment);
+    await mesh.call({ isSampled: true });
   },
 
   'Reading the access log': async (mesh) => {
