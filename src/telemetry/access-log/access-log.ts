@@ -2,9 +2,10 @@ import { type Clock, type ConfigurationError, LimitedLog, type Logger, type Watc
 import type { AccessLogPolicy, Direction, PolicyTable } from '../../policy/index.ts';
 import type { CallObserver, EndedCall } from '../ended-call.ts';
 import type { StatSink, StatSource } from '../stats.ts';
+import { LineBytes } from './line-bytes.ts';
 import type { LogFile } from './log-file.ts';
 import { compileFilter, type WantsLine } from './log-filter.ts';
-import { compileFormat, type FormatLine } from './log-format.ts';
+import { compileFormat, type WriteLine } from './log-format.ts';
 import { AccessLogStats, LogWriter } from './log-writer.ts';
 import type { LogContext } from './operators.ts';
 
@@ -26,7 +27,7 @@ export interface AccessLogOptions {
 interface CallLog {
   /** `undefined`: every call. */
   readonly wants: WantsLine | undefined;
-  readonly format: FormatLine;
+  readonly write: WriteLine;
   readonly writer: LogWriter;
 }
 
@@ -47,6 +48,7 @@ export class AccessLog implements CallObserver, StatSource {
   readonly #limitedLog: LimitedLog;
   readonly #stats = new AccessLogStats();
   readonly #writers = new Map<string, LogWriter>();
+  readonly #line = new LineBytes();
   readonly #unsubscribe: (() => void) | undefined;
   #logs: DirectionLogs = none;
 
@@ -65,8 +67,12 @@ export class AccessLog implements CallObserver, StatSource {
   onCallEnd(call: EndedCall): void {
     const logs = this.#logs[call.direction];
     for (let i = 0; i < logs.length; i++) {
-      const { wants, format, writer } = logs[i] as CallLog;
-      if ((wants === undefined || wants(call)) && writer.hasRoom()) writer.add(format(call));
+      const { wants, write, writer } = logs[i] as CallLog;
+      if ((wants !== undefined && !wants(call)) || !writer.hasRoom()) continue;
+      const line = this.#line;
+      line.clear();
+      write(call, line);
+      writer.add(line.bytes, line.length);
     }
   }
 
@@ -133,7 +139,7 @@ export class AccessLog implements CallObserver, StatSource {
     const context: LogContext = { serviceName, hostname, wallNow: () => clock.wallNow() };
     return {
       wants: policy.filter === undefined ? undefined : compileFilter(policy.filter, random),
-      format: compileFormat(policy.format, context),
+      write: compileFormat(policy.format, context),
       writer: this.#writers.get(this.#pathOf(policy)) as LogWriter,
     };
   }

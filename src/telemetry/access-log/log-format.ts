@@ -1,10 +1,11 @@
 import type { AccessLogField, AccessLogFormat, AccessLogOperatorName, AccessLogPart, AccessLogValue } from '../../policy/index.ts';
 import type { EndedCall } from '../ended-call.ts';
-import { jsonText, plainText } from './log-text.ts';
+import type { LineBytes } from './line-bytes.ts';
+import { jsonText } from './log-text.ts';
 import { type LogContext, type ReadValue, readerOf } from './operators.ts';
 
-/** The line of a call, without the line break at its end. */
-export type FormatLine = (call: EndedCall) => string;
+/** Adds the line of a call, without a line break. */
+export type WriteLine = (call: EndedCall, line: LineBytes) => void;
 
 const operator = (name: AccessLogOperatorName, rest: object = {}): AccessLogValue => ({ kind: 'operator', operator: { name, ...rest } });
 const header = (name: string): AccessLogValue => operator('REQ', { header: name });
@@ -41,146 +42,180 @@ export const defaultFields: readonly AccessLogField[] = Object.entries({
 }).map(([key, value]) => ({ key, value }));
 
 /** Makes a program of a format, once: what is the same in every line is put together here. */
-export const compileFormat = (format: AccessLogFormat | undefined, context: LogContext): FormatLine => {
+export const compileFormat = (format: AccessLogFormat | undefined, context: LogContext): WriteLine => {
   if (format === undefined) return jsonLine(defaultFields, context);
-  if (format.kind === 'text') return textOf(format.parts, context, format.omitEmpty ? '' : '-', plainText);
-  return format.omitEmpty ? (objectWithoutEmpty(format.fields, context) as FormatLine) : jsonLine(format.fields, context);
+  if (format.kind === 'text') return textOf(format.parts, context, format.omitEmpty ? '' : '-', (text) => text);
+  if (!format.omitEmpty) return jsonLine(format.fields, context);
+  const write = objectWithoutEmpty(format.fields, context);
+  return (call, line) => void write(call, line);
 };
 
-const jsonValue = (value: string | number | undefined): string => {
-  if (typeof value === 'string') return jsonText(value);
-  return value === undefined ? 'null' : Number.isFinite(value) ? String(value) : 'null';
+const bytesOf = (text: string): Uint8Array => Buffer.from(text, 'utf8');
+const nullBytes = bytesOf('null');
+
+const addValue = (value: string | number | undefined, line: LineBytes): void => {
+  if (typeof value === 'string') line.addQuoted(value);
+  else if (value === undefined || !Number.isFinite(value)) line.addConstant(nullBytes);
+  else line.addAscii(String(value));
 };
 
-const same = (text: string): string => text;
-
-/** Text with values in it; what a call does not have is `nothing`. */
-const textOf = (
-  parts: readonly AccessLogPart[],
-  context: LogContext,
-  nothing: string,
-  escaped: (text: string) => string,
-): ((call: EndedCall) => string) => {
-  const readers = parts.map((part): string | ReadValue => (typeof part === 'string' ? part : readerOf(part, context)));
-  return (call) => {
-    let text = '';
-    for (let i = 0; i < readers.length; i++) {
-      const part = readers[i] as string | ReadValue;
-      if (typeof part === 'string') text += part;
-      else {
-        const value = part(call);
-        text += value === undefined ? nothing : escaped(String(value));
-      }
+/** Text with values in it; what a call does not have is `nothing`. @param constantOf how text between the values is written. */
+const textOf = (parts: readonly AccessLogPart[], context: LogContext, nothing: string, constantOf: (text: string) => string): WriteLine => {
+  const writers = parts.map((part): Uint8Array | ReadValue =>
+    typeof part === 'string' ? bytesOf(constantOf(part)) : readerOf(part, context),
+  );
+  return (call, line) => {
+    for (let i = 0; i < writers.length; i++) {
+      const part = writers[i] as Uint8Array | ReadValue;
+      if (typeof part === 'function') line.addEscaped(String(part(call) ?? nothing));
+      else line.addConstant(part);
     }
-    return text;
   };
 };
+
+const withoutQuotes = (text: string): string => jsonText(text).slice(1, -1);
+const jsonTextOf = (parts: readonly AccessLogPart[], context: LogContext, nothing: string): WriteLine => {
+  const text = textOf(parts, context, nothing, withoutQuotes);
+  return (call, line) => {
+    line.addConstant(quoteBytes);
+    text(call, line);
+    line.addConstant(quoteBytes);
+  };
+};
+const quoteBytes = bytesOf('"');
 
 /** Pieces between which values of the call stand. */
 class JsonPieces {
   readonly constants: string[] = [''];
-  readonly values: ((call: EndedCall) => string)[] = [];
+  readonly values: WriteLine[] = [];
 
   add(text: string): void {
     this.constants[this.constants.length - 1] += text;
   }
 
-  addValue(value: (call: EndedCall) => string): void {
+  addValue(value: WriteLine): void {
     this.values.push(value);
     this.constants.push('');
   }
 }
 
-const jsonLine = (fields: readonly AccessLogField[], context: LogContext): FormatLine => {
+const jsonLine = (fields: readonly AccessLogField[], context: LogContext): WriteLine => {
   const pieces = new JsonPieces();
-  addObject(fields, context, pieces);
-  const { constants, values } = pieces;
-  return (call) => {
-    let line = constants[0] as string;
-    for (let i = 0; i < values.length; i++) line += (values[i] as FormatLine)(call) + (constants[i + 1] as string);
-    return line;
+  compileObject(fields, context, pieces);
+  const { values } = pieces;
+  const constants = pieces.constants.map(bytesOf);
+  return (call, line) => {
+    line.addConstant(constants[0] as Uint8Array);
+    for (let i = 0; i < values.length; i++) {
+      (values[i] as WriteLine)(call, line);
+      line.addConstant(constants[i + 1] as Uint8Array);
+    }
   };
 };
 
-const addObject = (fields: readonly AccessLogField[], context: LogContext, pieces: JsonPieces): void => {
+const compileObject = (fields: readonly AccessLogField[], context: LogContext, pieces: JsonPieces): void => {
   pieces.add('{');
   for (const [i, { key, value }] of fields.entries()) {
     pieces.add(`${i === 0 ? '' : ','}${jsonText(key)}:`);
-    addValue(value, context, pieces);
+    compileValue(value, context, pieces);
   }
   pieces.add('}');
 };
 
-const addValue = (value: AccessLogValue, context: LogContext, pieces: JsonPieces): void => {
+const constantText = (value: string | number | boolean | null): string =>
+  typeof value === 'string' ? jsonText(value) : JSON.stringify(value);
+
+const compileValue = (value: AccessLogValue, context: LogContext, pieces: JsonPieces): void => {
   switch (value.kind) {
     case 'constant':
-      pieces.add(typeof value.value === 'string' ? jsonText(value.value) : JSON.stringify(value.value));
+      pieces.add(constantText(value.value));
       break;
     case 'operator': {
       const read = readerOf(value.operator, context);
-      pieces.addValue((call) => jsonValue(read(call)));
+      pieces.addValue((call, line) => addValue(read(call), line));
       break;
     }
-    case 'text': {
-      const text = textOf(value.parts, context, '-', same);
-      pieces.addValue((call) => jsonText(text(call)));
+    case 'text':
+      pieces.addValue(jsonTextOf(value.parts, context, '-'));
       break;
-    }
     case 'object':
-      addObject(value.fields, context, pieces);
+      compileObject(value.fields, context, pieces);
       break;
     case 'list':
       pieces.add('[');
       for (const [i, item] of value.values.entries()) {
         if (i > 0) pieces.add(',');
-        addValue(item, context, pieces);
+        compileValue(item, context, pieces);
       }
       pieces.add(']');
   }
 };
 
-type WriteValue = (call: EndedCall) => string | undefined;
+/** Adds a value; false where there is none, and nothing was added. */
+type WriteValue = (call: EndedCall, line: LineBytes) => boolean;
+
+const braces = [bytesOf('{'), bytesOf('}')] as const;
+const brackets = [bytesOf('['), bytesOf(']')] as const;
+const comma = bytesOf(',');
 
 /** An object without the fields that have no value; at the top it is there even where it is empty. */
 const objectWithoutEmpty = (fields: readonly AccessLogField[], context: LogContext): WriteValue => {
-  const writers = fields.map(({ key, value }) => ({ key: `${jsonText(key)}:`, write: valueWithoutEmpty(value, context) }));
-  return (call) => {
-    let line = '';
+  const writers = fields.map(({ key, value }) => ({ key: bytesOf(`${jsonText(key)}:`), write: valueWithoutEmpty(value, context) }));
+  return (call, line) => {
+    let any = false;
+    line.addConstant(braces[0]);
     for (const { key, write } of writers) {
-      const value = write(call);
-      if (value !== undefined) line += `${line === '' ? '' : ','}${key}${value}`;
+      const before = line.length;
+      if (any) line.addConstant(comma);
+      line.addConstant(key);
+      if (write(call, line)) any = true;
+      else line.length = before;
     }
-    return `{${line}}`;
+    line.addConstant(braces[1]);
+    return any;
   };
 };
 
 const valueWithoutEmpty = (value: AccessLogValue, context: LogContext): WriteValue => {
   switch (value.kind) {
     case 'constant': {
-      const text = value.value === null ? undefined : JSON.stringify(value.value);
-      return () => text;
+      const constant = bytesOf(constantText(value.value));
+      return (_call, line) => {
+        line.addConstant(constant);
+        return value.value !== null;
+      };
     }
     case 'operator': {
       const read = readerOf(value.operator, context);
-      return (call) => {
+      return (call, line) => {
         const found = read(call);
-        return found === undefined ? undefined : jsonValue(found);
+        addValue(found, line);
+        return found !== undefined;
       };
     }
     case 'text': {
-      const text = textOf(value.parts, context, '', same);
-      return (call) => jsonText(text(call));
-    }
-    case 'object': {
-      const write = objectWithoutEmpty(value.fields, context);
-      return (call) => {
-        const object = write(call);
-        return object === '{}' ? undefined : object;
+      const write = jsonTextOf(value.parts, context, '');
+      return (call, line) => {
+        write(call, line);
+        return true;
       };
     }
+    case 'object':
+      return objectWithoutEmpty(value.fields, context);
     case 'list': {
       const items = value.values.map((item) => valueWithoutEmpty(item, context));
-      return (call) => `[${items.map((write) => write(call) ?? 'null').join(',')}]`;
+      return (call, line) => {
+        line.addConstant(brackets[0]);
+        for (const [i, write] of items.entries()) {
+          if (i > 0) line.addConstant(comma);
+          const before = line.length;
+          if (write(call, line)) continue;
+          line.length = before;
+          line.addConstant(nullBytes);
+        }
+        line.addConstant(brackets[1]);
+        return true;
+      };
     }
   }
 };

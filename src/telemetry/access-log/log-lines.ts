@@ -1,7 +1,5 @@
 /** Lines are gathered into pieces of this size; a longer line has a piece of its own. */
 export const pieceBytes = 64 * 1_024;
-/** Most characters of a line are one byte, none is more than three. */
-const mostBytesOfCharacter = 3;
 const newline = 0x0a;
 const sparePieces = 2;
 
@@ -22,21 +20,20 @@ export class LogLines {
   bytes = 0;
   lines = 0;
 
-  /** @returns whether a piece is full, so that it is worth writing now. */
-  add(line: string): boolean {
-    const most = line.length * mostBytesOfCharacter + 1;
+  /** Takes the first `length` bytes as a line. @returns whether a piece is full, so that it is worth writing now. */
+  add(line: Buffer, length: number): boolean {
     let last = this.#pieces.at(-1);
-    const full = last !== undefined && last.bytes.length - last.filled < most;
+    const full = last !== undefined && last.bytes.length - last.filled <= length;
     if (last === undefined || full) {
-      last = this.#newPiece(most);
+      last = this.#newPiece(length + 1);
       this.#pieces.push(last);
     }
-    const from = last.filled;
-    last.filled += last.bytes.write(line, from, 'utf8');
+    line.copy(last.bytes, last.filled, 0, length);
+    last.filled += length;
     last.bytes[last.filled++] = newline;
     last.lines++;
     this.lines++;
-    this.bytes += last.filled - from;
+    this.bytes += length + 1;
     return full;
   }
 

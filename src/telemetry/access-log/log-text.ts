@@ -16,9 +16,6 @@ const escaped = (character: string): string => `\\u${character.charCodeAt(0).toS
 /** A JSON string: quotes around, nothing in it that ends a line or the string. Lone surrogates are escaped, as `JSON.stringify` does. */
 export const jsonText = (text: string): string => (plain.test(text) ? `"${text}"` : JSON.stringify(text).replace(treacherous, escaped));
 
-/** The same without quotes around, for lines of text. */
-export const plainText = (text: string): string => (plain.test(text) ? text : jsonText(text).slice(1, -1));
-
 /** Bytes of a header, one in each character, as the UTF-8 that they are; what is none of it becomes U+FFFD. */
 export const decodeHeader = (value: string): string => (beyondAscii.test(value) ? Buffer.from(value, 'latin1').toString('utf8') : value);
 

@@ -79,9 +79,9 @@ export class LogWriter {
     return false;
   }
 
-  /** Takes a line, without its line break. Costs no system call. */
-  add(line: string): void {
-    if (this.#lines.add(line) && !this.#soon) {
+  /** Takes the first `length` bytes as a line, without its line break. Costs no system call. */
+  add(line: Buffer, length: number): void {
+    if (this.#lines.add(line, length) && !this.#soon) {
       this.#soon = true;
       setImmediate(() => {
         this.#soon = false;

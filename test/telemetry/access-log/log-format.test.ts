@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { accessLogOperators } from '../../../src/policy/index.ts';
+import { type AccessLogFormat, accessLogOperators } from '../../../src/policy/index.ts';
+import { LineBytes } from '../../../src/telemetry/access-log/line-bytes.ts';
 import { compileFormat } from '../../../src/telemetry/access-log/log-format.ts';
 import { cut, decodeHeader, jsonText } from '../../../src/telemetry/access-log/log-text.ts';
 import type { LogContext } from '../../../src/telemetry/access-log/operators.ts';
@@ -10,15 +11,21 @@ import { type CallFields, endedCall } from './ended-call.ts';
 
 const context: LogContext = { serviceName: 'web', hostname: 'host-1', wallNow: () => Date.UTC(2026, 1, 3, 4, 5, 7) };
 
+const formatted = (format: AccessLogFormat | undefined, call: CallFields): string => {
+  const line = new LineBytes();
+  compileFormat(format, context)(endedCall(call), line);
+  return line.toString();
+};
+
 /** The line of a call in the format that a policy file has. */
 const lineOf = (logFormat: string, call: CallFields = {}): string => {
   const [policy] =
     tableOf(`access_log: [{ name: envoy.access_loggers.stdout, typed_config: { log_format: ${logFormat} } }]\n`).accessLogs.outbound ?? [];
-  return compileFormat(policy?.format, context)(endedCall(call));
+  return formatted(policy?.format, call);
 };
 const json = (fields: string, call: CallFields = {}): unknown => JSON.parse(lineOf(`{ json_format: ${fields} }`, call));
 const readAs = (text: string, call: CallFields = {}): unknown => (json(`{ v: ${JSON.stringify(text)} }`, call) as { v: unknown }).v;
-const defaultLine = (call: CallFields = {}): string => compileFormat(undefined, context)(endedCall(call));
+const defaultLine = (call: CallFields = {}): string => formatted(undefined, call);
 
 /** Whatever ends a line for some reader, or controls a terminal. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what must not be there

@@ -61,15 +61,19 @@ const started = () => {
   const said: string[] = [];
   const log = new LimitedLog(new JsonLogger(clock, (line) => said.push(JSON.parse(line).msg)), clock);
   const writer = new LogWriter('/logs/a', { clock, log, stats, open: disk.open });
-  return { clock, stats, disk, writer, said, text: () => disk.files.get('a') ?? '' };
+  const add = (text: string): void => {
+    const bytes = Buffer.from(text);
+    writer.add(bytes, bytes.length);
+  };
+  return { add, clock, stats, disk, writer, said, text: () => disk.files.get('a') ?? '' };
 };
 
 const line = (i: number): string => `{"call":${i}}`;
 const lines = (from: number, to: number): string => Array.from({ length: to - from }, (_, i) => `${line(from + i)}\n`).join('');
 
 test('lines are gathered and written together, in their order', () => {
-  const { clock, disk, stats, writer, text } = started();
-  for (let i = 0; i < 10; i++) writer.add(line(i));
+  const { add, clock, disk, stats, text } = started();
+  for (let i = 0; i < 10; i++) add(line(i));
   assert.equal(disk.writes, 0);
   clock.advance(100);
   assert.deepEqual([disk.writes, text(), stats.written], [1, lines(0, 10), 10]);
@@ -77,8 +81,8 @@ test('lines are gathered and written together, in their order', () => {
 });
 
 test('64 KiB are written at the end of the turn, without waiting for more', async () => {
-  const { clock, disk, stats, writer } = started();
-  for (let i = 0; i < 100; i++) writer.add('x'.repeat(1_000));
+  const { add, clock, disk, stats } = started();
+  for (let i = 0; i < 100; i++) add('x'.repeat(1_000));
   assert.equal(disk.writes, 0);
   await turn();
   assert.ok(disk.writes >= 1);
@@ -87,21 +91,21 @@ test('64 KiB are written at the end of the turn, without waiting for more', asyn
 });
 
 test('a line that is longer than a piece is written whole', () => {
-  const { clock, writer, text } = started();
+  const { add, clock, text } = started();
   const long = 'é'.repeat(pieceBytes);
-  writer.add('a');
-  writer.add(long);
-  writer.add('b');
+  add('a');
+  add(long);
+  add('b');
   clock.advance(100);
   assert.equal(text(), `a\n${long}\nb\n`);
 });
 
 test('lines that come while a write is under way are written after it', () => {
-  const { clock, disk, writer, text, stats } = started();
+  const { add, clock, disk, text, stats } = started();
   disk.held = [];
-  writer.add(line(0));
+  add(line(0));
   clock.advance(100);
-  writer.add(line(1));
+  add(line(1));
   clock.advance(1_000);
   assert.equal(disk.held?.length, 1);
   disk.release();
@@ -109,17 +113,17 @@ test('lines that come while a write is under way are written after it', () => {
 });
 
 test('what a disk takes only a part of is continued where it stopped', () => {
-  const { clock, disk, writer, text, stats } = started();
+  const { add, clock, disk, text, stats } = started();
   disk.onWrite = (bytes) => ({ bytes: Math.min(bytes.length, 7) });
-  for (let i = 0; i < 50; i++) writer.add(line(i));
+  for (let i = 0; i < 50; i++) add(line(i));
   clock.advance(100);
   assert.deepEqual([text(), stats.written], [lines(0, 50), 50]);
 });
 
 test('a pipe that is full is asked again, and nothing is lost or counted as a failure', () => {
-  const { clock, disk, writer, text, stats } = started();
+  const { add, clock, disk, text, stats } = started();
   disk.onWrite = () => 'again';
-  writer.add(line(0));
+  add(line(0));
   clock.advance(1_000);
   const asked = disk.writes;
   assert.ok(asked > 5 && asked < 60, `${asked} writes`);
@@ -129,13 +133,13 @@ test('a pipe that is full is asked again, and nothing is lost or counted as a fa
 });
 
 test('while nobody takes anything the backlog is bounded, and what does not fit is counted', () => {
-  const { clock, disk, writer, stats, text } = started();
+  const { add, clock, disk, writer, stats, text } = started();
   disk.onWrite = () => 'again';
   const long = 'x'.repeat(999);
   let taken = 0;
   for (let i = 0; i < 10_000; i++) {
     if (!writer.hasRoom()) continue;
-    writer.add(long);
+    add(long);
     taken++;
     if (i % 100 === 0) clock.advance(1);
   }
@@ -149,15 +153,15 @@ test('while nobody takes anything the backlog is bounded, and what does not fit 
 });
 
 test('a full disk is tried again, later each time, and lines are written once there is room', () => {
-  const { clock, disk, writer, stats, said, text } = started();
+  const { add, clock, disk, stats, said, text } = started();
   disk.onWrite = () => failure('ENOSPC');
-  writer.add(line(0));
+  add(line(0));
   clock.advance(100);
   assert.deepEqual([disk.writes, stats.writeFailed, said], [1, 1, ['access log cannot be written']]);
   clock.advance(60_000);
   const tries = disk.writes;
   assert.ok(tries >= 5 && tries <= 8, `${tries} tries`);
-  writer.add(line(1));
+  add(line(1));
   disk.onWrite = (bytes) => ({ bytes: bytes.length });
   clock.advance(30_000);
   assert.deepEqual([text(), stats.written], [lines(0, 2), 2]);
@@ -166,9 +170,9 @@ test('a full disk is tried again, later each time, and lines are written once th
 });
 
 test('a file that cannot be opened is tried again', () => {
-  const { clock, disk, writer, stats, text } = started();
+  const { add, clock, disk, stats, text } = started();
   disk.failsToOpen = 'ENOENT';
-  writer.add(line(0));
+  add(line(0));
   clock.advance(3_000);
   assert.ok(stats.writeFailed >= 2);
   disk.failsToOpen = undefined;
@@ -177,10 +181,10 @@ test('a file that cannot be opened is tried again', () => {
 });
 
 test('after a rotation what waits goes into the new file, and no line is in both', () => {
-  const { clock, disk, writer, stats, text } = started();
-  writer.add(line(0));
+  const { add, clock, disk, writer, stats, text } = started();
+  add(line(0));
   clock.advance(100);
-  writer.add(line(1));
+  add(line(1));
   disk.present = 'b';
   writer.reopen();
   assert.deepEqual([text(), disk.files.get('b')], [lines(0, 1), lines(1, 2)]);
@@ -188,23 +192,23 @@ test('after a rotation what waits goes into the new file, and no line is in both
 });
 
 test('a rotation while a write is under way waits for that write', () => {
-  const { clock, disk, writer, text } = started();
+  const { add, clock, disk, writer, text } = started();
   disk.held = [];
-  writer.add(line(0));
+  add(line(0));
   clock.advance(100);
   disk.present = 'b';
   writer.reopen();
-  writer.add(line(1));
+  add(line(1));
   assert.equal(disk.closed, 0);
   disk.release();
   assert.deepEqual([text(), disk.files.get('b')], [lines(0, 1), lines(1, 2)]);
 });
 
 test('half a line in the old file is not continued in the new one', () => {
-  const { clock, disk, writer, stats, text } = started();
+  const { add, clock, disk, writer, stats, text } = started();
   let writes = 0;
   disk.onWrite = () => (writes++ === 0 ? { bytes: 5 } : failure('EIO'));
-  for (let i = 0; i < 3; i++) writer.add(line(i));
+  for (let i = 0; i < 3; i++) add(line(i));
   clock.advance(100);
   disk.present = 'b';
   disk.onWrite = (bytes) => ({ bytes: bytes.length });
@@ -214,10 +218,10 @@ test('half a line in the old file is not continued in the new one', () => {
 });
 
 test('half a line is continued in the same file, once that can be written again', () => {
-  const { clock, disk, writer, text } = started();
+  const { add, clock, disk, text } = started();
   let writes = 0;
   disk.onWrite = () => (writes++ === 0 ? { bytes: 5 } : failure('ENOSPC'));
-  for (let i = 0; i < 3; i++) writer.add(line(i));
+  for (let i = 0; i < 3; i++) add(line(i));
   clock.advance(100);
   disk.onWrite = (bytes) => ({ bytes: bytes.length });
   clock.advance(2_000);
@@ -225,9 +229,9 @@ test('half a line is continued in the same file, once that can be written again'
 });
 
 test('reopening does not wait for the next try', () => {
-  const { clock, disk, writer, text } = started();
+  const { add, clock, disk, writer, text } = started();
   disk.failsToOpen = 'ENOENT';
-  writer.add(line(0));
+  add(line(0));
   clock.advance(60_000);
   disk.failsToOpen = undefined;
   writer.reopen();
@@ -235,28 +239,28 @@ test('reopening does not wait for the next try', () => {
 });
 
 test('closing writes what waits', async () => {
-  const { disk, writer, text, stats, clock } = started();
-  writer.add(line(0));
+  const { add, disk, writer, text, stats, clock } = started();
+  add(line(0));
   await writer.close(1_000);
   assert.deepEqual([text(), stats.written, disk.closed, clock.pending], [lines(0, 1), 1, 1, 0]);
   assert.equal(writer.hasRoom(), false);
 });
 
 test('closing a log that cannot be written waits for nothing, and says how many lines are lost', async () => {
-  const { clock, disk, writer, stats, said } = started();
+  const { add, clock, disk, writer, stats, said } = started();
   disk.onWrite = () => failure('ENOSPC');
-  writer.add(line(0));
+  add(line(0));
   clock.advance(100);
-  writer.add(line(1));
+  add(line(1));
   await writer.close(1_000);
   assert.deepEqual([stats.dropped, stats.written, clock.pending], [2, 0, 0]);
   assert.ok(said.includes('lines of the access log were not written'));
 });
 
 test('closing a pipe that nobody reads takes no longer than it may', async () => {
-  const { clock, disk, writer, stats } = started();
+  const { add, clock, disk, writer, stats } = started();
   disk.onWrite = () => 'again';
-  writer.add(line(0));
+  add(line(0));
   const closed = writer.close(1_000);
   clock.advance(1_000);
   await closed;
@@ -264,9 +268,9 @@ test('closing a pipe that nobody reads takes no longer than it may', async () =>
 });
 
 test('a write that the system still has when its time is over is left alone', async () => {
-  const { clock, disk, writer, stats } = started();
+  const { add, clock, disk, writer, stats } = started();
   disk.held = [];
-  writer.add(line(0));
+  add(line(0));
   const closed = writer.close(1_000);
   clock.advance(1_000);
   await closed;
@@ -277,10 +281,10 @@ test('a write that the system still has when its time is over is left alone', as
 });
 
 test('at the end of the process what waits is written without waiting', () => {
-  const { clock, disk, writer, text, stats } = started();
-  writer.add(line(0));
+  const { add, clock, disk, writer, text, stats } = started();
+  add(line(0));
   clock.advance(100);
-  for (let i = 1; i < 5; i++) writer.add(line(i));
+  for (let i = 1; i < 5; i++) add(line(i));
   disk.held = [];
   writer.flushSync();
   assert.deepEqual([text(), stats.written], [lines(0, 5), 5]);
