@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import fc from 'fast-check';
 import { CallMetrics, negotiateFormat, PrometheusExposition, StatRegistry, type StatSink } from '../../src/telemetry/index.ts';
 import { acceptsGzip } from '../../src/telemetry/metrics/exposition-format.ts';
 import { parseExposition } from './exposition-syntax.ts';
@@ -143,4 +144,30 @@ test('Accept decides the format', () => {
     [undefined, false],
   ];
   for (const [encoding, gzip] of encodings) assert.equal(acceptsGzip(encoding), gzip, String(encoding));
+});
+
+test('whatever stands in Accept and Accept-Encoding is one of the formats', () => {
+  const part = fc.constantFrom(
+    'application/openmetrics-text',
+    'text/plain',
+    '*/*',
+    ';',
+    ',',
+    '=',
+    'q=',
+    '0.5',
+    'version=',
+    '"',
+    ' ',
+    '1e999',
+    '-1',
+    'gzip',
+  );
+  const header = fc.array(fc.oneof(part, fc.string({ maxLength: 5 })), { maxLength: 60 }).map((parts) => parts.join(''));
+  fc.assert(
+    fc.property(header, (text) => {
+      assert.match(negotiateFormat(text), /^(text|openmetrics)$/);
+      assert.equal(typeof acceptsGzip(text), 'boolean');
+    }),
+  );
 });

@@ -76,7 +76,7 @@ const readPem = (path: string | undefined): Buffer | undefined => {
   try {
     return readFileSync(path);
   } catch (error) {
-    throw new ConfigurationError(`cannot read ${path} of the trace exporter: ${(error as Error).message}`, {
+    throw new ConfigurationError(`cannot read ${path} of the OTLP exporter: ${(error as Error).message}`, {
       remedy:
         'Write the path of a PEM file that this user may read into OTEL_EXPORTER_OTLP_CERTIFICATE, _CLIENT_CERTIFICATE and _CLIENT_KEY',
       cause: error,
