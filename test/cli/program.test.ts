@@ -49,7 +49,20 @@ const freePort = async (): Promise<number> => {
 };
 
 test('help goes to stdout with exit code 0, for the program and for every command', async () => {
-  const commands = [[], ['sidecar'], ['demo'], ['stats'], ['clusters'], ['routes'], ['breaker'], ['breaker', 'open'], ['drain']];
+  const commands = [
+    [],
+    ['sidecar'],
+    ['demo'],
+    ['stats'],
+    ['clusters'],
+    ['routes'],
+    ['breaker'],
+    ['breaker', 'open'],
+    ['drain'],
+    ['verify'],
+    ['up'],
+    ['down'],
+  ];
   const results = await Promise.all(commands.map((command) => outrider([...command, '--help'])));
   for (const [i, { code, out, error }] of results.entries()) {
     assert.equal(code, 0, `${commands[i]}: ${error}`);
@@ -57,7 +70,7 @@ test('help goes to stdout with exit code 0, for the program and for every comman
     assert.equal(error, '');
   }
   const [program] = results;
-  for (const command of ['sidecar', 'certs', 'policy', 'stats', 'clusters', 'routes', 'breaker', 'drain', 'demo']) {
+  for (const command of ['sidecar', 'certs', 'policy', 'stats', 'clusters', 'routes', 'breaker', 'drain', 'demo', 'verify', 'up', 'down']) {
     assert.match(program?.out ?? '', new RegExp(`^ {2}${command} `, 'm'));
   }
   assert.doesNotMatch(program?.out ?? '', /demo-service/);

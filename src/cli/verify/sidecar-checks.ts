@@ -185,10 +185,12 @@ export const checkSamePolicies = (seen: readonly SeenPolicies[], everywhere: boo
     const versions = Map.groupBy(group, ({ version }) => version);
     if (versions.size < 2) continue;
     const [most, ...others] = [...versions.values()].sort((a, b) => b.length - a.length);
-    const words = [most, ...others].map(
-      (same) =>
-        `${listed((same ?? []).map(({ service }) => service))} has ${same?.[0]?.files === 0 ? 'none' : same?.[0]?.version.slice(0, 12)}`,
-    );
+    // Where instances of one service differ, its name says nothing.
+    const isOneService = new Set(group.map(({ service }) => service)).size === 1;
+    const words = [most, ...others].map((same = []) => {
+      const names = same.map(({ service, admin }) => (isOneService ? `${service} at ${admin}` : service));
+      return `${listed([...new Set(names)])} has ${same[0]?.files === 0 ? 'none' : same[0]?.version.slice(0, 12)}`;
+    });
     const odd = others[0]?.[0];
     const remedy = `curl -s -X POST http://${odd?.admin}/reload  # if its files are right; services with policies of their own: outrider verify --own-policies`;
     return failed('policies.same', words.join('; '), remedy);

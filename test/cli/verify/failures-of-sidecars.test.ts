@@ -150,6 +150,30 @@ test('sidecars with different policies, and a change that was refused', { skip }
   );
 });
 
+test('instances of one service are told apart, also by admin ports that are named, and must have the same policies', { skip }, async () => {
+  assert.ok(mesh);
+  const [first, second] = await Promise.all([
+    mesh.sidecar({ name: 'twin-svc', policies: clusterPolicy('one') }),
+    mesh.sidecar({ name: 'twin-svc', policies: clusterPolicy('two') }),
+  ]);
+  await mesh.registered('twin-svc', 'passing', 2);
+  const verdict = await mesh.verify('twin-svc', [
+    '--own-policies',
+    ...['--admin', `twin-svc=127.0.0.1:${second.adminPort}`],
+    ...['--admin', `twin-svc=127.0.0.1:${first.adminPort}`],
+  ]);
+  assert.deepEqual(verdict.failed(), ['policies.same']);
+  assertFailure(
+    verdict.check('policies.same'),
+    /^twin-svc at 127\.0\.0\.1:\d+ has [0-9a-f]{12}; twin-svc at 127\.0\.0\.1:\d+ has [0-9a-f]{12}$/,
+    /\/reload /,
+  );
+  for (const { inboundPort, adminPort } of [first, second]) {
+    const admin = verdict.checks.find(({ check, instance }) => check === 'admin' && instance === `twin-svc-127.0.0.1-${inboundPort}`);
+    assert.match(admin?.detail ?? '', new RegExp(`^127\\.0\\.0\\.1:${adminPort}, Outrider `));
+  }
+});
+
 test('a breaker that is held open, and a cluster without endpoints', { skip }, async () => {
   assert.ok(mesh);
   const sidecar = await mesh.sidecar({ name: 'broken-svc', policies: `${clusterPolicy('gone')}  empty-svc: {}\n` });
