@@ -1,5 +1,6 @@
 import type { ReadableSpan, SpanExporter } from '@opentelemetry/sdk-trace';
 import type { Clock, Logger } from '../../core/index.ts';
+import type { LoadedExporter } from './exporters.ts';
 import { describeDestination, type SpanDestination } from './tracing-options.ts';
 
 /** Spans since the start, over all destinations. */
@@ -29,6 +30,7 @@ export class CountingExporter implements SpanExporter {
   /** Spans that wait in the queue, or are on their way. */
   waiting = 0;
   readonly #exporter: SpanExporter;
+  readonly #abort: () => void;
   readonly #destination: SpanDestination;
   readonly #context: CountingExporterContext;
   readonly #underWay = new Set<() => void>();
@@ -36,8 +38,9 @@ export class CountingExporter implements SpanExporter {
   #lost = 0;
   #givenUp = false;
 
-  constructor(exporter: SpanExporter, destination: SpanDestination, context: CountingExporterContext) {
+  constructor({ abort, exporter }: LoadedExporter, destination: SpanDestination, context: CountingExporterContext) {
     this.#exporter = exporter;
+    this.#abort = abort;
     this.#destination = destination;
     this.#context = context;
   }
@@ -77,11 +80,15 @@ export class CountingExporter implements SpanExporter {
   /** Ends every request under way, and those that come: there is no more time. */
   giveUp(): void {
     this.#givenUp = true;
+    this.#abort();
     for (const end of [...this.#underWay]) end();
   }
 
+  /** An exporter waits for its requests; those that were given up are nobody's any more. */
   async shutdown(): Promise<void> {
-    await this.#exporter.shutdown();
+    const ended = this.#exporter.shutdown();
+    if (this.#givenUp) ended.catch(() => {});
+    else await ended;
   }
 
   async forceFlush(): Promise<void> {}

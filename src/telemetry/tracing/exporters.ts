@@ -1,11 +1,21 @@
 import { readFileSync } from 'node:fs';
+import { Agent as HttpAgent } from 'node:http';
+import { Agent as HttpsAgent } from 'node:https';
 import type { SpanExporter } from '@opentelemetry/sdk-trace';
 import { ConfigurationError } from '../../core/index.ts';
 import type { SpanResource } from './span-resource.ts';
 import type { JaegerDestination, OtlpDestination, SpanDestination } from './tracing-options.ts';
 
+export interface LoadedExporter {
+  readonly exporter: SpanExporter;
+  /** Ends requests under way, as far as the library lets anybody. */
+  abort(): void;
+}
+
+const nothing = (): void => {};
+
 /** Libraries are loaded when somebody has asked for what they do: they are tens of megabytes, and most sidecars need none or one of them. */
-export const loadExporter = (destination: SpanDestination, resource: SpanResource): Promise<SpanExporter> => {
+export const loadExporter = (destination: SpanDestination, resource: SpanResource): Promise<LoadedExporter> => {
   if (destination.kind === 'jaeger') return loadJaeger(destination, resource);
   return destination.protocol === 'grpc' ? loadOtlpGrpc(destination) : loadOtlpHttp(destination);
 };
@@ -13,12 +23,12 @@ export const loadExporter = (destination: SpanDestination, resource: SpanResourc
 const loadJaeger = async (
   { endpoint, host, password, port, username }: JaegerDestination,
   resource: SpanResource,
-): Promise<SpanExporter> => {
+): Promise<LoadedExporter> => {
   const { JaegerExporter } = await import('@opentelemetry/exporter-jaeger');
   const tags = Object.entries(resource.attributes).flatMap(([key, value]) =>
     key === 'service.name' ? [] : [{ key, value: String(value) }],
   );
-  return new JaegerExporter({
+  const exporter = new JaegerExporter({
     // Of the process, once in a packet.
     tags,
     host,
@@ -27,26 +37,40 @@ const loadJaeger = async (
     ...(username === undefined ? {} : { username }),
     ...(password === undefined ? {} : { password }),
   });
+  // Its own end closes what it has open.
+  return { exporter, abort: nothing };
 };
 
-const loadOtlpHttp = async (destination: OtlpDestination): Promise<SpanExporter> => {
+const loadOtlpHttp = async (destination: OtlpDestination): Promise<LoadedExporter> => {
   const { OTLPTraceExporter } = await import('@opentelemetry/exporter-trace-otlp-proto');
   const { ca, cert, key } = readPems(destination);
-  return new OTLPTraceExporter({
+  const options = {
+    keepAlive: true,
+    ...(ca === undefined ? {} : { ca }),
+    ...(cert === undefined ? {} : { cert }),
+    ...(key === undefined ? {} : { key }),
+  };
+  // Ours, since the library waits for requests under way before it ends.
+  const agent = destination.url.startsWith('https:') ? new HttpsAgent(options) : new HttpAgent({ keepAlive: true });
+  const exporter = new OTLPTraceExporter({
     url: destination.url,
     headers: destination.headers,
     timeoutMillis: destination.timeoutMs,
     compression: destination.compression as never,
-    httpAgentOptions: {
-      keepAlive: true,
-      ...(ca === undefined ? {} : { ca }),
-      ...(cert === undefined ? {} : { cert }),
-      ...(key === undefined ? {} : { key }),
-    },
+    httpAgentOptions: () => agent,
   });
+  return { exporter, abort: () => endAgent(agent) };
 };
 
-const loadOtlpGrpc = async (destination: OtlpDestination): Promise<SpanExporter> => {
+/** The library tries again what is cut off: there is nothing to connect with any more. */
+const endAgent = (agent: HttpAgent): void => {
+  agent.createConnection = () => {
+    throw new Error('the sidecar ends');
+  };
+  agent.destroy();
+};
+
+const loadOtlpGrpc = async (destination: OtlpDestination): Promise<LoadedExporter> => {
   const [{ OTLPTraceExporter }, { credentials, Metadata }] = await Promise.all([
     import('@opentelemetry/exporter-trace-otlp-grpc'),
     import('@grpc/grpc-js'),
@@ -54,7 +78,7 @@ const loadOtlpGrpc = async (destination: OtlpDestination): Promise<SpanExporter>
   const { ca, cert, key } = readPems(destination);
   const metadata = new Metadata();
   for (const [name, value] of Object.entries(destination.headers)) metadata.set(name, value);
-  return new OTLPTraceExporter({
+  const exporter = new OTLPTraceExporter({
     url: destination.url,
     metadata,
     timeoutMillis: destination.timeoutMs,
@@ -63,6 +87,7 @@ const loadOtlpGrpc = async (destination: OtlpDestination): Promise<SpanExporter>
       ? credentials.createSsl(ca ?? null, key ?? null, cert ?? null)
       : credentials.createInsecure(),
   });
+  return { exporter, abort: nothing };
 };
 
 export const readPems = ({ caPath, certPath, keyPath }: OtlpDestination) => ({

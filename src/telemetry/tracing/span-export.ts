@@ -7,6 +7,10 @@ import { loadExporter } from './exporters.ts';
 import { SpanResource } from './span-resource.ts';
 import type { SpanDestination, SpanQueueOptions } from './tracing-options.ts';
 
+/** What has been given up must not go on by itself. */
+const bounded = (destination: SpanDestination, mostMs: number): SpanDestination =>
+  destination.kind === 'otlp' ? { ...destination, timeoutMs: Math.min(destination.timeoutMs, mostMs) } : destination;
+
 /** Where spans of calls go. */
 export interface SpanSink {
   readonly resource: SpanResource;
@@ -63,7 +67,7 @@ export class SpanExport implements SpanSink, StatSource {
     const { BatchSpanProcessor: Processor } = await import('@opentelemetry/sdk-trace/build/src/platform/node/export/BatchSpanProcessor.js');
     const { exportTimeoutMs, maxExportBatchSize, maxQueueSize, scheduledDelayMs } = this.#queue;
     for (const destination of this.#destinations) {
-      const exporter = new CountingExporter(await loadExporter(destination, this.#whole), destination, {
+      const exporter = new CountingExporter(await loadExporter(bounded(destination, exportTimeoutMs), this.#whole), destination, {
         clock: this.#clock,
         log: this.#log,
         timeoutMs: exportTimeoutMs,
@@ -105,12 +109,14 @@ export class SpanExport implements SpanSink, StatSource {
   async close(timeoutMs: number): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
+    const late = Promise.withResolvers<void>();
     const giveUp = (): void => {
       for (const { exporter } of this.#pipelines) exporter.giveUp();
+      setImmediate(late.resolve);
     };
     const timer = timeoutMs === 0 ? undefined : this.#clock.setTimer(giveUp, timeoutMs);
     if (timeoutMs === 0) giveUp();
-    await Promise.allSettled(this.#pipelines.map(({ processor }) => processor.shutdown()));
+    await Promise.race([Promise.allSettled(this.#pipelines.map(({ processor }) => processor.shutdown())), late.promise]);
     timer?.cancel();
   }
 
