@@ -1,7 +1,9 @@
 import { formatDurationMs } from '../core/index.ts';
 import type {
+  AccessLogPolicy,
   ClusterPolicy,
   ConnectionAgePolicy,
+  Direction,
   PathMatch,
   PolicyProblem,
   PolicyTable,
@@ -65,8 +67,19 @@ const ageJson = (listener: 'inbound' | 'outbound', { ageMs, graceMs }: Connectio
     },
   };
 
+/** Where lines go and which calls have one, as far as policies say so. */
+const accessLogJson = (direction: Direction, logs: readonly AccessLogPolicy[] | undefined) =>
+  logs !== undefined && {
+    [`${direction}_access_log`]: logs.map(({ path, filter, format, location }) => ({
+      path: path ?? 'ACCESS_LOG, else stdout',
+      filter: filter ?? 'every call',
+      format: format?.kind ?? 'default',
+      location,
+    })),
+  };
+
 /** `/routes`: one list per direction, in the order of evaluation, each route with the place where it was written. */
-export const routesJson = ({ outbound, inbound, inboundAccess, defaultAction, version, connectionAge }: PolicyTable) => {
+export const routesJson = ({ accessLogs, outbound, inbound, inboundAccess, defaultAction, version, connectionAge }: PolicyTable) => {
   const list = ({ routes }: RouteTable) =>
     routes.map((route) => ({
       name: route.name,
@@ -84,6 +97,8 @@ export const routesJson = ({ outbound, inbound, inboundAccess, defaultAction, ve
     outbound: list(outbound),
     inbound: list(inbound),
     ...(inboundAccess !== undefined && { inbound_access: { rules: inboundAccess.rules, default: inboundAccess.defaultAction } }),
+    ...accessLogJson('outbound', accessLogs.outbound),
+    ...accessLogJson('inbound', accessLogs.inbound),
     ...ageJson('outbound', connectionAge.outbound),
     ...ageJson('inbound', connectionAge.inbound),
     default: defaultAction.kind === 'error' ? { action: 'error' } : { action: 'use_cluster', use_cluster: defaultAction.cluster },

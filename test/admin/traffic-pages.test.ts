@@ -155,3 +155,25 @@ max_connection_age_grace: 5m
   const { outbound_connections: outbound } = routesJson(table) as unknown as Record<string, unknown>;
   assert.deepEqual(outbound, { max_connection_age: '1h', max_connection_age_grace: '5m' });
 });
+
+test('/routes shows which calls have a line in which log', () => {
+  const table = tableOf(
+    'access_log: { sample: 1%, always_on_failure: false }\ninbound: { access_log: [{ name: envoy.access_loggers.stderr }] }\n',
+  );
+  const shown = JSON.parse(JSON.stringify(routesJson(table)));
+  assert.deepEqual(
+    [shown.outbound_access_log, shown.inbound_access_log],
+    [
+      [
+        {
+          path: 'ACCESS_LOG, else stdout',
+          filter: { kind: 'or', filters: [{ kind: 'random', share: 0.01 }] },
+          format: 'default',
+          location: { file: 'p.yaml', line: 1, column: 13 },
+        },
+      ],
+      [{ path: 'stderr', filter: 'every call', format: 'default', location: { file: 'p.yaml', line: 2, column: 25 } }],
+    ],
+  );
+  assert.ok(!('outbound_access_log' in routesJson(tableOf('routes: []\n'))));
+});

@@ -22,6 +22,11 @@ const help: Readonly<Record<string, string>> = {
   outrider_overload_shed_newest_requests_shed_load_count: 'Calls that were refused because CPU was short; they ended as overloaded.',
   // Calls as a whole.
   outrider_fates: 'Calls by how they ended: each in exactly one fate, so that the sum of all fates is the number of calls.',
+  outrider_access_log_written: 'Lines of access logs that were written.',
+  outrider_access_log_dropped: 'Lines of access logs that were left out, since nobody took the ones before them.',
+  outrider_access_log_write_failed: 'Attempts to open an access log or to write to it that failed; they are made again.',
+  outrider_access_log_reopened: 'Access logs that were opened anew, by SIGUSR1 or POST /reopen_logs.',
+  outrider_access_log_waiting_bytes: 'Bytes of lines that wait to be written.',
   // Policies and certificates.
   outrider_policy_reload_ok: 'Changes of policies that were taken over.',
   outrider_policy_reload_failed: 'Changes of policies that were refused; the last good ones stay in force, and /policies says why.',
