@@ -171,6 +171,25 @@ test('an index that goes backwards asks for everything anew, and whom Consul has
   assert.equal(source.value.error, undefined);
 });
 
+test('who was listed again after a loss and then is not has left, while those that were not listed yet stay', async () => {
+  await using made = await open();
+  made.consul.index = 500;
+  made.consul.instances = [at(1), at(2), at(3)];
+  const source = made.begin();
+  await made.until('an answer', () => made.consul.waiting === 1);
+  made.consul.say([], 7);
+  await made.until('the next question', () => made.consul.waiting === 1 && made.consul.asked.length >= 4);
+  made.consul.say([at(2), at(3)]);
+  await made.until('two of them', () => /^1 endpoints/.test(source.value.error ?? ''));
+  assert.equal(keys(source), '10.0.0.1:50051 10.0.0.2:50051 10.0.0.3:50051');
+  // In maintenance, killed, or deregistered: that is news of the service, not of the agent.
+  made.consul.say([at(3)]);
+  await made.until('one that has left', () => source.value.endpoints.length === 2);
+  assert.equal(keys(source), '10.0.0.1:50051 10.0.0.3:50051');
+  made.clock.advance(75_000);
+  assert.equal(keys(source), '10.0.0.3:50051');
+});
+
 for (const index of ['0', '', 'garbage', '-3']) {
   test(`an index of "${index}" becomes 1, and does not make questions spin`, async () => {
     await using made = await open();

@@ -84,6 +84,8 @@ export class ConsulWatch {
   #listed: readonly EndpointAddress[] = [];
   #refused: string | undefined;
   #graceEndsMs = 0;
+  /** Who was listed since the grace began, as `host port`: whoever of them is listed no longer has really left. */
+  readonly #listedInGrace = new Set<string>();
   #graceTimer: Timer | undefined;
   #failures = 0;
   #outage = false;
@@ -279,12 +281,17 @@ export class ConsulWatch {
     this.#index = sane;
     // Servers that need not be the leader are not all at the same index: that is no loss.
     if (this.#policy.stale) return;
-    this.#graceEndsMs = this.#shared.clock.now() + Math.min(graceAfterLossMs, this.#policy.keepLastMs);
+    this.#beginGrace(graceAfterLossMs);
   }
 
   #takeGrace(): void {
     if (!this.#outage) return;
-    const endsMs = this.#shared.clock.now() + Math.min(graceAfterOutageMs, this.#policy.keepLastMs);
+    this.#beginGrace(graceAfterOutageMs);
+  }
+
+  #beginGrace(lengthMs: number): void {
+    this.#listedInGrace.clear();
+    const endsMs = this.#shared.clock.now() + Math.min(lengthMs, this.#policy.keepLastMs);
     this.#graceEndsMs = Math.max(this.#graceEndsMs, endsMs);
   }
 
@@ -301,7 +308,7 @@ export class ConsulWatch {
     this.#graceTimer?.cancel();
     this.#graceTimer = undefined;
     const graceMs = this.#graceEndsMs - this.#shared.clock.now();
-    const missing = graceMs > 0 ? missingIn(this.#listed, this.endpoints) : [];
+    const missing = graceMs > 0 ? this.#missing() : [];
     this.partly = this.#refused;
     if (missing.length === 0) {
       this.endpoints = this.#listed;
@@ -315,8 +322,16 @@ export class ConsulWatch {
     this.#listener.onAnswer();
   }
 
+  /** Whom the agent does not know again yet. */
+  #missing(): readonly EndpointAddress[] {
+    for (const endpoint of this.#listed) this.#listedInGrace.add(keyOf(endpoint));
+    if (this.#listed === this.endpoints) return [];
+    return this.endpoints.filter((endpoint) => !this.#listedInGrace.has(keyOf(endpoint)));
+  }
+
   #endGrace(): void {
     this.#graceEndsMs = 0;
+    this.#listedInGrace.clear();
     if (this.partly !== this.#refused) this.#publish();
   }
 
@@ -358,8 +373,4 @@ export class ConsulWatch {
 
 const byAddress = (a: EndpointAddress, b: EndpointAddress): number => (a.host === b.host ? a.port - b.port : a.host < b.host ? -1 : 1);
 
-const missingIn = (listed: readonly EndpointAddress[], former: readonly EndpointAddress[]): readonly EndpointAddress[] => {
-  if (listed === former) return [];
-  const keys = new Set(listed.map(({ host, port }) => `${host} ${port}`));
-  return former.filter(({ host, port }) => !keys.has(`${host} ${port}`));
-};
+const keyOf = ({ host, port }: EndpointAddress): string => `${host} ${port}`;
