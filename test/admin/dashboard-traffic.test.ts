@@ -43,14 +43,16 @@ test('while somebody looks there are points of two seconds, and before them thos
     if (looks && half % 2 === 0) history.look();
   }
   const { points } = history;
-  const lengths = new Set(points.map(({ lengthMs }) => lengthMs));
-  assert.deepEqual(lengths, new Set([coarseStepMs, fineStepMs]));
+  const fine = points.filter(({ lengthMs }) => lengthMs === fineStepMs).length;
+  const coarse = points.filter(({ lengthMs }) => lengthMs === coarseStepMs).length;
+  assert.ok(fine > 40 && coarse === 6, `${fine} fine, ${coarse} coarse`);
+  assert.equal(points.length, fine + coarse + 1, 'one between them, from the last coarse point on');
   for (let i = 1; i < points.length; i++) {
     const [before, after] = [points[i - 1], points[i]];
     assert.ok((before?.atMs ?? 0) <= (after?.atMs ?? 0) - (after?.lengthMs ?? 0), `point ${i} begins before the last one has ended`);
   }
   const counted = points.reduce((sum, { outbound }) => sum + outbound.calls, 0);
-  assert.ok(counted <= recorded && counted > recorded - 40, `${counted} of ${recorded}`);
+  assert.ok(counted <= recorded && counted > recorded - 5, `${counted} of ${recorded}`);
   history.forget();
   assert.ok(history.points.every(({ lengthMs }) => lengthMs === coarseStepMs));
 });

@@ -45,7 +45,9 @@ const ruleOf = ({ policy: { breaker }, name }: ClusterView): string => {
     return 'The service beside this sidecar: its breaker never opens by itself, since there is nobody else to call.';
   const { consecutiveFailures, failureRate, recoveryTimeoutMs, scope } = breaker;
   const opens = [
-    ...(Number.isFinite(consecutiveFailures) ? [`after ${consecutiveFailures} failures in a row`] : []),
+    ...(Number.isFinite(consecutiveFailures)
+      ? [consecutiveFailures === 1 ? 'after one failure' : `after ${consecutiveFailures} failures in a row`]
+      : []),
     ...(failureRate === undefined ? [] : [`when ${failureRate.percent} % of at least ${failureRate.minimumRequests} calls fail`]),
   ];
   const whose = scope === 'cluster' ? '' : ` One for each ${scope}.`;

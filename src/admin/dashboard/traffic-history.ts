@@ -25,12 +25,13 @@ class Steps {
   #last: Readings;
   #lastMs: number;
 
-  constructor(calls: CallMetrics, clock: Clock, stepMs: number) {
+  /** @param after whose last point the first one of these follows; without it, now. */
+  constructor(calls: CallMetrics, clock: Clock, stepMs: number, after?: Steps) {
     this.#calls = calls;
     this.#clock = clock;
     this.#most = historyMs / stepMs;
-    this.#last = this.#read();
-    this.#lastMs = clock.now();
+    this.#last = after === undefined ? this.#read() : after.#last;
+    this.#lastMs = after === undefined ? clock.now() : after.#lastMs;
   }
 
   get sinceLastMs(): number {
@@ -83,7 +84,7 @@ export class TrafficHistory {
 
   /** While somebody looks: the next point, where it is time for one. */
   look(): TrafficPoint | undefined {
-    this.#fine ??= new Steps(this.#calls, this.#clock, fineStepMs);
+    this.#fine ??= new Steps(this.#calls, this.#clock, fineStepMs, this.#coarse);
     // A timer fires a little late each time; a step that waits for the next one would be half as long again.
     if (this.#fine.sinceLastMs < fineStepMs * 0.9) return undefined;
     return this.#fine.take();

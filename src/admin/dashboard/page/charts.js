@@ -1,4 +1,4 @@
-import { el, setText } from './dom.js';
+import { el, setAttribute, setText } from './dom.js';
 
 /** @typedef {import('uplot')} UPlotChart */
 /** @typedef {readonly [number, number, number, number, number, number | null, number | null, number | null, number, number, number, number | null, number | null, number | null]} Point */
@@ -67,7 +67,7 @@ export class Chart {
     this.#data = [[], ...series.map(() => [])];
     this.#value = el('span');
     this.#canvas = el('div', { class: showsTime ? 'canvas last' : 'canvas', role: 'img', 'aria-label': label });
-    this.#silent = el('p', { class: 'silent' });
+    this.#silent = el('p', { class: 'silent', hidden: '' });
     const keys = series.length === 1 ? [] : series.map((each) => el('span', { class: each.name }, each.label));
     parent.append(
       el(
@@ -86,6 +86,7 @@ export class Chart {
   show(data, nowSeconds, silent) {
     this.#data = data;
     setText(this.#silent, silent);
+    setAttribute(this.#silent, 'hidden', silent === '' ? '' : undefined);
     if (this.#plot === undefined) this.#make();
     const plot = this.#plot;
     if (plot === undefined) return;

@@ -37,7 +37,7 @@ const endpointColumns = [
   { label: 'Endpoint', heads: true },
   {
     label: 'Health',
-    tip: 'failed_active_hc: its health checks fail. failed_outlier_check: ejected since its calls fail. pending_active_hc: not checked yet.',
+    tip: 'failed_active_hc: its health checks fail. failed_outlier_check: ejected, or its own breaker is open, since its calls fail. pending_active_hc: not checked yet.',
   },
   { label: 'Weight', width: '5.25rem', tip: 'How many calls it gets beside the others.', number: true },
   { label: 'Under way', width: '6rem', number: true },
@@ -143,7 +143,11 @@ const failedText = (total, errors) => (errors === 0 ? '0' : `${count(errors)} ($
 /** @param {Endpoint} endpoint @param {number} nowMs */
 const healthStory = ({ check, ejection, flags }, nowMs) => {
   const parts = [
-    ...flags.filter((flag) => flag !== 'failed_outlier_check' || ejection === undefined),
+    ...flags.flatMap((flag) => {
+      if (flag !== 'failed_outlier_check') return [flag];
+      // Envoy has one word for both.
+      return ejection === undefined ? ['its own breaker is open'] : [];
+    }),
     ...(ejection === undefined
       ? []
       : [`ejected (${ejection.type}) since ${span(nowMs - ejection.sinceMs)}, at least ${span(ejection.untilMs - nowMs)} more`]),

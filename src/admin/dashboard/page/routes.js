@@ -32,7 +32,8 @@ const showRoute = (row, route) => {
   }
   const [title, match] = /** @type {HTMLElement[]} */ ([...name.children]);
   if (title !== undefined) setText(title, route.name);
-  const repeats = route.name === `prefix ${route.match.slice(0, -1)}` || route.name.endsWith(` ${route.match}`);
+  const repeats =
+    route.name === route.match || route.name === `prefix ${route.match.slice(0, -1)}` || route.name.endsWith(` ${route.match}`);
   if (match !== undefined) setText(match, repeats ? route.direction : `${route.direction} ${route.match}`);
   setText(to, route.cluster);
   if (where.firstElementChild !== null) setText(where.firstElementChild, route.location === '' ? '–' : route.location);

@@ -91,8 +91,8 @@ class Panel {
     if (node !== undefined && node.className !== tone) node.className = tone;
   }
 
-  /** @param {readonly Point[]} points @param {number} nowMs @param {string} address where calls of this direction come in */
-  showPoints(points, nowMs, address) {
+  /** @param {readonly Point[]} points @param {number} nowMs @param {string} address where calls of this direction come in @param {number} recent calls of the last minute */
+  showPoints(points, nowMs, address, recent) {
     const from = firstFigure[this.#direction];
     /** @type {(number | null)[][]} */
     const columns = [[], [], [], [], [], [], []];
@@ -121,11 +121,11 @@ class Panel {
     const [xs = [], all = [], failed = [], success = [], ...latency] = columns;
     const now = nowMs / 1_000;
     const silent =
-      total > 0
+      total > 0 || recent > 0
         ? ''
         : this.#direction === 'inbound'
-          ? `No call yet. Peers reach this service at ${address}.`
-          : `No call yet. Let the service call through ${address}.`;
+          ? `No calls. Peers reach this service at ${address}.`
+          : `No calls. Let the service call through ${address}.`;
     this.#rate.show([xs, all, failed], now, silent);
     this.#success.show([xs, success], now, '');
     this.#latency.show([xs, ...latency], now, '');
@@ -157,7 +157,7 @@ export class Traffic {
     for (const direction of /** @type {const} */ (['inbound', 'outbound'])) {
       const address = server.listeners.find(({ name }) => name === direction)?.address ?? 'its listener';
       this.#panels[direction].showFigures(routes.totals[direction]);
-      this.#panels[direction].showPoints(this.#points, nowMs, address);
+      this.#panels[direction].showPoints(this.#points, nowMs, address, routes.totals[direction].calls);
     }
   }
 }
