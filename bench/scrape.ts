@@ -18,6 +18,7 @@ import {
   MetricsReader,
   PrometheusExposition,
   StatRegistry,
+  type StatSource,
 } from '../src/telemetry/index.ts';
 
 const { values } = parseArgs({
@@ -51,12 +52,18 @@ const exampleInputs = (): MetricsInputs => {
   const names = Array.from({ length: clusters }, (_, i) => `cluster-${i}`);
   const stats = new StatRegistry();
   stats.add(calls);
+  const parts = names.map(
+    (name): StatSource => ({
+      collectStats: (sink) => {
+        for (let stat = 0; stat < statsPerCluster; stat++) sink.counter(`cluster.${name}.upstream_rq_something_${stat}`, stat * 17);
+      },
+    }),
+  );
   stats.add({
     collectStats: (sink) => {
-      for (const name of names) {
-        for (let stat = 0; stat < statsPerCluster; stat++) sink.counter(`cluster.${name}.upstream_rq_something_${stat}`, stat * 17);
-      }
+      for (const part of parts) part.collectStats(sink);
     },
+    statParts: () => parts,
   });
   return { stats, calls, clusterNames: () => names, certificates: () => [{ service: 'auth-svc', secondsLeft: 86_400 }] };
 };

@@ -192,10 +192,18 @@ export class SidecarProxy implements StatSource {
   }
 
   collectStats(sink: StatSink): void {
+    for (const part of this.statParts()) part.collectStats(sink);
+  }
+
+  *statParts(): Generator<StatSource> {
+    yield { collectStats: (sink) => this.#collectOwnStats(sink) };
+    yield* this.clusters.statParts();
+  }
+
+  #collectOwnStats(sink: StatSink): void {
     this.inbound.stats.collectStats(sink);
     this.outbound.stats.collectStats(sink);
     collectSums([this.#inboundCalls, this.#outboundCalls], sink);
-    this.clusters.collectStats(sink);
     this.localService.collectStats(sink);
     this.localHealth.collectStats(sink);
     this.overload.collectStats(sink);

@@ -112,12 +112,21 @@ export class ClusterSet implements StatSource {
   }
 
   collectStats(sink: StatSink): void {
-    for (const cluster of this.#clusters.values()) cluster.collectStats(sink);
+    for (const part of this.statParts()) part.collectStats(sink);
+  }
+
+  /** Each cluster by itself: there may be hundreds, with a hundred stats each. */
+  *statParts(): Generator<StatSource> {
+    yield* this.#clusters.values();
     if (this.#context.discoversNames !== true) return;
     // Names that nobody knows come from callers, and there is no end of them.
-    for (const cluster of this.#onDemand) if (!cluster.isUnknown) cluster.collectStats(sink);
-    sink.gauge('cluster_manager.on_demand_clusters', this.#onDemand.size);
-    sink.counter('cluster_manager.on_demand_refused', this.#onDemand.refused);
+    for (const cluster of this.#onDemand) if (!cluster.isUnknown) yield cluster;
+    yield {
+      collectStats: (sink) => {
+        sink.gauge('cluster_manager.on_demand_clusters', this.#onDemand.size);
+        sink.counter('cluster_manager.on_demand_refused', this.#onDemand.refused);
+      },
+    };
   }
 
   /** Calls under way finish, then the connections close. Resolves when the last one is gone; bound the wait yourself and `close`. */

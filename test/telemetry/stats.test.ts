@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { VirtualClock } from '../../src/core/index.ts';
-import { ProcessStats, StatRegistry } from '../../src/telemetry/index.ts';
+import { ProcessStats, StatRegistry, type StatSink } from '../../src/telemetry/index.ts';
 
 test('stats are collected when somebody looks, and sorted', () => {
   const registry = new StatRegistry();
@@ -56,4 +56,32 @@ test('the process tells its memory and CPU', () => {
   assert.ok((found.get('server.memory_physical_size') ?? 0) > 1e6);
   assert.ok((found.get('server.cpu_seconds') ?? 0) > 0);
   stats.close();
+});
+
+test('what is collected in turns is the same, and other things happen meanwhile', async () => {
+  const stats = new StatRegistry();
+  const parts = Array.from({ length: 100 }, (_, part) => ({
+    collectStats: (sink: StatSink) => {
+      for (let i = 0; i < 100; i++) sink.counter(`part.${part}.${i}`, i);
+    },
+  }));
+  stats.add({
+    collectStats: (sink) => {
+      for (const part of parts) part.collectStats(sink);
+    },
+    statParts: () => parts,
+  });
+  stats.add({ collectStats: (sink) => sink.counter('part.7.9', 1) });
+  let turns = 0;
+  let done = false;
+  const collected = stats.collectInTurns().finally(() => {
+    done = true;
+  });
+  while (!done) {
+    await new Promise((resolve) => setImmediate(resolve));
+    turns++;
+  }
+  const byName = (one: { readonly name: string }, other: { readonly name: string }) => (one.name < other.name ? -1 : 1);
+  assert.deepEqual((await collected).sort(byName), stats.collect());
+  assert.ok(turns >= 4);
 });

@@ -57,7 +57,7 @@ export interface MetricsInputs {
 const statsPerTurn = 1_000;
 const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
-/** Reads all numbers in one turn, so that those of one look belong together, and gives them their names in as many as that takes. */
+/** Reads the numbers of all calls in one turn, so that they belong together, and stats in as many as those take that there are. */
 export class MetricsReader {
   readonly #inputs: MetricsInputs;
   readonly #names = new MetricNames();
@@ -69,7 +69,7 @@ export class MetricsReader {
   async read(): Promise<MetricsSnapshot> {
     const calls = this.#calls();
     const own = [...this.#ownFamilies()];
-    const stats = this.#inputs.stats.collectUnsorted();
+    const stats = await this.#inputs.stats.collectInTurns();
     return { calls, families: [...own, ...(await this.#statFamilies(stats))] };
   }
 

@@ -136,7 +136,7 @@ export class StatsdReporter implements StatSource {
     const found = await this.#resolve();
     if (this.#stream.address === '') return;
     const { metrics } = this.#context;
-    const stats = metrics.stats.collectUnsorted();
+    const stats = await metrics.stats.collectInTurns();
     const clusters = new Set(metrics.clusterNames());
     const bounded = this.#bounded(client);
     let [looks, written, paused] = [0, this.#lines.count, this.#stream.written];
