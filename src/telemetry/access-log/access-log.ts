@@ -66,13 +66,20 @@ export class AccessLog implements CallObserver, StatSource {
 
   onCallEnd(call: EndedCall): void {
     const logs = this.#logs[call.direction];
-    for (let i = 0; i < logs.length; i++) {
-      const { wants, write, writer } = logs[i] as CallLog;
-      if ((wants !== undefined && !wants(call)) || !writer.hasRoom()) continue;
+    for (let i = 0; i < logs.length; i++) this.#log(logs[i] as CallLog, call);
+  }
+
+  #log({ wants, write, writer }: CallLog, call: EndedCall): void {
+    try {
+      if ((wants !== undefined && !wants(call)) || !writer.hasRoom()) return;
       const line = this.#line;
       line.clear();
       write(call, line);
       writer.add(line.bytes, line.length);
+    } catch (error) {
+      // The call has ended, and must end for others, too, whatever is wrong with its line.
+      this.#stats.dropped++;
+      this.#limitedLog.warning('a line of the access log could not be made', () => ({ path: writer.path, why: String(error) }));
     }
   }
 
