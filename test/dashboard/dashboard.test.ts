@@ -40,7 +40,7 @@ const rounds = async (shop: Shop, count: number): Promise<void> => {
 /** A shop whose breaker of `recommendations` has opened, and whose bad endpoint of `payments` is ejected. */
 const ailingShop = async (t: TestContext): Promise<Shop> => {
   const shop = await startShop(t);
-  await rounds(shop, 50);
+  await rounds(shop, 40);
   return shop;
 };
 

@@ -104,17 +104,20 @@ class Panel {
     let total = 0;
     for (const point of points) {
       const [atMs, lengthMs] = point;
-      if (lastMs > 0 && atMs - lengthMs - lastMs > gapMs) add([lastMs / 1_000 + 0.001, null, null, null, null, null, null]);
       const [calls = 0, ok = 0, cancelled = 0] = /** @type {readonly number[]} */ (point.slice(from, from + 3));
       const success = successOf({ calls, ok, cancelled });
       const seconds = lengthMs / 1_000;
-      add([
-        atMs / 1_000,
+      const values = [
         calls / seconds,
         Math.max(0, calls - ok - cancelled) / seconds,
         success === null ? null : success * 100,
         .../** @type {readonly (number | null)[]} */ (point.slice(from + 3, from + 6)),
-      ]);
+      ];
+      const gap = atMs - lengthMs - lastMs > gapMs;
+      if (gap && lastMs > 0) add([lastMs / 1_000 + 0.001, null, null, null, null, null, null]);
+      // Of what follows nothing, the beginning is shown too: one point alone is no line.
+      if (gap) add([(atMs - lengthMs) / 1_000, ...values]);
+      add([atMs / 1_000, ...values]);
       total += calls;
       lastMs = atMs;
     }
