@@ -11,7 +11,8 @@ import { type IdentityFiles, type SidecarProcess, startSidecar } from '../peers/
 export type DocumentedPort = 9901 | 9902 | 15001 | 8500 | 16686;
 
 export interface CallOptions {
-  readonly timeoutMs?: number;
+  /** What the callee is told; the caller itself waits longer for the answer. */
+  readonly deadlineMs?: number;
   readonly count?: number;
   /** The caller wants its trace to be kept. */
   readonly isSampled?: boolean;
@@ -102,11 +103,14 @@ export class IncidentMesh implements AsyncDisposable {
   }
 
   /** Calls of `auth-svc` to `learner-svc`, one after the other; whatever becomes of them. */
-  async call({ timeoutMs = 5_000, count = 1, isSampled = false }: CallOptions = {}): Promise<void> {
+  async call({ deadlineMs = 10_000, count = 1, isSampled = false }: CallOptions = {}): Promise<void> {
     const port = this.ports.get(15001) ?? 0;
-    const headers = { traceparent: `00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-0${isSampled ? 1 : 0}` };
+    const headers = {
+      'grpc-timeout': `${deadlineMs}m`,
+      traceparent: `00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-0${isSampled ? 1 : 0}`,
+    };
     for (let i = 0; i < count; i++)
-      await callHealth({ host: '127.0.0.1', port }, { timeoutMs, clock: new SystemClock(), authority: 'learner-svc', headers });
+      await callHealth({ host: '127.0.0.1', port }, { timeoutMs: 20_000, clock: new SystemClock(), authority: 'learner-svc', headers });
   }
 
   /** Runs a command of the document, as a shell in `folder` does. */

@@ -116,7 +116,7 @@ export const incidents: Readonly<Record<string, Incident>> = {
 
   'Calls end with `route_timeout` or `caller_deadline`': async (mesh) => {
     await callLearner({ delayMs: 3_000 })(mesh);
-    await Promise.all([mesh.call({ timeoutMs: 10_000 }), mesh.call({ timeoutMs: 100 })]);
+    await Promise.all([mesh.call(), mesh.call({ deadlineMs: 100 })]);
   },
 
   'Calls fail with `overloaded`': async (mesh) => {

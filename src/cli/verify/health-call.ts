@@ -104,4 +104,4 @@ export const callHealth = (address: Address, options: HealthCallOptions): Promis
     stream.end(healthRequest(''));
   });
 
-const graceMs = 250;
+const graceMs = 1_000;
