@@ -1,7 +1,7 @@
 import { type Clock, FolderWatch, type Logger } from '../core/index.ts';
 import type { FileEndpointsPolicy } from '../policy/index.ts';
-import type { EndpointAddress, EndpointSet, EndpointSource, EndpointUpdateCounts } from './endpoints.ts';
-import { KeptEndpoints } from './kept-endpoints.ts';
+import type { EndpointAddress } from './endpoints.ts';
+import { KeptSource } from './kept-source.ts';
 import { decodeEndpoints } from './reading/decode-endpoints.ts';
 import { readEndpointsOf, readFileBytes } from './reading/read-file-list.ts';
 import { ReadingThread } from './reading/reading-thread.ts';
@@ -19,9 +19,8 @@ const longestJsonAtOnceBytes = 65_536;
 const openingBrace = 0x7b;
 
 /** Endpoints in a file, read again when it changes. One that is gone, half written or wrong leaves the last good endpoints in force. */
-export class FileEndpointSource implements EndpointSource {
+export class FileEndpointSource extends KeptSource {
   readonly #policy: FileEndpointsPolicy;
-  readonly #kept: KeptEndpoints;
   readonly #watch: FolderWatch;
   readonly #thread: ReadingThread;
   readonly #ownsThread: boolean;
@@ -34,31 +33,19 @@ export class FileEndpointSource implements EndpointSource {
   #closed = false;
 
   constructor(policy: FileEndpointsPolicy, { clock, log, thread }: FileEndpointSourceOptions) {
+    super({ clock, log, source: `file:${policy.path}`, keepLastMs: policy.keepLastMs });
     this.#policy = policy;
     this.#ownsThread = thread === undefined;
     this.#thread = thread ?? new ReadingThread(clock);
-    this.#kept = new KeptEndpoints({ clock, log, source: `file:${policy.path}`, keepLastMs: policy.keepLastMs });
     // Before the first reading: a change in between would be lost.
     this.#watch = new FolderWatch([policy.path], clock, () => this.#read());
     this.#read();
   }
 
-  get value(): EndpointSet {
-    return this.#kept.value;
-  }
-
-  get updates(): EndpointUpdateCounts {
-    return this.#kept.counts;
-  }
-
-  subscribe(listener: (value: EndpointSet) => void): () => void {
-    return this.#kept.subscribe(listener);
-  }
-
-  close(): void {
+  override close(): void {
     this.#closed = true;
     this.#watch.close();
-    this.#kept.close();
+    super.close();
     if (this.#ownsThread) this.#thread.close();
   }
 
@@ -68,7 +55,7 @@ export class FileEndpointSource implements EndpointSource {
       return;
     }
     const { path, clusterName } = this.#policy;
-    this.#kept.counts.update_attempt++;
+    this.kept.counts.update_attempt++;
     try {
       const bytes = readFileBytes(path);
       const isJson = bytes.find((byte) => byte > 0x20) === openingBrace;
@@ -107,12 +94,12 @@ export class FileEndpointSource implements EndpointSource {
   }
 
   #found(endpoints: readonly EndpointAddress[]): void {
-    this.#kept.found(endpoints, `${this.#policy.path} lists no endpoint`);
+    this.kept.found(endpoints, `${this.#policy.path} lists no endpoint`);
   }
 
   /** A file is right until it changes. */
   #fail(error: unknown): void {
-    if (this.#kept.value.error === undefined) this.#kept.confirmed();
-    this.#kept.failed(error instanceof Error ? error.message : String(error));
+    if (this.kept.value.error === undefined) this.kept.confirmed();
+    this.kept.failed(error instanceof Error ? error.message : String(error));
   }
 }

@@ -1,9 +1,9 @@
 import type { Clock, Logger, Timer } from '../core/index.ts';
 import type { HttpEndpointsPolicy } from '../policy/index.ts';
 import { DeadInstances } from './dead-instances.ts';
-import type { EndpointAddress, EndpointSet, EndpointSource, EndpointUpdateCounts } from './endpoints.ts';
+import type { EndpointAddress, EndpointUpdateCounts } from './endpoints.ts';
 import { type InstanceList, readInstancesInTurns } from './instance-list.ts';
-import { KeptEndpoints } from './kept-endpoints.ts';
+import { KeptSource } from './kept-source.ts';
 import { PollPace } from './poll-pace.ts';
 import { SourceClient } from './source-client.ts';
 
@@ -24,10 +24,9 @@ const longestReadAtOnceBytes = 65_536;
  * connected to any more, so that the others need not find out by themselves. A discoverer lists the instances that take calls: an
  * empty list is "all instances are busy".
  */
-export class HttpEndpointSource implements EndpointSource {
+export class HttpEndpointSource extends KeptSource {
   readonly #client: SourceClient;
   readonly #clock: Clock;
-  readonly #kept: KeptEndpoints;
   readonly #pace: PollPace;
   readonly #dead: DeadInstances;
   readonly #url: string;
@@ -37,11 +36,11 @@ export class HttpEndpointSource implements EndpointSource {
   #closed = false;
 
   constructor(policy: HttpEndpointsPolicy, { clock, log, random, requestClock }: HttpEndpointSourceOptions) {
+    const source = `http:${policy.url.replace(/^https?:\/\//, '')}`;
+    super({ clock, log, source, keepLastMs: policy.keepLastMs, emptyIsBusy: true });
     this.#clock = clock;
     this.#url = policy.url;
-    const source = `http:${policy.url.replace(/^https?:\/\//, '')}`;
     this.#client = new SourceClient({ ...policy, ...(requestClock !== undefined && { clock: requestClock }) });
-    this.#kept = new KeptEndpoints({ clock, log, source, keepLastMs: policy.keepLastMs, emptyIsBusy: true });
     this.#pace = new PollPace(policy.intervalMs, random);
     this.#dead = new DeadInstances({
       after: policy.unregisterAfter,
@@ -58,33 +57,25 @@ export class HttpEndpointSource implements EndpointSource {
     void this.#look();
   }
 
-  get value(): EndpointSet {
-    return this.#kept.value;
-  }
-
-  get updates(): EndpointUpdateCounts {
-    return { ...this.#kept.counts, ...this.#dead.counts };
-  }
-
-  subscribe(listener: (value: EndpointSet) => void): () => void {
-    return this.#kept.subscribe(listener);
+  override get updates(): EndpointUpdateCounts {
+    return { ...this.kept.counts, ...this.#dead.counts };
   }
 
   connectResult(endpoint: EndpointAddress, connected: boolean): void {
     if (!this.#closed) this.#dead.connectResult(endpoint, connected);
   }
 
-  close(): void {
+  override close(): void {
     this.#closed = true;
     this.#timer?.cancel();
-    this.#kept.close();
+    super.close();
     this.#client.close();
   }
 
   /** Never rejects: what goes wrong becomes the error of the set. */
   async #look(): Promise<void> {
     const where = `GET ${this.#url}/v1/instances`;
-    this.#kept.counts.update_attempt++;
+    this.kept.counts.update_attempt++;
     let delayMs: number;
     try {
       const { status, body } = await this.#client.ask('GET', '/v1/instances');
@@ -93,11 +84,11 @@ export class HttpEndpointSource implements EndpointSource {
       const { endpoints, ids, wrong } = await this.#read(body);
       if (this.#closed) return;
       this.#dead.update(ids);
-      this.#kept.found(endpoints, `${where}: lists no instance`, wrong === undefined ? undefined : `${where}: ${wrong}`);
+      this.kept.found(endpoints, `${where}: lists no instance`, wrong === undefined ? undefined : `${where}: ${wrong}`);
       delayMs = this.#pace.afterSuccess();
     } catch (error) {
       if (this.#closed) return;
-      this.#kept.failed(`${where}: ${error instanceof Error ? error.message : String(error)}`);
+      this.kept.failed(`${where}: ${error instanceof Error ? error.message : String(error)}`);
       delayMs = this.#pace.afterFailure();
     }
     if (!this.#closed) this.#timer = this.#clock.setTimer(() => void this.#look(), delayMs);

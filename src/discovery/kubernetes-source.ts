@@ -2,8 +2,7 @@ import { readFileSync } from 'node:fs';
 import type { Clock, Logger, Timer } from '../core/index.ts';
 import type { KubernetesEndpointsPolicy } from '../policy/index.ts';
 import { type EndpointSlice, endpointsOf, readSlice } from './endpoint-slices.ts';
-import type { EndpointSet, EndpointSource, EndpointUpdateCounts } from './endpoints.ts';
-import { KeptEndpoints } from './kept-endpoints.ts';
+import { KeptSource } from './kept-source.ts';
 import { PollPace } from './poll-pace.ts';
 import { SourceClient } from './source-client.ts';
 
@@ -31,10 +30,9 @@ const goneStatus = 410;
  * more (410 Gone) means listing again; anything else goes on where it was, so that an API server that restarts is not asked for
  * everything by everybody. Bookmarks move the version while nothing happens.
  */
-export class KubernetesEndpointSource implements EndpointSource {
+export class KubernetesEndpointSource extends KeptSource {
   readonly #policy: KubernetesEndpointsPolicy;
   readonly #clock: Clock;
-  readonly #kept: KeptEndpoints;
   readonly #lists: SourceClient;
   readonly #watches: SourceClient;
   readonly #pace: PollPace;
@@ -49,11 +47,11 @@ export class KubernetesEndpointSource implements EndpointSource {
   #closed = false;
 
   constructor(policy: KubernetesEndpointsPolicy, { clock, log, random, requestClock }: KubernetesEndpointSourceOptions) {
+    const namespace = policy.namespace === undefined ? '' : `${policy.namespace}/`;
+    super({ clock, log, source: `kubernetes:${namespace}${policy.service}`, keepLastMs: policy.keepLastMs });
     this.#policy = policy;
     this.#clock = clock;
     this.#where = `EndpointSlices of ${policy.service}`;
-    const source = `kubernetes:${policy.namespace === undefined ? '' : `${policy.namespace}/`}${policy.service}`;
-    this.#kept = new KeptEndpoints({ clock, log, source, keepLastMs: policy.keepLastMs });
     const common = {
       ...policy,
       url: policy.apiServer,
@@ -66,22 +64,10 @@ export class KubernetesEndpointSource implements EndpointSource {
     void this.#run();
   }
 
-  get value(): EndpointSet {
-    return this.#kept.value;
-  }
-
-  get updates(): EndpointUpdateCounts {
-    return this.#kept.counts;
-  }
-
-  subscribe(listener: (value: EndpointSet) => void): () => void {
-    return this.#kept.subscribe(listener);
-  }
-
-  close(): void {
+  override close(): void {
     this.#closed = true;
     this.#timer?.cancel();
-    this.#kept.close();
+    super.close();
     this.#lists.close();
     this.#watches.close();
   }
@@ -90,7 +76,7 @@ export class KubernetesEndpointSource implements EndpointSource {
   async #run(): Promise<void> {
     let delayMs: number;
     try {
-      this.#kept.counts.update_attempt++;
+      this.kept.counts.update_attempt++;
       if (this.#version === undefined) await this.#list();
       if (this.#closed) return;
       await this.#watch();
@@ -101,8 +87,8 @@ export class KubernetesEndpointSource implements EndpointSource {
         this.#mayBeCached = false;
       } else {
         // A watch that was open told of each change: until now what is known was right.
-        if (this.#watching) this.#kept.confirmed();
-        this.#kept.failed(`${this.#where}: ${error instanceof Error ? error.message : String(error)}`);
+        if (this.#watching) this.kept.confirmed();
+        this.kept.failed(`${this.#where}: ${error instanceof Error ? error.message : String(error)}`);
       }
       this.#watching = false;
       delayMs = this.#pace.afterFailure();
@@ -147,7 +133,7 @@ export class KubernetesEndpointSource implements EndpointSource {
         this.#pace.afterSuccess();
         this.#watching = true;
         // It answers again: what was an outage is over, also where nothing has changed meanwhile.
-        if (this.#kept.value.error !== undefined) this.#publish();
+        if (this.kept.value.error !== undefined) this.#publish();
       },
       (part) => {
         if (this.#closed) return;
@@ -195,7 +181,7 @@ export class KubernetesEndpointSource implements EndpointSource {
 
   #publish(): void {
     const { endpoints, wrong } = endpointsOf(this.#slices.values(), this.#policy.port);
-    this.#kept.found(endpoints, `${this.#where}: none is ready`, wrong);
+    this.kept.found(endpoints, `${this.#where}: none is ready`, wrong);
   }
 
   #path(): string {

@@ -1,6 +1,6 @@
 import type { ConsulEndpointsPolicy } from '../../policy/index.ts';
-import type { Departure, EndpointAddress, EndpointSet, EndpointSource, EndpointUpdateCounts } from '../endpoints.ts';
-import { KeptEndpoints } from '../kept-endpoints.ts';
+import type { Departure, EndpointAddress } from '../endpoints.ts';
+import { KeptSource } from '../kept-source.ts';
 import type { ConsulShared } from './consul-shared.ts';
 import { ConsulWatch } from './consul-watch.ts';
 
@@ -8,25 +8,24 @@ import { ConsulWatch } from './consul-watch.ts';
  * The instances of a service in Consul's catalogue. Of several datacenters, and those that take its place, each is watched all the time, as a
  * priority of its own: when the first one cannot carry the calls any more, the next one does at once.
  */
-export class ConsulEndpointSource implements EndpointSource {
-  readonly #kept: KeptEndpoints;
+export class ConsulEndpointSource extends KeptSource {
   readonly #watches: readonly ConsulWatch[];
   readonly #policy: ConsulEndpointsPolicy;
   readonly #onClose: () => void;
   #closed = false;
 
   constructor(policy: ConsulEndpointsPolicy, shared: ConsulShared, onClose: () => void) {
-    this.#policy = policy;
-    this.#onClose = onClose;
     const { service, datacenters, keepLastMs, isPreparedQuery } = policy;
     const where = datacenters.length === 0 ? '' : `@${datacenters.join(',')}`;
     const source = `consul:${isPreparedQuery ? 'query/' : ''}${service}${where}`;
-    this.#kept = new KeptEndpoints({ clock: shared.clock, log: shared.log, source, keepLastMs });
+    super({ clock: shared.clock, log: shared.log, source, keepLastMs });
+    this.#policy = policy;
+    this.#onClose = onClose;
     const listener = {
-      onQuestion: () => void this.#kept.counts.update_attempt++,
+      onQuestion: () => void this.kept.counts.update_attempt++,
       onAnswer: () => this.#refresh(),
       onFailure: (wasRight: boolean) => {
-        if (wasRight) this.#kept.confirmed();
+        if (wasRight) this.kept.confirmed();
         this.#refresh();
       },
     };
@@ -54,20 +53,8 @@ export class ConsulEndpointSource implements EndpointSource {
     for (const watch of this.#watches) watch.start();
   }
 
-  get value(): EndpointSet {
-    return this.#kept.value;
-  }
-
-  get updates(): EndpointUpdateCounts {
-    return this.#kept.counts;
-  }
-
   get departures(): readonly Departure[] {
     return this.#watches.flatMap(({ departures }) => departures?.list ?? []);
-  }
-
-  subscribe(listener: (value: EndpointSet) => void): () => void {
-    return this.#kept.subscribe(listener);
   }
 
   /** What made questions fail has changed: asks again now. */
@@ -75,11 +62,11 @@ export class ConsulEndpointSource implements EndpointSource {
     for (const watch of this.#watches) watch.retryNow();
   }
 
-  close(): void {
+  override close(): void {
     if (this.#closed) return;
     this.#closed = true;
     for (const watch of this.#watches) watch.close();
-    this.#kept.close();
+    super.close();
     this.#onClose();
   }
 
@@ -87,7 +74,7 @@ export class ConsulEndpointSource implements EndpointSource {
     const failures = this.#watches.flatMap(({ error, label }) => (error === undefined ? [] : named(error, label)));
     const answering = this.#watches.filter(({ answered, error }) => answered && error === undefined);
     if (answering.length === 0) {
-      if (failures.length === this.#watches.length) this.#kept.failed(failures.join('; '));
+      if (failures.length === this.#watches.length) this.kept.failed(failures.join('; '));
       return;
     }
     const endpoints = this.#merge();
@@ -98,7 +85,7 @@ export class ConsulEndpointSource implements EndpointSource {
       ...failures,
       ...answering.flatMap(({ partly: problem, label }) => (problem === undefined ? [] : named(problem, label))),
     ];
-    this.#kept.found(endpoints, this.#nothing(), partly.length === 0 ? undefined : partly.join('; '));
+    this.kept.found(endpoints, this.#nothing(), partly.length === 0 ? undefined : partly.join('; '));
   }
 
   #merge(): readonly EndpointAddress[] {
