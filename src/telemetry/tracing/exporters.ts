@@ -1,8 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { Agent as HttpAgent } from 'node:http';
 import { Agent as HttpsAgent } from 'node:https';
-import type { SpanExporter } from '@opentelemetry/sdk-trace';
+import type { ReadableSpan, SpanExporter } from '@opentelemetry/sdk-trace';
 import { ConfigurationError } from '../../core/index.ts';
+import { otlpSpanWriter } from './otlp-spans.ts';
 import type { SpanResource } from './span-resource.ts';
 import type { JaegerDestination, OtlpDestination, SpanDestination } from './tracing-options.ts';
 
@@ -59,7 +60,20 @@ const loadOtlpHttp = async (destination: OtlpDestination): Promise<LoadedExporte
     compression: destination.compression as never,
     httpAgentOptions: () => agent,
   });
+  serialiseBy(exporter, otlpSpanWriter());
   return { exporter, abort: () => endAgent(agent) };
+};
+
+interface OtlpInternals {
+  readonly _delegate?: { _serializer?: { serializeRequest(spans: readonly ReadableSpan[]): Uint8Array | undefined } };
+}
+
+/** Has the library send what `serialise` writes. It offers no place for that: where there is none, it writes spans by itself. */
+const serialiseBy = (exporter: unknown, serialise: (spans: readonly ReadableSpan[]) => Uint8Array): void => {
+  const delegate = (exporter as OtlpInternals)._delegate;
+  const own = delegate?._serializer;
+  if (delegate === undefined || own === undefined || !('deserializeResponse' in own)) return;
+  delegate._serializer = { ...own, serializeRequest: serialise };
 };
 
 /** The library tries again what is cut off: there is nothing to connect with any more. */
@@ -87,6 +101,7 @@ const loadOtlpGrpc = async (destination: OtlpDestination): Promise<LoadedExporte
       ? credentials.createSsl(ca ?? null, key ?? null, cert ?? null)
       : credentials.createInsecure(),
   });
+  serialiseBy(exporter, otlpSpanWriter());
   return { exporter, abort: nothing };
 };
 
