@@ -34,7 +34,7 @@ export const staysSmall = async (t: TestContext, mesh: ComposeMesh, client: Clie
   for (const [name, bytes] of highest) assert.ok(bytes > 0 && bytes <= mostBytes, `${name}: ${bytes} bytes`);
   // On a machine that is short of CPU some calls are shed, which is no failure of the mesh.
   assert.deepEqual(
-    [...calls.tally.failures.keys()].filter((why) => !why.includes('overloaded')),
+    [...calls.tally.failures.keys()].filter((why) => !/overloaded|short of CPU/.test(why)),
     [],
   );
 };

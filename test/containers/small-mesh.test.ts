@@ -181,13 +181,14 @@ describe('the small mesh of deploy/compose: three services, their sidecars, Cons
     assert.match(await mesh.log('learner-svc-sidecar'), /"msg":"stopped"/);
     assert.equal((await mesh.authenticate()).withoutProfile, true);
     await mesh.compose('start', 'learner-svc-sidecar');
-    // What failed meanwhile has opened the breaker of the endpoint, which would probe it a minute later.
-    await mesh.said('learner-svc-sidecar', /"msg":"stopped"[\s\S]*"msg":"ready"/);
-    await mesh.compose('exec', '-T', 'auth-svc-sidecar', 'outrider', 'breaker', 'reset', 'learner-svc');
-    const withProfile = (): Promise<boolean> => mesh.authenticate().then(({ withoutProfile }) => !withoutProfile);
-    await eventually('calls after the sidecar came back', withProfile);
+    // What fails meanwhile opens the breaker of the endpoint, which would probe it a minute later.
+    const withProfile = async (): Promise<boolean> => {
+      await mesh.compose('exec', '-T', 'auth-svc-sidecar', 'outrider', 'breaker', 'reset', 'learner-svc');
+      return !(await mesh.authenticate()).withoutProfile;
+    };
+    await eventually('calls after the sidecar came back', withProfile, { describe: () => mesh.log('auth-svc-sidecar') });
     await mesh.compose('restart', '--timeout', '2', 'learner-svc');
-    await eventually('calls after the service came back', withProfile);
+    await eventually('calls after the service came back', withProfile, { describe: () => mesh.log('auth-svc-sidecar') });
 
     const [started] = (await mesh.inspect('learner-svc-sidecar', '{{.State.StartedAt}}')).split('\n');
     const [, time] = (await mesh.log('learner-svc-sidecar')).match(/.*"time":"([^"]+)"[^\n]*"msg":"ready"/s) ?? [];
