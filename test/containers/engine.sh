@@ -92,6 +92,10 @@ inside() {
     kill -0 "$daemon" 2>/dev/null || { tail -n 20 "$home/dockerd-$network.log" >&2; exit 1; }
     sleep 0.25
   done
+  # What a run left behind that was cut off would start again with the engine.
+  docker ps --all --quiet | xargs --no-run-if-empty docker rm --force --volumes >/dev/null
+  docker network prune --force >/dev/null
+  docker volume prune --all --force >/dev/null
   "$@" || status=$?
   kill "$daemon"
   wait "$daemon" || true
