@@ -65,6 +65,12 @@ test('a missing program of Debian names its package', async () => {
   assert.match((await askWithout('nghttp', {})).stdout, /apt-get install nghttp2-client/);
 });
 
+test('in CI what is slow to build is used where it is, and not built', async () => {
+  const { code, stdout } = await askWithout('prometheus-with-consul', { CI: 'true' });
+  assert.equal(code, 0);
+  assert.match(stdout, /prometheus-with-consul is not here, and takes minutes to build: run npm test once without CI=true/);
+});
+
 test('in CI a missing program is a failure, not a skip', async () => {
   const { code, stderr } = await askWithout('grpcurl', { CI: 'true' });
   assert.notEqual(code, 0);
