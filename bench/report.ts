@@ -1,7 +1,7 @@
 import { arch, cpus, release } from 'node:os';
 import type { Sample } from './load.ts';
-import { allPolicies } from './proxies.ts';
-import { allPoliciesTarget, directions, type Shape, targets } from './shapes.ts';
+import { allPolicies, withTelemetry } from './proxies.ts';
+import { allPoliciesTarget, directions, type Shape, targets, telemetryTarget } from './shapes.ts';
 
 export interface BenchResult {
   readonly date: string;
@@ -75,21 +75,33 @@ const shapeRows = (result: BenchResult, shapes: readonly Shape[]): string[][] =>
   return rows;
 };
 
-/** What every policy costs, beside the usual ones in the same rounds: the median of the rounds' ratios. */
-const policyLines = ({ samples }: BenchResult, shapes: readonly Shape[]): readonly string[] =>
+interface Addition {
+  readonly proxy: string;
+  readonly what: string;
+  readonly beside: string;
+  readonly target: number;
+}
+
+const additions: readonly Addition[] = [
+  { proxy: allPolicies, what: 'every policy', beside: 'the usual ones', target: allPoliciesTarget },
+  { proxy: withTelemetry, what: 'telemetry', beside: 'none', target: telemetryTarget },
+];
+
+/** What is added costs, beside Outrider without it in the same rounds: the median of the rounds' ratios. */
+const additionLines = ({ samples }: BenchResult, shapes: readonly Shape[], { beside, proxy, target, what }: Addition): readonly string[] =>
   directions.flatMap((direction) =>
     shapes.flatMap((shape) => {
-      const of = (proxy: string, round: number) =>
-        samples.find((s) => s.proxy === proxy && s.direction === direction && s.shape === shape.name && s.round === round);
+      const of = (name: string, round: number) =>
+        samples.find((s) => s.proxy === name && s.direction === direction && s.shape === shape.name && s.round === round);
       const ratios = [...new Set(samples.map(({ round }) => round))].flatMap((round) => {
-        const [usual, all] = [of('outrider', round), of(allPolicies, round)];
+        const [usual, all] = [of('outrider', round), of(proxy, round)];
         return usual === undefined || all === undefined ? [] : [all.cpuMicrosecondsPerCall / usual.cpuMicrosecondsPerCall];
       });
       if (ratios.length === 0) return [];
       const ratio = median(ratios);
       const range = `${Math.min(...ratios).toFixed(2)} to ${Math.max(...ratios).toFixed(2)} in ${ratios.length} rounds`;
-      const judged = `<= ${allPoliciesTarget} ${verdict(ratio <= allPoliciesTarget)}`;
-      return [`every policy: ${direction} ${shape.name} ${ratio.toFixed(2)} x the usual ones (${range}; ${judged})`];
+      const judged = `<= ${target} ${verdict(ratio <= target)}`;
+      return [`${what}: ${direction} ${shape.name} ${ratio.toFixed(2)} x ${beside} (${range}; ${judged})`];
     }),
   );
 
@@ -99,7 +111,7 @@ export const reportText = (result: BenchResult, shapes: readonly Shape[]): strin
   for (const [name, version] of Object.entries(result.versions)) lines.push(`${name}: ${version}`);
   for (const [name, why] of Object.entries(result.missing)) lines.push(`${name}: NOT MEASURED: ${why}`);
   if (result.samples.length > 0) lines.push('', table(shapeRows(result, shapes)));
-  lines.push('', ...policyLines(result, shapes));
+  lines.push('', ...additions.flatMap((addition) => additionLines(result, shapes, addition)));
   for (const [name, bytes] of Object.entries(result.residentBytes)) {
     lines.push(`memory after the run: ${name} ${megabytes(bytes)}${name === 'outrider' ? ` (<= 75 MB ${verdict(bytes <= 75e6)})` : ''}`);
   }
