@@ -18,11 +18,11 @@ export const withTelemetry = 'outrider-telemetry';
 export const telemetryKinds = ['traces', 'access-log'] as const;
 export type TelemetryKind = (typeof telemetryKinds)[number];
 
-/** Every call of the load generator asks to be recorded: the share has to be of all calls, whatever they ask for. Nobody takes the datagrams. */
-const telemetryEnvironment: Readonly<Record<TelemetryKind, Readonly<Record<string, string>>>> = {
-  traces: { JAEGER_HOST: '127.0.0.1', OTEL_TRACES_SAMPLER: 'traceidratio', OTEL_TRACES_SAMPLER_ARG: '0.01' },
+/** Every call of the load generator asks to be recorded: the share has to be of all calls, whatever they ask for. */
+const telemetryEnvironment = (collector: string): Readonly<Record<TelemetryKind, Readonly<Record<string, string>>>> => ({
+  traces: { OTEL_EXPORTER_OTLP_ENDPOINT: collector, OTEL_TRACES_SAMPLER: 'traceidratio', OTEL_TRACES_SAMPLER_ARG: '0.01' },
   'access-log': { ACCESS_LOG: '/dev/null' },
-};
+});
 
 /** One call of a hundred has a line. */
 const telemetryPolicies: Readonly<Record<TelemetryKind, string>> = {
@@ -92,6 +92,8 @@ interface StartOptions {
   readonly allPolicies?: boolean;
   /** What of telemetry is on, beside what always is. */
   readonly telemetry?: readonly TelemetryKind[];
+  /** URL of who takes traces. */
+  readonly collector?: string;
 }
 
 const otherRoutesText = (count: number): string =>
@@ -103,7 +105,7 @@ const otherRoutesText = (count: number): string =>
 export const startOutrider = async (
   options: StartOptions,
 ): Promise<RunningProxy & { readonly adminPort: number; readonly startMs: number }> => {
-  const { path, folder, backends, otherRoutes = 0, telemetry = [] } = options;
+  const { path, folder, backends, otherRoutes = 0, telemetry = [], collector = '' } = options;
   const template = options.allPolicies === true ? allPolicies : 'outrider';
   const name = telemetry.length > 0 ? withTelemetry : template;
   const [outbound, inbound, adminPort] = [await freePort(), await freePort(), await freePort()];
@@ -126,7 +128,7 @@ export const startOutrider = async (
     CLIENT_CERT_PATH: join(folder, 'certs/server.pem'),
     CLIENT_KEY_PATH: join(folder, 'certs/server.key'),
     POLICY_PATH: policies,
-    ...Object.assign({}, ...telemetry.map((kind) => telemetryEnvironment[kind])),
+    ...Object.assign({}, ...telemetry.map((kind) => telemetryEnvironment(collector)[kind])),
   });
   await untilAnswering(process_, isReady(adminPort));
   return { name, version, process: process_, outbound, inbound, adminPort, startMs: performance.now() - startedAt };

@@ -11,7 +11,10 @@
  *
  * Compare ratios, not figures. Raw numbers go to bench/results/<date>.json; --quick is for trying out and writes none.
  */
+import { once } from 'node:events';
 import { mkdirSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join, relative, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { freePort } from '../test/harness/ports.ts';
@@ -123,6 +126,16 @@ const measureExtras = async (
   return { routes, startToReadyMs };
 };
 
+/** Takes spans and says so; ends with the process. */
+const startCollector = async (): Promise<string> => {
+  const server = createServer((request, response) => {
+    request.resume().on('end', () => response.end());
+  }).listen(0, '127.0.0.1');
+  server.unref();
+  await once(server, 'listening');
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+};
+
 const main = async (): Promise<void> => {
   const { loadgen, backend } = await buildNativePrograms();
   using folder = temporaryFolder();
@@ -147,7 +160,9 @@ const main = async (): Promise<void> => {
       if (name === 'outrider' && policies === 'all')
         proxies.push(await startOutrider({ path: found.path, folder: folder.path, backends, allPolicies: true }));
       if (name === 'outrider' && telemetry.length > 0)
-        proxies.push(await startOutrider({ path: found.path, folder: folder.path, backends, telemetry }));
+        proxies.push(
+          await startOutrider({ path: found.path, folder: folder.path, backends, telemetry, collector: await startCollector() }),
+        );
     }
     const samples = await measureRounds(tools, proxies);
     const residentBytes = Object.fromEntries(proxies.map((proxy) => [proxy.name, residentBytesOf(proxy.process.pid)]));
