@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { after, describe, test } from 'node:test';
 import { checkLeaks } from '../harness/leak-check.ts';
 import { temporaryFolder } from '../harness/temporary-folder.ts';
@@ -47,27 +47,6 @@ describe('docs/operating.md', { concurrency: 4 }, () => {
       for (const step of steps) await runStep(mesh, step);
     });
   }
-});
-
-/** As GitHub makes them of headings. */
-const anchorsOf = (text: string): ReadonlySet<string> =>
-  new Set(
-    [...text.matchAll(/^#+ (.*)$/gm)].map(([, title = '']) =>
-      title
-        .toLowerCase()
-        .replaceAll(/[^\w -]/g, '')
-        .replaceAll(' ', '-'),
-    ),
-  );
-
-test('every link leads somewhere', () => {
-  const documents = new URL('../../docs/', import.meta.url);
-  const dead = [...document.matchAll(/\]\(([^)#]*)(?:#([^)]*))?\)/g)].flatMap(([link, file = '', anchor]) => {
-    const target = new URL(file === '' ? 'operating.md' : file, documents);
-    if (!existsSync(target)) return [`${link}: there is no ${file}`];
-    return anchor === undefined || anchorsOf(readFileSync(target, 'utf8')).has(anchor) ? [] : [`${link}: there is no such heading`];
-  });
-  assert.deepEqual(dead, []);
 });
 
 test('a documented line stands for numbers, blanks and what is left out, and a count of zero for zero alone', () => {

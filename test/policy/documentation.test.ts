@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { parse } from 'yaml';
 import {
@@ -87,27 +86,6 @@ test('what editors show as the default is what the document says', () => {
     });
   });
   assert.deepEqual(lines, []);
-});
-
-/** As GitHub makes them of headings. */
-const anchorsOf = (document: string): ReadonlySet<string> =>
-  new Set(
-    [...document.matchAll(/^#+ (.*)$/gm)].map(([, title = '']) =>
-      title
-        .toLowerCase()
-        .replaceAll(/[^\w -]/g, '')
-        .replaceAll(' ', '-'),
-    ),
-  );
-
-test('every link leads somewhere', () => {
-  const documents = new URL('../../docs/', import.meta.url);
-  const lines = [...text.matchAll(/\]\(([^)#]*)(?:#([^)]*))?\)/g)].flatMap(([link, file = '', anchor]) => {
-    const target = new URL(file === '' ? 'policies.md' : file, documents);
-    if (!existsSync(target)) return [`${link}: there is no ${file}`];
-    return anchor === undefined || anchorsOf(readFileSync(target, 'utf8')).has(anchor) ? [] : [`${link}: there is no such heading`];
-  });
-  assert.deepEqual([...new Set(lines)], []);
 });
 
 for (const example of examplesOf(text)) {
