@@ -46,7 +46,7 @@ test('what is left out has its default, and what is written is read', () => {
       tags: ['v2', 'eu'],
       filter: 'Service.Port > 1',
       datacenters: ['a', 'b'],
-    failover: [],
+      failover: [],
       namespace: 'n',
       partition: 'p',
       near: '_agent',
