@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs the tests that need containers: in the Docker engine of this machine, else in one that engine.sh makes from packages.
-# Ends with the summary of the tests; where there is no way to an engine, with a line that says why, and 0 (1 with CI=true).
+# Ends with the summary of the tests; where there is no way to an engine, with a line that says why, and 77.
 #   run.sh [--small] [test files...]     --small: only what needs no images but ours and Consul's, two minutes in place of six
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -28,13 +28,12 @@ for package in runc iptables mmdebstrap prometheus; do
 done
 if ((${#missing[@]} > 0)) && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
   export DEBIAN_FRONTEND=noninteractive
-  apt-get update -qq
-  apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+  { apt-get update -qq && apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null; } || true
 fi
-if ! why=$(test/containers/engine.sh prepare 2>&1); then
+# Not every machine lets even root have namespaces and file systems of its own.
+if ! why=$({ test/containers/engine.sh prepare && test/containers/engine.sh run docker version; } 2>&1); then
   echo "skipped: tests in containers: no Docker engine, and none could be made: ${why##*$'\n'}"
-  [ "${CI:-}" != true ]
-  exit
+  exit 77
 fi
 OUTRIDER_BUILD_NETWORK=host test/containers/engine.sh online "$node" test/containers/images.ts "${images[@]}"
 OUTRIDER_IMAGES=ready exec test/containers/engine.sh run "${command[@]}"
