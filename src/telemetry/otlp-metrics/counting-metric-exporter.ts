@@ -1,5 +1,6 @@
 import type { PushMetricExporter, ResourceMetrics } from '@opentelemetry/sdk-metrics';
 import type { Clock, Logger } from '../../core/index.ts';
+import { BoundedExports } from '../bounded-exports.ts';
 import type { OtlpDestination } from '../tracing/tracing-options.ts';
 
 type Done = Parameters<PushMetricExporter['export']>[1];
@@ -25,47 +26,31 @@ export class CountingMetricExporter implements PushMetricExporter {
   readonly #exporter: PushMetricExporter;
   readonly #destination: OtlpDestination;
   readonly #context: CountingMetricExporterContext;
-  readonly #underWay = new Set<() => void>();
+  readonly #requests: BoundedExports;
   #failing = false;
-  #givenUp = false;
 
   constructor(exporter: PushMetricExporter, destination: OtlpDestination, context: CountingMetricExporterContext) {
     this.#exporter = exporter;
     this.#destination = destination;
     this.#context = context;
+    this.#requests = new BoundedExports(context.clock, context.timeoutMs);
   }
 
   export(metrics: ResourceMetrics, done: Done): void {
-    const { clock, timeoutMs } = this.#context;
-    let ended = false;
-    const end = (problem: string | undefined): void => {
-      if (ended) return;
-      ended = true;
-      timer.cancel();
-      this.#underWay.delete(giveUp);
-      if (problem === undefined) this.#onSuccess();
-      else this.#onFailure(problem);
-      // The failure has been told: the reader would only report it to a handler that nobody has set.
-      done({ code: success });
-    };
-    const giveUp = (): void => end('the sidecar ends, and has not waited for the answer');
-    const timer = clock.setTimer(() => end(`no answer within ${timeoutMs} ms`), timeoutMs);
-    this.#underWay.add(giveUp);
-    if (this.#givenUp) {
-      giveUp();
-      return;
-    }
-    try {
-      this.#exporter.export(metrics, ({ code, error }) => end(code === success ? undefined : (error?.message ?? 'refused')));
-    } catch (error) {
-      end((error as Error).message);
-    }
+    this.#requests.run(
+      (taken) => this.#exporter.export(metrics, taken),
+      (problem) => {
+        if (problem === undefined) this.#onSuccess();
+        else this.#onFailure(problem);
+        // The failure has been told: the reader would only report it to a handler that nobody has set.
+        done({ code: success });
+      },
+    );
   }
 
   /** Ends every request under way, and those that come: there is no more time. */
   giveUp(): void {
-    this.#givenUp = true;
-    for (const end of [...this.#underWay]) end();
+    this.#requests.giveUp();
   }
 
   async forceFlush(): Promise<void> {}

@@ -1,5 +1,6 @@
 import type { ReadableSpan, SpanExporter } from '@opentelemetry/sdk-trace';
 import type { Clock, Logger } from '../../core/index.ts';
+import { BoundedExports } from '../bounded-exports.ts';
 import type { LoadedExporter } from './exporters.ts';
 import { describeDestination, type SpanDestination } from './tracing-options.ts';
 
@@ -33,61 +34,43 @@ export class CountingExporter implements SpanExporter {
   readonly #abort: () => void;
   readonly #destination: SpanDestination;
   readonly #context: CountingExporterContext;
-  readonly #underWay = new Set<() => void>();
+  readonly #requests: BoundedExports;
   #failing = false;
   #lost = 0;
-  #givenUp = false;
 
   constructor({ abort, exporter }: LoadedExporter, destination: SpanDestination, context: CountingExporterContext) {
     this.#exporter = exporter;
     this.#abort = abort;
     this.#destination = destination;
     this.#context = context;
+    this.#requests = new BoundedExports(context.clock, context.timeoutMs);
   }
 
   export(spans: ReadableSpan[], done: Done): void {
-    const { clock, timeoutMs } = this.#context;
-    let ended = false;
-    const end = (problem: string | undefined): void => {
-      if (ended) return;
-      ended = true;
-      timer.cancel();
-      this.#underWay.delete(giveUp);
-      this.waiting -= spans.length;
-      if (problem === undefined) this.#onSuccess(spans.length);
-      else this.#onFailure(spans.length, problem);
-      // The failure has been told: the processor would only report it to a handler that nobody has set.
-      done({ code: success });
-    };
-    const giveUp = (): void => end('the sidecar ends, and has not waited for the answer');
-    const timer = clock.setTimer(() => end(`no answer within ${timeoutMs} ms`), timeoutMs);
-    this.#underWay.add(giveUp);
-    if (this.#givenUp) {
-      giveUp();
-      return;
-    }
-    // In a turn of its own: this may be called at the end of a call, and writing down a batch takes longer than a hundred of them.
-    setImmediate(() => {
-      if (ended) return;
-      try {
-        this.#exporter.export(spans, ({ code, error }) => end(code === success ? undefined : (error?.message ?? 'refused')));
-      } catch (error) {
-        end((error as Error).message);
-      }
-    });
+    this.#requests.run(
+      (taken) => this.#exporter.export(spans, taken),
+      (problem) => {
+        this.waiting -= spans.length;
+        if (problem === undefined) this.#onSuccess(spans.length);
+        else this.#onFailure(spans.length, problem);
+        // The failure has been told: the processor would only report it to a handler that nobody has set.
+        done({ code: success });
+      },
+      // This may be called at the end of a call, and writing down a batch takes longer than a hundred of them.
+      true,
+    );
   }
 
   /** Ends every request under way, and those that come: there is no more time. */
   giveUp(): void {
-    this.#givenUp = true;
     this.#abort();
-    for (const end of [...this.#underWay]) end();
+    this.#requests.giveUp();
   }
 
   /** An exporter waits for its requests; those that were given up are nobody's any more. */
   async shutdown(): Promise<void> {
     const ended = this.#exporter.shutdown();
-    if (this.#givenUp) ended.catch(() => {});
+    if (this.#requests.givenUp) ended.catch(() => {});
     else await ended;
   }
 
