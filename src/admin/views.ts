@@ -86,6 +86,8 @@ export interface ClusterView {
   readonly name: string;
   readonly policy: ClusterPolicy;
   readonly hosts: readonly HostView[];
+  /** Some of those that are no longer the cluster's, and finish what is under way. */
+  readonly leaving?: readonly HostView[];
   /** One in the scope `cluster`; in the others those that have been needed so far. */
   readonly breakers: readonly BreakerView[];
   /** Where the hosts come from. */

@@ -13,12 +13,16 @@ import { type BreakerSelection, type Cluster, type Endpoint, Unhealthy, type Bre
 
 /** What the admin API shows of clusters, made out of the live ones. */
 
+/** Of endpoints that finish what is under way; with thousands of them nobody reads each. */
+const leavingAtMost = 100;
+
 /** Every cluster as `/clusters` shows it. */
 export const clusterViews = (clusters: Iterable<Cluster>, clock: Clock): readonly ClusterView[] =>
   Array.from(clusters, (cluster) => ({
     name: cluster.name,
     policy: cluster.policy,
     hosts: cluster.endpoints.map((endpoint) => hostView(cluster, endpoint, clock)),
+    leaving: [...cluster.leaving].slice(0, leavingAtMost).map((endpoint) => hostView(cluster, endpoint, clock)),
     breakers: cluster.breakers.views().map((view) => breakerView(view, clock)),
     endpoints: endpointsOf(cluster),
   }));

@@ -225,6 +225,11 @@ export class Cluster implements EndpointOwner, MembersOwner, StatSource {
     return this.#members.list;
   }
 
+  /** Those that are its endpoints no more, and whose calls and connections have not ended yet. */
+  get leaving(): ReadonlySet<Endpoint> {
+    return this.#leaving;
+  }
+
   /** What the source of endpoints said last. */
   get endpointSet(): EndpointSet {
     return this.#source.value;

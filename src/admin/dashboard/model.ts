@@ -80,6 +80,17 @@ export interface BreakerRow {
   readonly heldUntilMs?: number;
 }
 
+/** What says most about an endpoint; beside it the others may hold as well. */
+export type EndpointState = 'healthy' | 'unchecked' | 'failing' | 'ejected' | 'breaker_open' | 'breaker_half_open' | 'draining';
+
+/** An instance that the source has listed, and does not any more. What it is called, and why, comes from the network. */
+export interface DepartureRow {
+  readonly instance: string;
+  readonly address: string;
+  readonly atMs: number;
+  readonly why: string;
+}
+
 export interface EndpointRow {
   /** `address:port`. */
   readonly key: string;
@@ -87,8 +98,16 @@ export interface EndpointRow {
   readonly name?: string;
   readonly place: string;
   readonly weight: number;
+  readonly priority: number;
+  readonly state: EndpointState;
+  /** To the second: since when it is one of the cluster's. */
+  readonly foundAtMs?: number;
   /** Envoy's words; empty is healthy. */
   readonly flags: readonly string[];
+  /** Its own, where there is one that is not closed or is held. */
+  readonly breaker?: BreakerRow;
+  /** Of one that drains: when its source has left it out, and why, where it says so. */
+  readonly departure?: { readonly atMs: number; readonly why: string };
   readonly check?: { readonly state: string; readonly method: string; readonly why: string };
   readonly ejection?: { readonly type: string; readonly sinceMs: number; readonly untilMs: number };
   readonly active: number;
@@ -118,8 +137,12 @@ export interface ClusterSection {
   readonly active: number;
   readonly total: number;
   readonly errors: number;
-  /** The worst of them, as many as fit. */
+  /** The worst of them, as many as fit; after them those that are listed no longer and finish what is under way. */
   readonly endpoints: readonly EndpointRow[];
+  /** Of `size`, those that are not shown. */
+  readonly left: number;
+  /** Newest first, as many as fit. */
+  readonly departures: readonly DepartureRow[];
 }
 
 export interface RouteRow extends RecentFigures {

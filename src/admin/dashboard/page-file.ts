@@ -15,6 +15,7 @@ const scripts = [
   'table.js',
   'charts.js',
   'traffic.js',
+  'endpoints.js',
   'clusters.js',
   'failures.js',
   'routes.js',

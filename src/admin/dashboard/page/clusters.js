@@ -1,11 +1,11 @@
 import { ask, post } from './actions.js';
 import { byId, el, setAttribute, setText, showList } from './dom.js';
-import { count, percent, span, timeOfDay } from './format.js';
-import { createRow, createTable, showTable } from './table.js';
+import { Departures, Endpoints, SourceLine } from './endpoints.js';
+import { count, failedText, span, timeOfDay } from './format.js';
+import { cellsOf, createRow, createTable, showTable } from './table.js';
 
 /** @typedef {import('../model.ts').ClusterSection} Cluster */
 /** @typedef {import('../model.ts').BreakerRow} Breaker */
-/** @typedef {import('../model.ts').EndpointRow} Endpoint */
 /** @typedef {{ readonly cluster: Cluster, readonly nowMs: number }} Seen */
 
 /** @type {readonly import('./table.js').Column[]} */
@@ -31,19 +31,6 @@ const clusterColumns = [
   },
   { label: 'Failed', width: '8.5rem', tip: 'Of these attempts, those that failed.', number: true },
   { label: '', width: '15.5rem', narrow: true, bare: true },
-];
-/** @type {readonly import('./table.js').Column[]} */
-const endpointColumns = [
-  { label: 'Endpoint', heads: true },
-  {
-    label: 'Health',
-    tip: 'failed_active_hc: its health checks fail. failed_outlier_check: ejected, or its own breaker is open, since its calls fail. pending_active_hc: not checked yet.',
-  },
-  { label: 'Weight', width: '5.25rem', tip: 'How many calls it gets beside the others.', number: true },
-  { label: 'Under way', width: '6rem', number: true },
-  { label: 'Attempts', width: '6rem', number: true },
-  { label: 'Failed', width: '8.5rem', number: true },
-  { label: '', width: '7rem', narrow: true, bare: true },
 ];
 /** @type {readonly import('./table.js').Column[]} */
 const breakerColumns = [
@@ -137,103 +124,45 @@ const showBreaker = (cell, breaker, nowMs) => {
   setText(story, breakerStory(breaker, nowMs));
 };
 
-/** @param {number} total @param {number} errors */
-const failedText = (total, errors) => (errors === 0 ? '0' : `${count(errors)} (${percent(Math.min(1, errors / Math.max(total, 1)))})`);
-
-/** @param {Endpoint} endpoint @param {number} nowMs */
-const healthStory = ({ check, ejection, flags }, nowMs) => {
-  const parts = [
-    ...flags.flatMap((flag) => {
-      if (flag !== 'failed_outlier_check') return [flag];
-      // Envoy has one word for both.
-      return ejection === undefined ? ['its own breaker is open'] : [];
-    }),
-    ...(ejection === undefined
-      ? []
-      : [`ejected (${ejection.type}) since ${span(nowMs - ejection.sinceMs)}, at least ${span(ejection.untilMs - nowMs)} more`]),
-    ...(check === undefined || check.state === 'healthy' ? [] : [`${check.method}: ${check.why}`]),
-  ];
-  return parts.join('; ');
-};
-
-/** @param {HTMLElement} row */
-const cellsOf = (row) => /** @type {HTMLElement[]} */ ([...row.children]);
-
-/** @param {HTMLElement} row @param {Endpoint} endpoint @param {number} nowMs */
-const showEndpoint = (row, endpoint, nowMs) => {
-  const [name, health, weight, active, total, failed, actions] = cellsOf(row);
-  if (!name || !health || !weight || !active || !total || !failed || !actions) return;
-  if (name.childElementCount === 0) name.append(el('span', { class: 'mono' }, endpoint.key), el('span', { class: 'sub' }));
-  setText(/** @type {Element} */ (name.lastElementChild), [endpoint.name, endpoint.place].filter((part) => part).join(' · '));
-  if (health.childElementCount === 0) health.append(el('span', {}, el('span', { class: 'badge' }), el('span', { class: 'sub' })));
-  const [badge, story] = /** @type {HTMLElement[]} */ ([...(health.firstElementChild?.children ?? [])]);
-  if (badge === undefined || story === undefined) return;
-  const pending = endpoint.flags.length > 0 && endpoint.flags.every((flag) => flag === 'pending_active_hc');
-  setAttribute(badge, 'class', `badge ${endpoint.flags.length === 0 ? 'good' : pending ? 'warn' : 'bad'}`);
-  setText(
-    badge,
-    endpoint.flags.length === 0 ? 'healthy' : endpoint.ejection !== undefined ? 'ejected' : pending ? 'unchecked' : 'unhealthy',
-  );
-  setText(story, healthStory(endpoint, nowMs));
-  setText(weight, count(endpoint.weight));
-  setText(active, count(endpoint.active));
-  setText(total, count(endpoint.total));
-  setText(failed, failedText(endpoint.total, endpoint.errors));
-  setAttribute(failed, 'class', endpoint.errors > 0 ? 'number bad-text' : 'number');
-  const button = actions.querySelector('button');
-  if (button !== null) button.hidden = endpoint.ejection === undefined;
-};
-
-/** @param {string} cluster @param {Endpoint} endpoint */
-const createEndpoint = (cluster, { key }) => {
-  const row = createRow(endpointColumns);
-  const button = el('button', { type: 'button', 'aria-label': `Take back ${key}` }, 'Uneject');
-  button.hidden = true;
-  button.addEventListener(
-    'click',
-    () => void post(`/clusters/${encodeURIComponent(cluster)}/endpoints/${encodeURIComponent(key)}/uneject`, `${key} gets calls again.`),
-  );
-  row.lastElementChild?.append(el('div', { class: 'buttons' }, button));
-  return row;
-};
-
 /** What opens below the row of a cluster. */
 class Inner {
   row;
   #cell;
   #rule = el('p');
   #breakers = createTable('Circuit breakers', breakerColumns);
-  #endpoints = createTable('Endpoints', endpointColumns);
+  #source = new SourceLine();
+  #endpoints = new Endpoints();
   #left = el('p');
+  #departures = new Departures();
 
   /** @param {string} id */
   constructor(id) {
-    this.#cell = el('td', { colspan: String(clusterColumns.length), role: 'cell' }, this.#rule, this.#endpoints.table, this.#left);
+    this.#cell = el(
+      'td',
+      { colspan: String(clusterColumns.length), role: 'cell' },
+      this.#rule,
+      this.#source.node,
+      this.#endpoints.table,
+      this.#left,
+      this.#departures.node,
+    );
     this.row = el('tr', { class: 'inner', role: 'row', id }, this.#cell);
     this.row.hidden = true;
   }
 
   /** @param {Seen} seen */
   show({ cluster, nowMs }) {
-    const { breakers, endpoints, location, rule, size, scope } = cluster;
+    const { breakers, left, location, rule, size, scope } = cluster;
     setText(this.#rule, [rule, `Balanced by ${cluster.balancer}.`, location === '' ? '' : `Defined in ${location}.`].join(' ').trim());
     if (scope !== 'cluster' && breakers.length > 0) {
       if (this.#breakers.table.parentElement === null) this.#cell.insertBefore(this.#breakers.table, this.#endpoints.table);
       this.#showBreakers(cluster, nowMs);
     } else this.#breakers.table.remove();
-    this.#endpoints.table.hidden = endpoints.length === 0;
-    showList(
-      this.#endpoints.body,
-      endpoints,
-      ({ key }) => key,
-      (endpoint) => createEndpoint(cluster.name, endpoint),
-      (row, endpoint) => showEndpoint(row, endpoint, nowMs),
-    );
+    this.#source.show(cluster, nowMs);
+    this.#endpoints.show(cluster, nowMs);
+    this.#departures.show(cluster, nowMs);
     const none = `No endpoint is known. ${cluster.error ?? `Its source (${cluster.source}) has told of none: see whether the service runs and is registered.`}`;
-    setText(
-      this.#left,
-      size === 0 ? none : size > endpoints.length ? `${count(size - endpoints.length)} more: /clusters lists them all.` : '',
-    );
+    setText(this.#left, size === 0 ? none : left > 0 ? `${count(left)} more: /clusters lists them all.` : '');
     this.#left.hidden = this.#left.textContent === '';
   }
 

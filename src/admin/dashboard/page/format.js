@@ -44,6 +44,10 @@ export const percent = (share) => {
   return `${cut.toFixed(cut < 10 ? 2 : cut < 99 ? 1 : 2)} %`;
 };
 
+/** @param {number} total @param {number} errors */
+export const failedText = (total, errors) =>
+  errors === 0 ? '0' : `${count(errors)} (${percent(Math.min(1, errors / Math.max(total, 1)))})`;
+
 /** A length of time as people say it, in its largest unit. @param {number} ms */
 export const span = (ms) => {
   const seconds = Math.max(0, Math.round(ms / 1_000));
@@ -59,6 +63,11 @@ export const timeOfDay = (wallMs) => new Date(wallMs).toLocaleTimeString('en-GB'
 
 /** @param {number} wallMs */
 export const fullTime = (wallMs) => `${new Date(wallMs).toLocaleDateString('en-CA')} ${timeOfDay(wallMs)}`;
+
+const longAgoMs = 12 * 3_600_000;
+
+/** With its date where the time alone could be of another day. @param {number} wallMs @param {number} nowMs */
+export const moment = (wallMs, nowMs) => (Math.abs(nowMs - wallMs) < longAgoMs ? timeOfDay(wallMs) : fullTime(wallMs));
 
 /** @type {Readonly<Record<number, string>>} */
 const statusNames = {

@@ -46,6 +46,9 @@ export const createRow = (columns, name) =>
     }),
   );
 
+/** @param {Element} row */
+export const cellsOf = (row) => /** @type {HTMLElement[]} */ ([...row.children]);
+
 /**
  * The table with its rows, or where there are none a text that says what to do.
  *
