@@ -1,7 +1,7 @@
 import type { Attributes, HrTime, SpanContext, SpanStatus } from '@opentelemetry/api';
 import type { ReadableSpan, TimedEvent } from '@opentelemetry/sdk-trace';
 import { GrpcStatus, statusName } from '../../grpc/index.ts';
-import type { AttemptRecord, TraceEvent } from './call-trace.ts';
+import type { AttemptRecord, CallTrace, TraceEvent } from './call-trace.ts';
 import { serverErrors } from './failures.ts';
 import { cutText, type FinishedCall } from './finished-call.ts';
 import type { SpanResource } from './span-resource.ts';
@@ -28,6 +28,22 @@ const errorStatus = (message: string | undefined): SpanStatus => ({
 const scope = { name: 'outrider' };
 const noLinks: [] = [];
 
+/** Who is told of attributes, one after the other. */
+export interface AttributeSink {
+  attribute(key: string, value: string | number | boolean): void;
+}
+
+/** For exporters that want them as an object, which costs as much as all else about a span. */
+const attributesOf = (tell: (sink: AttributeSink) => void): Attributes => {
+  const attributes: Attributes = {};
+  tell({
+    attribute: (key, value) => {
+      attributes[key] = value;
+    },
+  });
+  return attributes;
+};
+
 /** What the SDK's exporters take: each reads everything once, which is when it is made. */
 export abstract class FinishedSpan implements Omit<ReadableSpan, 'parentSpanContext'> {
   readonly resource: SpanResource;
@@ -45,9 +61,23 @@ export abstract class FinishedSpan implements Omit<ReadableSpan, 'parentSpanCont
   abstract readonly startMs: number;
   abstract readonly endMs: number;
   abstract readonly status: SpanStatus;
-  abstract readonly attributes: Attributes;
   abstract readonly events: TimedEvent[];
   protected abstract readonly spanId: string;
+  /** The lower half of its id; the upper one is that of the call's. */
+  abstract readonly spanLow: number;
+  /** The same of the span above it; both halves are 0 where the trace begins with it. */
+  abstract readonly parentHigh: number;
+  abstract readonly parentLow: number;
+
+  abstract tellAttributes(sink: AttributeSink): void;
+
+  get attributes(): Attributes {
+    return attributesOf((sink) => this.tellAttributes(sink));
+  }
+
+  get trace(): CallTrace {
+    return this.call.trace;
+  }
 
   spanContext(): SpanContext {
     return { traceId: this.call.trace.traceId, spanId: this.spanId, traceFlags: recorded };
@@ -95,20 +125,31 @@ const methodIsKnown = ({ grpcStatus, routeLocation, routeName }: FinishedCall): 
   routeLocation !== undefined || (routeName !== undefined && grpcStatus !== GrpcStatus.UNIMPLEMENTED);
 
 /** The method as the semantic conventions for gRPC have it. */
-const methodAttributes = (call: FinishedCall): Attributes =>
-  methodIsKnown(call)
-    ? { 'rpc.system.name': 'grpc', 'rpc.method': call.method }
-    : { 'rpc.system.name': 'grpc', 'rpc.method': '_OTHER', 'rpc.method_original': call.method };
+const tellMethod = (call: FinishedCall, sink: AttributeSink): void => {
+  sink.attribute('rpc.system.name', 'grpc');
+  if (methodIsKnown(call)) {
+    sink.attribute('rpc.method', call.method);
+    return;
+  }
+  sink.attribute('rpc.method', '_OTHER');
+  sink.attribute('rpc.method_original', call.method);
+};
+
+const addressKeys = {
+  server: ['server.address', 'server.port'],
+  client: ['client.address', 'client.port'],
+  peer: ['network.peer.address', 'network.peer.port'],
+} as const;
 
 /** `host:port` or `[v6]:port` in two attributes. */
-const addAddress = (attributes: Attributes, prefix: 'server' | 'client' | 'network.peer', address: string): void => {
+const tellAddress = ([addressKey, portKey]: readonly [string, string], address: string, sink: AttributeSink): void => {
   const colon = address.lastIndexOf(':');
   const hasPort = colon > 0 && !address.endsWith(']');
   const host = hasPort ? address.slice(0, colon) : address;
   if (host === '') return;
-  attributes[`${prefix}.address`] = host.startsWith('[') ? host.slice(1, -1) : host;
+  sink.attribute(addressKey, host.startsWith('[') ? host.slice(1, -1) : host);
   const port = hasPort ? Number(address.slice(colon + 1)) : Number.NaN;
-  if (port >= 0) attributes[`${prefix}.port`] = port;
+  if (port >= 0) sink.attribute(portKey, port);
 };
 
 /** To a client every status but OK is an error, to a server those that are its own fault; what a caller gave up is nobody's. */
@@ -132,6 +173,18 @@ export class CallSpan extends FinishedSpan {
     return this.call.trace.spanId;
   }
 
+  get spanLow(): number {
+    return this.call.trace.spanLow;
+  }
+
+  get parentHigh(): number {
+    return this.call.trace.parentHigh;
+  }
+
+  get parentLow(): number {
+    return this.call.trace.parentLow;
+  }
+
   get parentSpanContext(): SpanContext | undefined {
     const { parentSpanId, traceId } = this.call.trace;
     return parentSpanId === undefined ? undefined : { traceId, spanId: parentSpanId, traceFlags: recorded, isRemote: true };
@@ -150,25 +203,24 @@ export class CallSpan extends FinishedSpan {
   }
 
   /** Few, since what an exporter takes for a span grows with them, and most calls are like any other. */
-  get attributes(): Attributes {
+  tellAttributes(sink: AttributeSink): void {
     const { call } = this;
     const { attempts, cluster, inbound, peer, routeLocation, routeName } = call;
-    const attributes = methodAttributes(call);
-    attributes['rpc.status_code'] = statusName(call.grpcStatus);
-    addAddress(attributes, 'server', call.authority);
-    if (inbound) addAddress(attributes, 'client', call.peerAddress);
-    if (peer !== undefined) attributes['outrider.peer'] = cutText(peer);
-    attributes['outrider.fate'] = call.fate;
-    attributes['outrider.bytes_received'] = call.bytesReceived;
-    attributes['outrider.bytes_sent'] = call.bytesSent;
+    tellMethod(call, sink);
+    sink.attribute('rpc.status_code', statusName(call.grpcStatus));
+    tellAddress(addressKeys.server, call.authority, sink);
+    if (inbound) tellAddress(addressKeys.client, call.peerAddress, sink);
+    if (peer !== undefined) sink.attribute('outrider.peer', cutText(peer));
+    sink.attribute('outrider.fate', call.fate);
+    sink.attribute('outrider.bytes_received', call.bytesReceived);
+    sink.attribute('outrider.bytes_sent', call.bytesSent);
     if (routeName !== undefined)
-      attributes['outrider.route'] = cutText(routeLocation === undefined ? routeName : `${routeName} (${routeLocation})`);
-    if (cluster !== undefined && !inbound) attributes['outrider.cluster'] = cutText(cluster);
-    if (attempts !== 1) attributes['outrider.attempts'] = attempts;
-    if (call.retriesExhausted) attributes['outrider.retries_exhausted'] = true;
-    if (!call.trace.sampled) attributes['outrider.kept'] = 'failed';
-    if (callFailed(call)) attributes['error.type'] = call.fate === 'app_error' ? statusName(call.grpcStatus) : call.fate;
-    return attributes;
+      sink.attribute('outrider.route', cutText(routeLocation === undefined ? routeName : `${routeName} (${routeLocation})`));
+    if (cluster !== undefined && !inbound) sink.attribute('outrider.cluster', cutText(cluster));
+    if (attempts !== 1) sink.attribute('outrider.attempts', attempts);
+    if (call.retriesExhausted) sink.attribute('outrider.retries_exhausted', true);
+    if (!call.trace.sampled) sink.attribute('outrider.kept', 'failed');
+    if (callFailed(call)) sink.attribute('error.type', call.fate === 'app_error' ? statusName(call.grpcStatus) : call.fate);
   }
 
   get events(): TimedEvent[] {
@@ -177,7 +229,11 @@ export class CallSpan extends FinishedSpan {
     // The one span of an inbound call says of attempts at the local service what those of others would.
     if (!trace.spanPerAttempt && (attemptRecords.length > 1 || attemptRecords.some(attemptFailed))) {
       for (const attempt of attemptRecords)
-        told.push({ name: 'outrider.attempt', atMs: attempt.endMs, attributes: attemptAttributes(attempt) as TraceEvent['attributes'] });
+        told.push({
+          name: 'outrider.attempt',
+          atMs: attempt.endMs,
+          attributes: attributesOf((sink) => tellAttempt(attempt, sink)) as TraceEvent['attributes'],
+        });
     }
     told.push(...events);
     told.sort((a, b) => a.atMs - b.atMs);
@@ -185,17 +241,16 @@ export class CallSpan extends FinishedSpan {
   }
 }
 
-const attemptAttributes = (attempt: AttemptRecord): Attributes => {
+const tellAttempt = (attempt: AttemptRecord, sink: AttributeSink): void => {
   const { endpoint, failure, grpcStatus, httpStatus, number, outcome, probe } = attempt;
-  const attributes: Attributes = { 'outrider.attempt': number };
-  if (endpoint !== undefined) addAddress(attributes, 'network.peer', endpoint);
-  if (grpcStatus >= 0) attributes['rpc.status_code'] = statusName(grpcStatus);
-  if (outcome !== 'success') attributes['outrider.outcome'] = outcome;
-  if (httpStatus !== 0 && httpStatus !== httpOk) attributes['http.response.status_code'] = httpStatus;
-  if (probe) attributes['outrider.circuit_breaker.probe'] = true;
-  if (failure !== undefined) attributes['outrider.reason'] = failure.reason;
-  if (attemptFailed(attempt)) attributes['error.type'] = failure?.reason ?? (grpcStatus < 0 ? outcome : statusName(grpcStatus));
-  return attributes;
+  sink.attribute('outrider.attempt', number);
+  if (endpoint !== undefined) tellAddress(addressKeys.peer, endpoint, sink);
+  if (grpcStatus >= 0) sink.attribute('rpc.status_code', statusName(grpcStatus));
+  if (outcome !== 'success') sink.attribute('outrider.outcome', outcome);
+  if (httpStatus !== 0 && httpStatus !== httpOk) sink.attribute('http.response.status_code', httpStatus);
+  if (probe) sink.attribute('outrider.circuit_breaker.probe', true);
+  if (failure !== undefined) sink.attribute('outrider.reason', failure.reason);
+  if (attemptFailed(attempt)) sink.attribute('error.type', failure?.reason ?? (grpcStatus < 0 ? outcome : statusName(grpcStatus)));
 };
 
 /** One attempt of an outbound call, below the call's span; its id is the one that the server has for its caller. */
@@ -219,6 +274,18 @@ export class AttemptSpan extends FinishedSpan {
     return this.call.trace.attemptSpanId(this.#attempt.number);
   }
 
+  get spanLow(): number {
+    return this.call.trace.attemptSpanLow(this.#attempt.number);
+  }
+
+  get parentHigh(): number {
+    return this.call.trace.spanHigh;
+  }
+
+  get parentLow(): number {
+    return this.call.trace.spanLow;
+  }
+
   get parentSpanContext(): SpanContext {
     const { spanId, traceId } = this.call.trace;
     return { traceId, spanId, traceFlags: recorded };
@@ -236,8 +303,9 @@ export class AttemptSpan extends FinishedSpan {
     return attemptFailed(this.#attempt) ? errorStatus(this.#attempt.failure?.message) : statusUnset;
   }
 
-  get attributes(): Attributes {
-    return { ...methodAttributes(this.call), ...attemptAttributes(this.#attempt) };
+  tellAttributes(sink: AttributeSink): void {
+    tellMethod(this.call, sink);
+    tellAttempt(this.#attempt, sink);
   }
 
   get events(): TimedEvent[] {

@@ -126,7 +126,7 @@ export class CallTrace implements WrittenContext {
 
   /** Says in `request` which span calls: that of attempt `number`, or with 0 that of the call. */
   writeInto(request: HeaderBlock, number: number): void {
-    writeContext(request, this, this.spanHigh, this.spanPerAttempt ? this.#lowOf(number) : this.spanLow);
+    writeContext(request, this, this.spanHigh, this.spanPerAttempt ? this.attemptSpanLow(number) : this.spanLow);
     this.#flags |= TraceFlag.inPlace;
   }
 
@@ -162,10 +162,11 @@ export class CallTrace implements WrittenContext {
   }
 
   attemptSpanId(number: number): string {
-    return hexOf(this.spanHigh, this.#lowOf(number));
+    return hexOf(this.spanHigh, this.attemptSpanLow(number));
   }
 
-  #lowOf(number: number): number {
+  /** The lower half of the id of an attempt's span; with 0 that of the call's. */
+  attemptSpanLow(number: number): number {
     return (this.spanLow + Math.imul(number, attemptStep)) | 0;
   }
 }

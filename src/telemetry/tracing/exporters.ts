@@ -11,6 +11,8 @@ export interface LoadedExporter {
   readonly exporter: SpanExporter;
   /** Ends requests under way, as far as the library lets anybody. */
   abort(): void;
+  /** It takes spans that are written already (`WrittenSpan`). */
+  readonly takesWritten: boolean;
 }
 
 const nothing = (): void => {};
@@ -39,7 +41,7 @@ const loadJaeger = async (
     ...(password === undefined ? {} : { password }),
   });
   // Its own end closes what it has open.
-  return { exporter, abort: nothing };
+  return { exporter, abort: nothing, takesWritten: false };
 };
 
 const loadOtlpHttp = async (destination: OtlpDestination): Promise<LoadedExporter> => {
@@ -60,20 +62,21 @@ const loadOtlpHttp = async (destination: OtlpDestination): Promise<LoadedExporte
     compression: destination.compression as never,
     httpAgentOptions: () => agent,
   });
-  serialiseBy(exporter, otlpSpanWriter());
-  return { exporter, abort: () => endAgent(agent) };
+  const takesWritten = serialiseBy(exporter, otlpSpanWriter());
+  return { exporter, abort: () => endAgent(agent), takesWritten };
 };
 
 interface OtlpInternals {
   readonly _delegate?: { _serializer?: { serializeRequest(spans: readonly ReadableSpan[]): Uint8Array | undefined } };
 }
 
-/** Has the library send what `serialise` writes. It offers no place for that: where there is none, it writes spans by itself. */
-const serialiseBy = (exporter: unknown, serialise: (spans: readonly ReadableSpan[]) => Uint8Array): void => {
+/** Has the library send what `serialise` writes. It offers no place for that: where there is none, it writes spans by itself, and this is false. */
+const serialiseBy = (exporter: unknown, serialise: (spans: readonly ReadableSpan[]) => Uint8Array): boolean => {
   const delegate = (exporter as OtlpInternals)._delegate;
   const own = delegate?._serializer;
-  if (delegate === undefined || own === undefined || !('deserializeResponse' in own)) return;
+  if (delegate === undefined || own === undefined || !('deserializeResponse' in own)) return false;
   delegate._serializer = { ...own, serializeRequest: serialise };
+  return true;
 };
 
 /** The library tries again what is cut off: there is nothing to connect with any more. */
@@ -101,8 +104,8 @@ const loadOtlpGrpc = async (destination: OtlpDestination): Promise<LoadedExporte
       ? credentials.createSsl(ca ?? null, key ?? null, cert ?? null)
       : credentials.createInsecure(),
   });
-  serialiseBy(exporter, otlpSpanWriter());
-  return { exporter, abort: nothing };
+  const takesWritten = serialiseBy(exporter, otlpSpanWriter());
+  return { exporter, abort: nothing, takesWritten };
 };
 
 export const readPems = ({ caPath, certPath, keyPath }: OtlpDestination) => ({

@@ -9,8 +9,8 @@ const longestMethod = 256;
 export const cutText = (text: string, most = longestText): string => (text.length > most ? `${text.slice(0, most)}...` : text);
 
 /**
- * What is kept of a call until its spans are sent. They are made of it only then: a span is some dozens of objects, and those of a queue
- * would all grow old.
+ * What is kept of a call until its spans are written: at once for OTLP, and for others when they are sent, since a span is some dozens of
+ * objects, and those of a queue would all grow old.
  */
 export class FinishedCall {
   readonly trace: CallTrace;

@@ -1,5 +1,7 @@
 import type { Attributes, HrTime } from '@opentelemetry/api';
 import type { ReadableSpan } from '@opentelemetry/sdk-trace';
+import { type AttributeSink, FinishedSpan } from './call-span.ts';
+import type { SpanResource } from './span-resource.ts';
 
 /** Fields of OTLP's messages (opentelemetry/proto/trace/v1/trace.proto), each as the byte before its value. */
 const Tag = {
@@ -36,22 +38,51 @@ const Tag = {
 /** Of a length that is not known yet: four bytes, which hold as much as anybody may send. */
 const lengthBytes = 4;
 const firstBytes = 16 * 1_024;
-const nanosPerSecond = 1_000_000_000n;
+/** Shorter ones have a length of one byte, and are written here: a call into the system costs more. */
+const shortText = 64;
+const chunkBytes = 64 * 1_024;
+const nanosPerSecond = 1e9;
+const twoTo16 = 0x1_0000;
+const twoTo32 = 0x1_0000_0000;
 
 /**
  * Writes spans as OTLP has them, in one pass. The library's own way makes a tree of objects first: five times the time, and a heap full of
  * what it leaves behind.
  */
-class OtlpWriter {
+class OtlpWriter implements AttributeSink {
+  /** Names of attributes with their tag and length. */
+  readonly #keys = new Map<string, Buffer>();
   #bytes = Buffer.allocUnsafe(firstBytes);
   #at = 0;
 
   /** A copy of what was written since the last time. */
   take(): Uint8Array {
     const written = Uint8Array.prototype.slice.call(this.#bytes, 0, this.#at);
+    this.#begin();
+    return written;
+  }
+
+  /** Bytes since the last time. */
+  get length(): number {
+    return this.#at;
+  }
+
+  /** Moves what was written since the last time to `to`, where there is room for it. */
+  moveTo(to: Buffer, at: number): void {
+    this.#bytes.copy(to, at, 0, this.#at);
+    this.#begin();
+  }
+
+  /** What was written already. */
+  written(bytes: Buffer, start: number, end: number): void {
+    this.#reserve(end - start);
+    bytes.copy(this.#bytes, this.#at, start, end);
+    this.#at += end - start;
+  }
+
+  #begin(): void {
     this.#at = 0;
     if (this.#bytes.length > 64 * firstBytes) this.#bytes = Buffer.allocUnsafe(firstBytes);
-    return written;
   }
 
   /** Begins a message; `end` takes what this returns. */
@@ -70,10 +101,48 @@ class OtlpWriter {
   }
 
   text(tag: number, text: string): void {
+    if (text.length < shortText && this.#shortText(tag, text)) return;
     const start = this.begin(tag);
     this.#reserve(3 * text.length);
     this.#at += this.#bytes.write(text, this.#at, 'utf8');
     this.end(start);
+  }
+
+  /** Where it is ASCII: false, and nothing is written, where it is not. */
+  #shortText(tag: number, text: string): boolean {
+    const { length } = text;
+    this.#reserve(2 + length);
+    const bytes = this.#bytes;
+    const at = this.#at + 2;
+    for (let i = 0; i < length; i++) {
+      const code = text.charCodeAt(i);
+      if (code > 0x7f) return false;
+      bytes[at + i] = code;
+    }
+    bytes[this.#at] = tag;
+    bytes[this.#at + 1] = length;
+    this.#at = at + length;
+    return true;
+  }
+
+  /** Of `words`, 32 bits each. */
+  words(tag: number, count: 2 | 4, first: number, second: number, third = 0, fourth = 0): void {
+    this.#reserve(18);
+    this.#bytes[this.#at++] = tag;
+    this.#bytes[this.#at++] = 4 * count;
+    this.#word(first);
+    this.#word(second);
+    if (count === 2) return;
+    this.#word(third);
+    this.#word(fourth);
+  }
+
+  #word(word: number): void {
+    const bytes = this.#bytes;
+    bytes[this.#at++] = word >>> 24;
+    bytes[this.#at++] = (word >>> 16) & 0xff;
+    bytes[this.#at++] = (word >>> 8) & 0xff;
+    bytes[this.#at++] = word & 0xff;
   }
 
   id(tag: number, hex: string): void {
@@ -87,7 +156,13 @@ class OtlpWriter {
   time(tag: number, [seconds, nanos]: HrTime): void {
     this.#reserve(9);
     this.#bytes[this.#at++] = tag;
-    this.#at = this.#bytes.writeBigUInt64LE(BigInt(seconds) * nanosPerSecond + BigInt(nanos), this.#at);
+    // More than a number holds: the upper bits of the seconds go by themselves.
+    const upper = Math.floor(seconds / twoTo16) * nanosPerSecond;
+    const lower = (seconds % twoTo16) * nanosPerSecond + nanos;
+    const low = (upper % twoTo16) * twoTo16 + (lower % twoTo32);
+    const high = Math.floor(upper / twoTo16) + Math.floor(lower / twoTo32) + Math.floor(low / twoTo32);
+    this.#at = this.#bytes.writeUInt32LE(low % twoTo32, this.#at);
+    this.#at = this.#bytes.writeUInt32LE(high, this.#at);
   }
 
   /** Not negative, and whole. */
@@ -110,33 +185,54 @@ class OtlpWriter {
 
   attributes(tag: number, attributes: Attributes): void {
     for (const key in attributes) {
-      const value = attributes[key];
       const start = this.begin(tag);
       this.text(Tag.key, key);
-      const inner = this.begin(Tag.value);
-      if (typeof value === 'number') {
-        if (Number.isSafeInteger(value) && value >= 0) this.number(Tag.intValue, value);
-        else this.double(Tag.doubleValue, value);
-      } else if (typeof value === 'boolean') this.number(Tag.boolValue, value ? 1 : 0);
-      else this.text(Tag.stringValue, String(value));
-      this.end(inner);
+      this.#value(attributes[key]);
       this.end(start);
     }
   }
 
-  span(span: ReadableSpan): void {
+  /** One of a span. */
+  attribute(key: string, value: string | number | boolean): void {
+    const start = this.begin(Tag.attributes);
+    let name = this.#keys.get(key);
+    if (name === undefined) {
+      const at = this.#at;
+      this.text(Tag.key, key);
+      name = Buffer.from(this.#bytes.subarray(at, this.#at));
+      this.#keys.set(key, name);
+    } else this.written(name, 0, name.length);
+    this.#value(value);
+    this.end(start);
+  }
+
+  #value(value: Attributes[string]): void {
+    const start = this.begin(Tag.value);
+    if (typeof value === 'number') {
+      if (Number.isSafeInteger(value) && value >= 0) this.number(Tag.intValue, value);
+      else this.double(Tag.doubleValue, value);
+    } else if (typeof value === 'boolean') this.number(Tag.boolValue, value ? 1 : 0);
+    else this.text(Tag.stringValue, String(value));
+    this.end(start);
+  }
+
+  span(span: ReadableSpan | FinishedSpan): void {
     const start = this.begin(Tag.spans);
-    const { spanId, traceId } = span.spanContext();
-    this.id(Tag.traceId, traceId);
-    this.id(Tag.spanId, spanId);
-    const parent = span.parentSpanContext?.spanId;
-    if (parent !== undefined) this.id(Tag.parentSpanId, parent);
+    if (span instanceof FinishedSpan) this.#idsOf(span);
+    else {
+      const { spanId, traceId } = span.spanContext();
+      this.id(Tag.traceId, traceId);
+      this.id(Tag.spanId, spanId);
+      const parent = span.parentSpanContext?.spanId;
+      if (parent !== undefined) this.id(Tag.parentSpanId, parent);
+    }
     this.text(Tag.name, span.name);
     // The API counts from 0, OTLP has "unspecified" before that.
     this.number(Tag.kind, span.kind + 1);
     this.time(Tag.start, span.startTime);
     this.time(Tag.end, span.endTime);
-    this.attributes(Tag.attributes, span.attributes);
+    if (span instanceof FinishedSpan) span.tellAttributes(this);
+    else this.attributes(Tag.attributes, span.attributes);
     for (const event of span.events) {
       const inner = this.begin(Tag.events);
       this.time(Tag.eventTime, event.time);
@@ -154,6 +250,12 @@ class OtlpWriter {
     this.end(start);
   }
 
+  #idsOf({ parentHigh, parentLow, spanLow, trace }: FinishedSpan): void {
+    this.words(Tag.traceId, 4, trace.trace0, trace.trace1, trace.trace2, trace.trace3);
+    this.words(Tag.spanId, 2, trace.spanHigh, spanLow);
+    if ((parentHigh | parentLow) !== 0) this.words(Tag.parentSpanId, 2, parentHigh, parentLow);
+  }
+
   #reserve(bytes: number): void {
     if (this.#at + bytes <= this.#bytes.length) return;
     const grown = Buffer.allocUnsafe(Math.max(2 * this.#bytes.length, this.#at + bytes));
@@ -162,8 +264,60 @@ class OtlpWriter {
   }
 }
 
+const recorded = { traceId: '', spanId: '', traceFlags: 1 };
+
+/** A span as the bytes that will be sent. The queue of the SDK looks at these few fields of it. */
+export class WrittenSpan {
+  readonly resource: SpanResource;
+  readonly instrumentationScope: { readonly name: string };
+  readonly chunk: Buffer;
+  readonly start: number;
+  readonly end: number;
+
+  constructor({ instrumentationScope, resource }: WritableSpan, chunk: Buffer, start: number, end: number) {
+    this.resource = resource;
+    this.instrumentationScope = instrumentationScope;
+    this.chunk = chunk;
+    this.start = start;
+    this.end = end;
+  }
+
+  spanContext(): typeof recorded {
+    return recorded;
+  }
+}
+
+type WritableSpan = Omit<ReadableSpan, 'resource' | 'parentSpanContext'> & {
+  readonly resource: SpanResource;
+  readonly parentSpanContext: ReadableSpan['parentSpanContext'] | undefined;
+};
+
+/**
+ * Writes spans when their calls end. What waits for its collector is then bytes outside of the heap: objects would outlive the young
+ * generation, where those of calls die, and moving them costs several times what writing them does.
+ */
+export class SpanWriter {
+  readonly #out = new OtlpWriter();
+  #chunk = Buffer.alloc(0);
+  #at = 0;
+
+  write(span: WritableSpan): WrittenSpan {
+    const out = this.#out;
+    out.span(span as ReadableSpan);
+    const { length } = out;
+    if (this.#at + length > this.#chunk.length) {
+      this.#chunk = Buffer.allocUnsafeSlow(Math.max(chunkBytes, length));
+      this.#at = 0;
+    }
+    const start = this.#at;
+    this.#at += length;
+    out.moveTo(this.#chunk, start);
+    return new WrittenSpan(span, this.#chunk, start, this.#at);
+  }
+}
+
 /** Serialises requests of spans that are all of one resource and one scope, as ours are. */
-export const otlpSpanWriter = (): ((spans: readonly ReadableSpan[]) => Uint8Array) => {
+export const otlpSpanWriter = (): ((spans: readonly (ReadableSpan | WrittenSpan)[]) => Uint8Array) => {
   const out = new OtlpWriter();
   return (spans) => {
     const [first] = spans;
@@ -176,7 +330,10 @@ export const otlpSpanWriter = (): ((spans: readonly ReadableSpan[]) => Uint8Arra
     const scope = out.begin(Tag.scope);
     out.text(Tag.scopeName, first.instrumentationScope.name);
     out.end(scope);
-    for (const span of spans) out.span(span);
+    for (const span of spans) {
+      if (span instanceof WrittenSpan) out.written(span.chunk, span.start, span.end);
+      else out.span(span);
+    }
     out.end(scopeSpans);
     out.end(resourceSpans);
     return out.take();

@@ -4,6 +4,7 @@ import type { StatSink, StatSource } from '../stats.ts';
 import type { FinishedSpan } from './call-span.ts';
 import { CountingExporter, type ExportCounts } from './counting-exporter.ts';
 import { loadExporter } from './exporters.ts';
+import { SpanWriter, type WrittenSpan } from './otlp-spans.ts';
 import { SpanResource } from './span-resource.ts';
 import type { SpanDestination, SpanQueueOptions } from './tracing-options.ts';
 
@@ -27,6 +28,7 @@ const jaegerBatchSize = 16;
 interface Pipeline {
   readonly processor: BatchSpanProcessor;
   readonly exporter: CountingExporter;
+  readonly takesWritten: boolean;
 }
 
 /**
@@ -42,6 +44,7 @@ export class SpanExport implements SpanSink, StatSource {
   readonly #log: Logger;
   readonly #queue: SpanQueueOptions;
   readonly #pipelines: Pipeline[] = [];
+  readonly #writer = new SpanWriter();
   readonly #counts: ExportCounts = { exported: 0, failed: 0, requestsFailed: 0 };
   #dropped = 0;
   #closed = false;
@@ -67,7 +70,8 @@ export class SpanExport implements SpanSink, StatSource {
     const { BatchSpanProcessor: Processor } = await import('@opentelemetry/sdk-trace/build/src/platform/node/export/BatchSpanProcessor.js');
     const { exportTimeoutMs, maxExportBatchSize, maxQueueSize, scheduledDelayMs } = this.#queue;
     for (const destination of this.#destinations) {
-      const exporter = new CountingExporter(await loadExporter(bounded(destination, exportTimeoutMs), this.#whole), destination, {
+      const loaded = await loadExporter(bounded(destination, exportTimeoutMs), this.#whole);
+      const exporter = new CountingExporter(loaded, destination, {
         clock: this.#clock,
         log: this.#log,
         timeoutMs: exportTimeoutMs,
@@ -81,7 +85,7 @@ export class SpanExport implements SpanSink, StatSource {
         // Ours comes first: what the processor gives up by itself is told to nobody.
         exportTimeoutMillis: 2 * exportTimeoutMs,
       });
-      this.#pipelines.push({ processor, exporter });
+      this.#pipelines.push({ processor, exporter, takesWritten: loaded.takesWritten });
     }
   }
 
@@ -91,13 +95,15 @@ export class SpanExport implements SpanSink, StatSource {
   }
 
   add(span: FinishedSpan): void {
-    for (const { exporter, processor } of this.#pipelines) {
+    let written: WrittenSpan | undefined;
+    for (const { exporter, processor, takesWritten } of this.#pipelines) {
       if (exporter.waiting >= this.#queue.maxQueueSize) {
         this.#dropped++;
         continue;
       }
       exporter.waiting++;
-      processor.onEnd(span as ReadableSpan);
+      if (takesWritten) written ??= this.#writer.write(span);
+      processor.onEnd((takesWritten ? written : span) as unknown as ReadableSpan);
     }
   }
 

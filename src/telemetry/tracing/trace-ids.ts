@@ -55,11 +55,13 @@ export const writeHex = (word: number, bytes: Uint8Array, at: number): void => {
 /** The number that 8 digits at `start` write. Whether they were digits is told by `notHex`, for many numbers at once. */
 export const readHex = (bytes: Uint8Array, start: number): number => {
   let word = 0;
+  let all = 0;
   for (let at = start; at < start + 8; at++) {
     const value = valueOfDigit[bytes[at] as number] as number;
     word = (word << 4) | (value & 15);
-    seen |= value;
+    all |= value;
   }
+  seen |= all;
   return word;
 };
 
