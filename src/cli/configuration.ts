@@ -221,7 +221,9 @@ const misspellings = (environment: Environment): readonly string[] => {
   const warnings: string[] = [];
   for (const name of Object.keys(environment)) {
     if (name.length < shortestGuess || ours.includes(name) || !environment[name]) continue;
-    const meant = ours.find((variable) => !environment[variable] && editDistance(name, variable) === 1);
+    const meant = ours.find(
+      (variable) => Math.abs(variable.length - name.length) <= 1 && !environment[variable] && editDistance(name, variable) === 1,
+    );
     if (meant !== undefined) warnings.push(`${name} is no variable of Outrider; did you mean ${meant}?`);
   }
   return warnings;

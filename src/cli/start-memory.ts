@@ -2,7 +2,7 @@
 export type CollectGarbage = (options: { type: 'major'; execution: 'sync'; flavor: 'last-resort' }) => void;
 
 /** A small sidecar has nothing to give back, and starts faster without. */
-const worthwhileBytes = 24 * 2 ** 20;
+const worthwhileBytes = 32 * 2 ** 20;
 
 /**
  * Gives back what only the start has needed: documents of policies, and answers about hundreds of services. V8 would keep it until the heap has
