@@ -231,10 +231,6 @@ const misspellings = (environment: Environment): readonly string[] => {
 
 const warningsOf = (reader: Reader, environment: Environment): readonly string[] => {
   const warnings: string[] = [];
-  for (const name of settingNames) {
-    const { variable, served } = settings[name];
-    if (!served && reader.written(name) !== undefined) warnings.push(`${variable} is set and has no effect in this release`);
-  }
   if (reader.written('tlsMinimum')?.text === '1.2') {
     warnings.push('TLS_MINIMUM is 1.2, which is meant for a migration; remove it once every peer speaks TLS 1.3');
   }

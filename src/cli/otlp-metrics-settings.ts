@@ -1,4 +1,5 @@
-import { headers, milliseconds, oneOf, protocols, secret, setting, someOf, url } from './tracing-settings.ts';
+import { oneOf, secret, setting } from './setting.ts';
+import { headers, milliseconds, protocols, someOf, url } from './tracing-settings.ts';
 
 /** Settings of the metrics that are sent to a collector of OpenTelemetry, beside those that traces have as well. */
 

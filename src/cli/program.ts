@@ -47,8 +47,8 @@ const jsonOption = () => new Option('--json', 'print JSON instead of a table');
 const variablesHelp = (): string => {
   const width = Math.max(...settingNames.map((name) => settings[name].variable.length));
   const lines = settingNames.map((name) => {
-    const { variable, fallback, meaning, served } = settings[name];
-    const note = served ? (fallback ? ` (${fallback})` : '') : ' (read, without effect in this release)';
+    const { variable, fallback, meaning } = settings[name];
+    const note = fallback ? ` (${fallback})` : '';
     return `  ${variable.padEnd(width)}  ${meaning}${note}`;
   });
   return `\nVariables of the environment; in the YAML file the same names in lower case. The environment wins.\n${lines.join('\n')}\n`;

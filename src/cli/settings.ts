@@ -3,26 +3,10 @@ import { type LogLevel, logLevels, parseDurationMs, suggest } from '../core/inde
 import { parseConsulAddress } from '../discovery/index.ts';
 import type { TlsVersion } from '../identity/index.ts';
 import { otlpMetricsSettings } from './otlp-metrics-settings.ts';
+import { accepted, anyText, hostName, oneOf, type Parsed, type Setting, setting } from './setting.ts';
 import { statsdSettings } from './statsd-settings.ts';
 import { tracingSettings } from './tracing-settings.ts';
 
-/** What became of a value: the typed value, or what is allowed and an example of what to write. */
-export type Parsed<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly allowed: string; readonly write: string };
-
-/** One variable of the sidecar: its name in the environment; in lower case it is the key of `--config`. */
-export interface Setting<T> {
-  readonly variable: string;
-  /** The value where nobody wrote one; nothing where the setting is simply absent. */
-  readonly fallback: string | undefined;
-  readonly meaning: string;
-  /** False for what this release reads and cannot serve yet: setting it is a warning. */
-  readonly served: boolean;
-  /** True for what nobody is shown. */
-  readonly secret?: boolean;
-  parse(text: string): Parsed<T>;
-}
-
-const accepted = <T>(value: T): Parsed<T> => ({ ok: true, value });
 const longestDurationMs = 24 * 3_600_000;
 
 const port = (lowest: 0 | 1, example: string) => {
@@ -66,22 +50,11 @@ const bytes = (example: string) => {
   };
 };
 
-/** One of `words`, in any case; `others` are spellings that people bring along from elsewhere. */
-const oneOf = <W extends string>(words: readonly W[], example: W, others: Readonly<Record<string, W>> = {}) => {
-  return (text: string): Parsed<W> => {
-    const lower = text.toLowerCase();
-    const word = words.find((candidate) => candidate === lower) ?? others[lower];
-    if (word !== undefined) return accepted(word);
-    return { ok: false, allowed: words.join(' | '), write: suggest(lower, words) ?? example };
-  };
-};
-
 const host = (example: string) => {
   return (text: string): Parsed<string> => {
     const bare = text.replace(/^\[(.*)\]$/, '$1');
     if (isIP(bare) !== 0) return accepted(bare);
-    if (/^(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?$/.test(text))
-      return accepted(text);
+    if (hostName.test(text)) return accepted(text);
     return { ok: false, allowed: 'a host name or an IP address, without scheme and port', write: example };
   };
 };
@@ -177,15 +150,6 @@ const logPath = (text: string): Parsed<string> => {
   };
 };
 
-const anyText = (text: string): Parsed<string> => accepted(text);
-
-const setting = <T>(variable: string, fallback: string | undefined, parse: (text: string) => Parsed<T>, meaning: string): Setting<T> => ({
-  variable,
-  fallback,
-  meaning,
-  served: true,
-  parse,
-});
 /** Consul's own limit; 0 would take the instance out of the balance. */
 const weight = (text: string): Parsed<number> => {
   const value = /^\d{1,5}$/.test(text) ? Number(text) : 0;

@@ -1,7 +1,7 @@
 import { isIP } from 'node:net';
-import { parseDurationMs, suggest } from '../core/index.ts';
+import { parseDurationMs } from '../core/index.ts';
 import { type StatsdFormat, statsdFormats } from '../telemetry/index.ts';
-import type { Parsed, Setting } from './settings.ts';
+import { accepted, hostName, oneOf, type Parsed, setting } from './setting.ts';
 
 /** Settings of the metrics that are sent to StatsD, and of exemplars. */
 
@@ -10,18 +10,7 @@ export interface HostAndPort {
   readonly port: number;
 }
 
-const accepted = <T>(value: T): Parsed<T> => ({ ok: true, value });
-
-const setting = <T>(variable: string, fallback: string | undefined, parse: (text: string) => Parsed<T>, meaning: string): Setting<T> => ({
-  variable,
-  fallback,
-  meaning,
-  served: true,
-  parse,
-});
-
 const usualPort = 8125;
-const hostName = /^(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?$/;
 const withPort = /^(?:\[([^\]]*)\]|([^:[\]]+))(?::(\d{1,5}))?$/;
 
 /** `host`, `host:port`, an IPv6 address with or without brackets, or one in brackets with a port. */
@@ -37,14 +26,6 @@ const hostAndPort = (text: string): Parsed<HostAndPort> => {
     ? 'a host with or without a port, by UDP (sockets of the file system are not written to: let the agent listen on UDP)'
     : 'a host name or an address, with or without a port, and without a scheme';
   return { ok: false, allowed, write: bare !== text && withPort.test(bare) && bare !== '' ? bare : 'statsd:8125' };
-};
-
-const format = (text: string): Parsed<StatsdFormat> => {
-  const lower = text.toLowerCase();
-  const word = statsdFormats.find((candidate) => candidate === lower);
-  return word === undefined
-    ? { ok: false, allowed: statsdFormats.join(' | '), write: suggest(lower, statsdFormats) ?? 'statsd' }
-    : accepted(word);
 };
 
 const prefix = (text: string): Parsed<string> => {
@@ -74,7 +55,7 @@ export const statsdSettings = {
   metricsFormat: setting(
     'METRICS_FORMAT',
     'statsd',
-    format,
+    oneOf<StatsdFormat>(statsdFormats, 'statsd'),
     'statsd, or dogstatsd: with tags (DD_ENV, DD_SERVICE, DD_VERSION and DD_TAGS too)',
   ),
   metricsPrefix: setting('METRICS_PREFIX', undefined, prefix, 'what its names begin with (outrider.<SERVICE_NAME>; with tags outrider)'),

@@ -1,25 +1,8 @@
 import { isIP } from 'node:net';
-import { parseDurationMs, suggest } from '../core/index.ts';
-import type { Parsed, Setting } from './settings.ts';
+import { parseDurationMs } from '../core/index.ts';
+import { accepted, anyText, hostName, oneOf, type Parsed, secret, setting } from './setting.ts';
 
 /** Settings of traces, under the names that OpenTelemetry has for them, with its values. */
-
-const accepted = <T>(value: T): Parsed<T> => ({ ok: true, value });
-
-export const setting = <T>(
-  variable: string,
-  fallback: string | undefined,
-  parse: (text: string) => Parsed<T>,
-  meaning: string,
-): Setting<T> => ({
-  variable,
-  fallback,
-  meaning,
-  served: true,
-  parse,
-});
-
-const hostName = /^(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?$/;
 
 /** Jaeger's library sends datagrams by IPv4. */
 const jaegerHost = (text: string): Parsed<string> => {
@@ -44,15 +27,6 @@ export const url = (example: string) => {
     if (parsed !== undefined && /^https?:$/.test(parsed.protocol) && parsed.hostname !== '') return accepted(text);
     const bare = /^[A-Za-z0-9_.-]+(:\d{1,5})?(\/\S*)?$/.test(text);
     return { ok: false, allowed: 'a URL with http:// or https://', write: bare ? `http://${text}` : example };
-  };
-};
-
-export const oneOf = <W extends string>(words: readonly W[], example: W) => {
-  return (text: string): Parsed<W> => {
-    const lower = text.toLowerCase();
-    const word = words.find((candidate) => candidate === lower);
-    if (word !== undefined) return accepted(word);
-    return { ok: false, allowed: words.join(' | '), write: suggest(lower, words) ?? example };
   };
 };
 
@@ -123,8 +97,6 @@ export const headers = (example: string) => {
   };
 };
 
-const path = (text: string): Parsed<string> => accepted(text);
-
 export const samplers = [
   'always_on',
   'always_off',
@@ -138,8 +110,6 @@ const compressions = ['none', 'gzip'] as const;
 const propagators = ['tracecontext', 'baggage', 'b3', 'b3multi'] as const;
 const exporters = ['otlp', 'jaeger', 'none'] as const;
 
-export const secret = <T>(entry: Setting<T>): Setting<T> => ({ ...entry, secret: true });
-
 export const tracingSettings = {
   jaegerHost: setting('JAEGER_HOST', undefined, jaegerHost, 'host of Jaeger, which gets traces by UDP'),
   jaegerAgentHost: setting('OTEL_EXPORTER_JAEGER_AGENT_HOST', undefined, jaegerHost, 'the same, where JAEGER_HOST is not set'),
@@ -150,8 +120,8 @@ export const tracingSettings = {
     url('http://jaeger:14268/api/traces'),
     'URL of a collector of Jaeger, in the place of UDP',
   ),
-  jaegerUser: setting('OTEL_EXPORTER_JAEGER_USER', undefined, path, 'user for it'),
-  jaegerPassword: secret(setting('OTEL_EXPORTER_JAEGER_PASSWORD', undefined, path, 'password for it')),
+  jaegerUser: setting('OTEL_EXPORTER_JAEGER_USER', undefined, anyText, 'user for it'),
+  jaegerPassword: secret(setting('OTEL_EXPORTER_JAEGER_PASSWORD', undefined, anyText, 'password for it')),
   otlpEndpoint: setting('OTEL_EXPORTER_OTLP_ENDPOINT', undefined, url('http://collector:4318'), 'URL of a collector of OpenTelemetry'),
   otlpTracesEndpoint: setting(
     'OTEL_EXPORTER_OTLP_TRACES_ENDPOINT',
@@ -170,9 +140,9 @@ export const tracingSettings = {
   otlpTracesHeaders: secret(setting('OTEL_EXPORTER_OTLP_TRACES_HEADERS', '', headers('x-tenant=shop'), 'more of them for traces')),
   otlpTimeoutMs: setting('OTEL_EXPORTER_OTLP_TIMEOUT', '10000', milliseconds('10000'), 'how long an export may take'),
   otlpCompression: setting('OTEL_EXPORTER_OTLP_COMPRESSION', 'none', oneOf(compressions, 'gzip'), 'none or gzip'),
-  otlpCertificate: setting('OTEL_EXPORTER_OTLP_CERTIFICATE', undefined, path, 'PEM file of the authorities of the collector'),
-  otlpClientCertificate: setting('OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE', undefined, path, 'PEM file of the certificate for it'),
-  otlpClientKey: setting('OTEL_EXPORTER_OTLP_CLIENT_KEY', undefined, path, 'PEM file of its key'),
+  otlpCertificate: setting('OTEL_EXPORTER_OTLP_CERTIFICATE', undefined, anyText, 'PEM file of the authorities of the collector'),
+  otlpClientCertificate: setting('OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE', undefined, anyText, 'PEM file of the certificate for it'),
+  otlpClientKey: setting('OTEL_EXPORTER_OTLP_CLIENT_KEY', undefined, anyText, 'PEM file of its key'),
   tracesExporter: setting('OTEL_TRACES_EXPORTER', undefined, someOf(exporters, 'otlp'), 'otlp, jaeger, none (those that have an address)'),
   tracesSampler: setting(
     'OTEL_TRACES_SAMPLER',
