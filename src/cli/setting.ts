@@ -33,7 +33,7 @@ export const hostName = /^(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?
 export const oneOf = <W extends string>(words: readonly W[], example: W, others: Readonly<Record<string, W>> = {}) => {
   return (text: string): Parsed<W> => {
     const lower = text.toLowerCase();
-    const word = words.find((candidate) => candidate === lower) ?? others[lower];
+    const word = words.find((candidate) => candidate === lower) ?? (Object.hasOwn(others, lower) ? others[lower] : undefined);
     if (word !== undefined) return accepted(word);
     return { ok: false, allowed: words.join(' | '), write: suggest(lower, words) ?? example };
   };

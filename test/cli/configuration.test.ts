@@ -234,6 +234,12 @@ test('a near miss of a name is a warning, and so is what is left for a migration
   assert.match(read({ ...smallest, TLS_MINIMUM: '1.2' }).warnings[0] ?? '', /^TLS_MINIMUM is 1\.2/);
 });
 
+test('what every object has is no word of a setting', () => {
+  for (const variable of ['INBOUND_TLS', 'LOG_LEVEL', 'OTEL_TRACES_SAMPLER', 'METRICS_FORMAT'])
+    for (const word of ['__proto__', 'constructor', 'toString'])
+      assert.throws(() => read({ ...smallest, [variable]: word }), ConfigurationError, `${variable}=${word}`);
+});
+
 test('whatever the values are, the answer is a configuration or a configuration error', () => {
   const value = fc.oneof(fc.string(), fc.constantFrom('0', '65536', '1e3', '-1', 'off', '1.2', '5s', '__proto__', 'a,b'));
   const variables = settingNames.map((name) => settings[name].variable);
