@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { Agent as HttpAgent } from 'node:http';
 import { Agent as HttpsAgent } from 'node:https';
-import type { ReadableSpan, SpanExporter } from '@opentelemetry/sdk-trace';
+import type { SpanExporter } from '@opentelemetry/sdk-trace';
 import { ConfigurationError } from '../../core/index.ts';
-import { otlpSpanWriter } from './otlp-spans.ts';
+import { otlpRequestWriter, type WrittenSpan } from './otlp-spans.ts';
 import type { SpanResource } from './span-resource.ts';
 import type { JaegerDestination, OtlpDestination, SpanDestination } from './tracing-options.ts';
 
@@ -62,16 +62,16 @@ const loadOtlpHttp = async (destination: OtlpDestination): Promise<LoadedExporte
     compression: destination.compression as never,
     httpAgentOptions: () => agent,
   });
-  const takesWritten = serialiseBy(exporter, otlpSpanWriter());
+  const takesWritten = serialiseBy(exporter, otlpRequestWriter());
   return { exporter, abort: () => endAgent(agent), takesWritten };
 };
 
 interface OtlpInternals {
-  readonly _delegate?: { _serializer?: { serializeRequest(spans: readonly ReadableSpan[]): Uint8Array | undefined } };
+  readonly _delegate?: { _serializer?: { serializeRequest(spans: readonly WrittenSpan[]): Uint8Array | undefined } };
 }
 
 /** Has the library send what `serialise` writes. It offers no place for that: where there is none, it writes spans by itself, and this is false. */
-const serialiseBy = (exporter: unknown, serialise: (spans: readonly ReadableSpan[]) => Uint8Array): boolean => {
+const serialiseBy = (exporter: unknown, serialise: (spans: readonly WrittenSpan[]) => Uint8Array): boolean => {
   const delegate = (exporter as OtlpInternals)._delegate;
   const own = delegate?._serializer;
   if (delegate === undefined || own === undefined || !('deserializeResponse' in own)) return false;
@@ -104,7 +104,7 @@ const loadOtlpGrpc = async (destination: OtlpDestination): Promise<LoadedExporte
       ? credentials.createSsl(ca ?? null, key ?? null, cert ?? null)
       : credentials.createInsecure(),
   });
-  const takesWritten = serialiseBy(exporter, otlpSpanWriter());
+  const takesWritten = serialiseBy(exporter, otlpRequestWriter());
   return { exporter, abort: nothing, takesWritten };
 };
 

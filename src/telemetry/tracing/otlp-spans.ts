@@ -1,6 +1,5 @@
 import type { Attributes, HrTime } from '@opentelemetry/api';
-import type { ReadableSpan } from '@opentelemetry/sdk-trace';
-import { type AttributeSink, FinishedSpan } from './call-span.ts';
+import type { AttributeSink, FinishedSpan } from './call-span.ts';
 import type { SpanResource } from './span-resource.ts';
 
 /** Fields of OTLP's messages (opentelemetry/proto/trace/v1/trace.proto), each as the byte before its value. */
@@ -145,14 +144,6 @@ class OtlpWriter implements AttributeSink {
     bytes[this.#at++] = word & 0xff;
   }
 
-  id(tag: number, hex: string): void {
-    const length = hex.length / 2;
-    this.#reserve(2 + length);
-    this.#bytes[this.#at++] = tag;
-    this.#bytes[this.#at++] = length;
-    this.#at += this.#bytes.write(hex, this.#at, 'hex');
-  }
-
   time(tag: number, [seconds, nanos]: HrTime): void {
     this.#reserve(9);
     this.#bytes[this.#at++] = tag;
@@ -216,23 +207,15 @@ class OtlpWriter implements AttributeSink {
     this.end(start);
   }
 
-  span(span: ReadableSpan | FinishedSpan): void {
+  span(span: FinishedSpan): void {
     const start = this.begin(Tag.spans);
-    if (span instanceof FinishedSpan) this.#idsOf(span);
-    else {
-      const { spanId, traceId } = span.spanContext();
-      this.id(Tag.traceId, traceId);
-      this.id(Tag.spanId, spanId);
-      const parent = span.parentSpanContext?.spanId;
-      if (parent !== undefined) this.id(Tag.parentSpanId, parent);
-    }
+    this.#idsOf(span);
     this.text(Tag.name, span.name);
     // The API counts from 0, OTLP has "unspecified" before that.
     this.number(Tag.kind, span.kind + 1);
     this.time(Tag.start, span.startTime);
     this.time(Tag.end, span.endTime);
-    if (span instanceof FinishedSpan) span.tellAttributes(this);
-    else this.attributes(Tag.attributes, span.attributes);
+    span.tellAttributes(this);
     for (const event of span.events) {
       const inner = this.begin(Tag.events);
       this.time(Tag.eventTime, event.time);
@@ -274,7 +257,7 @@ export class WrittenSpan {
   readonly start: number;
   readonly end: number;
 
-  constructor({ instrumentationScope, resource }: WritableSpan, chunk: Buffer, start: number, end: number) {
+  constructor({ instrumentationScope, resource }: FinishedSpan, chunk: Buffer, start: number, end: number) {
     this.resource = resource;
     this.instrumentationScope = instrumentationScope;
     this.chunk = chunk;
@@ -287,11 +270,6 @@ export class WrittenSpan {
   }
 }
 
-type WritableSpan = Omit<ReadableSpan, 'resource' | 'parentSpanContext'> & {
-  readonly resource: SpanResource;
-  readonly parentSpanContext: ReadableSpan['parentSpanContext'] | undefined;
-};
-
 /**
  * Writes spans when their calls end. What waits for its collector is then bytes outside of the heap: objects would outlive the young
  * generation, where those of calls die, and moving them costs several times what writing them does.
@@ -301,9 +279,9 @@ export class SpanWriter {
   #chunk = Buffer.alloc(0);
   #at = 0;
 
-  write(span: WritableSpan): WrittenSpan {
+  write(span: FinishedSpan): WrittenSpan {
     const out = this.#out;
-    out.span(span as ReadableSpan);
+    out.span(span);
     const { length } = out;
     if (this.#at + length > this.#chunk.length) {
       this.#chunk = Buffer.allocUnsafeSlow(Math.max(chunkBytes, length));
@@ -317,7 +295,7 @@ export class SpanWriter {
 }
 
 /** Serialises requests of spans that are all of one resource and one scope, as ours are. */
-export const otlpSpanWriter = (): ((spans: readonly (ReadableSpan | WrittenSpan)[]) => Uint8Array) => {
+export const otlpRequestWriter = (): ((spans: readonly WrittenSpan[]) => Uint8Array) => {
   const out = new OtlpWriter();
   return (spans) => {
     const [first] = spans;
@@ -330,10 +308,7 @@ export const otlpSpanWriter = (): ((spans: readonly (ReadableSpan | WrittenSpan)
     const scope = out.begin(Tag.scope);
     out.text(Tag.scopeName, first.instrumentationScope.name);
     out.end(scope);
-    for (const span of spans) {
-      if (span instanceof WrittenSpan) out.written(span.chunk, span.start, span.end);
-      else out.span(span);
-    }
+    for (const { chunk, start, end } of spans) out.written(chunk, start, end);
     out.end(scopeSpans);
     out.end(resourceSpans);
     return out.take();

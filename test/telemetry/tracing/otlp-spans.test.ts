@@ -5,7 +5,7 @@ import type { EndedCall } from '../../../src/telemetry/index.ts';
 import { AttemptSpan, CallSpan } from '../../../src/telemetry/tracing/call-span.ts';
 import { type AttemptRecord, CallTrace, TraceFlag } from '../../../src/telemetry/tracing/call-trace.ts';
 import { FinishedCall } from '../../../src/telemetry/tracing/finished-call.ts';
-import { otlpSpanWriter } from '../../../src/telemetry/tracing/otlp-spans.ts';
+import { otlpRequestWriter, SpanWriter } from '../../../src/telemetry/tracing/otlp-spans.ts';
 import { SpanResource } from '../../../src/telemetry/tracing/span-resource.ts';
 
 // The library's own way of writing, which ours has to agree with.
@@ -101,10 +101,11 @@ test('spans are written as the library writes them, with texts of any kind, even
   };
   const finished = new FinishedCall(call as EndedCall, trace, 1.5, 2_000.125, Date.UTC(2026, 0, 1));
   const resource = new SpanResource({ 'service.name': 'auth-svc', 'host.name': 'ö' });
-  const write = otlpSpanWriter();
+  const writer = new SpanWriter();
+  const write = otlpRequestWriter();
   const many = Array.from({ length: 40 }, () => [new CallSpan(finished, resource), new AttemptSpan(finished, attempt, resource)]).flat();
   for (const spans of [many.slice(0, 2), many, many.slice(0, 1)]) {
-    const ours = parse(Buffer.from(write(spans as never)));
+    const ours = parse(Buffer.from(write(spans.map((span) => writer.write(span)))));
     assert.deepEqual(ours, parse(Buffer.from(ProtobufTraceSerializer.serializeRequest(spans))));
     assert.equal(ours.length, 1);
   }
