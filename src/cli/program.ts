@@ -72,7 +72,7 @@ const buildProgram = async (argv: readonly string[], context: CommandContext, fi
     .option('--config <file>', 'YAML file with settings; the environment wins over it')
     .addHelpText('after', variablesHelp)
     .action(async (options: { config?: string }) => {
-      const { runSidecar } = await import('./sidecar.ts');
+      const { runSidecar } = await import('./run-sidecar.ts');
       finish(await runSidecar(options, context.environment));
     });
   program

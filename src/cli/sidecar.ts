@@ -4,21 +4,11 @@ import {
   type AdminViews,
   type GrpcAdminHandle,
   type ReadinessView,
-  RecentFailures,
   type ReloadPart,
   type ServerState,
   startGrpcAdmin,
 } from '../admin/index.ts';
-import {
-  type Clock,
-  ConfigurationError,
-  constantWatch,
-  JsonLogger,
-  type Logger,
-  SystemClock,
-  TimerWheel,
-  type Watch,
-} from '../core/index.ts';
+import { type Clock, ConfigurationError, constantWatch, type Logger, TimerWheel, type Watch } from '../core/index.ts';
 import {
   ConsulDiscovery,
   ConsulPolicyEntries,
@@ -34,31 +24,22 @@ import { type Identity, IdentityFiles } from '../identity/index.ts';
 import { emptyPolicyTable, formatProblem, PolicyFiles, type PolicyProblem, type PolicyTable } from '../policy/index.ts';
 import { SidecarProxy } from '../proxy/index.ts';
 import {
-  AccessLog,
-  CallMetrics,
   type CallObserver,
-  ExemplarRecorder,
   type MemoryReading,
-  type MetricsInputs,
-  type OtlpMetricsHandle,
-  openOtlpMetrics,
-  openStatsd,
   ProcessStats,
   PrometheusExposition,
   type SpanSink,
   StatRegistry,
-  type StatsdHandle,
-  Tracing,
 } from '../telemetry/index.ts';
 import { actOnBreakers, certificatesView, clusterViews } from './admin-views.ts';
-import { type Environment, readSidecarConfiguration, type SidecarConfiguration } from './configuration.ts';
+import type { Environment, SidecarConfiguration } from './configuration.ts';
 import { machineLimits, type ProcessLimits, processLimits } from './limits.ts';
 import { packageVersion } from './package-version.ts';
 import { settingNames, settings } from './settings.ts';
 import { createRegistration } from './sidecar-registration.ts';
 import { CertificateStats, PolicyFileStats } from './sidecar-stats.ts';
+import { SidecarTelemetry } from './sidecar-telemetry.ts';
 import { returnStartMemory } from './start-memory.ts';
-import { startPatiently } from './startup-wait.ts';
 
 /** What a sidecar needs of the world around it, so that a test runs ten of them in one process. */
 export interface SidecarWorld {
@@ -81,8 +62,7 @@ type ConsulPolicies = ConsulPolicyKeys | ConsulPolicyEntries | ConsulPolicyInten
  */
 export class Sidecar {
   readonly proxy: SidecarProxy;
-  readonly callMetrics: CallMetrics;
-  readonly #failures: RecentFailures;
+  readonly telemetry: SidecarTelemetry;
   readonly #configuration: SidecarConfiguration;
   readonly #world: SidecarWorld;
   readonly #wheel: TimerWheel;
@@ -100,12 +80,6 @@ export class Sidecar {
   readonly #startedMs: number;
   readonly #environment: Environment;
   readonly #limits: ProcessLimits;
-  /** `undefined`: there are no traces. */
-  readonly tracing: Tracing | undefined;
-  /** Where metrics are sent. */
-  readonly #metricSinks: (StatsdHandle | OtlpMetricsHandle)[] = [];
-  /** `undefined`: there can be none. */
-  readonly accessLog: AccessLog | undefined;
   #registration: Registration | undefined;
   #state: ServerState = 'PRE_INITIALIZING';
   #drained: Promise<void> | undefined;
@@ -121,9 +95,7 @@ export class Sidecar {
     this.#world = world;
     this.#environment = environment;
     this.#startedMs = clock.now();
-    this.callMetrics = new CallMetrics({ wallNow: () => clock.wallNow() });
     this.#wheel = new TimerWheel(clock);
-    this.#failures = new RecentFailures(clock);
     this.#identity = configuration.identity === undefined ? undefined : new IdentityFiles(configuration.identity, { clock, log });
     const thread = new ReadingThread(clock);
     this.#thread = thread;
@@ -133,30 +105,30 @@ export class Sidecar {
     this.#consulPolicies = consul === undefined ? [] : this.#openConsulPolicies(consul);
     try {
       this.#policyFiles = this.#openPolicies();
+      this.#policies = this.#policyFiles ?? constantWatch(emptyPolicyTable());
+      this.telemetry = new SidecarTelemetry(configuration, {
+        ...world,
+        stats: this.#stats,
+        policies: this.#policies,
+        policiesMayChange: this.#policyFiles !== undefined,
+        identity: this.#identity,
+        clusterNames: () => Array.from(this.#clusters(), ({ name }) => name),
+      });
     } catch (error) {
-      // The watch of the certificates would outlive a sidecar that never was.
-      this.#identity?.close();
-      consul?.close();
+      // What is watched would outlive a sidecar that never was.
+      this.#closeSources();
       throw error;
     }
     this.#limits = processLimits(configuration, machineLimits());
     for (const why of this.#limits.warnings) log.warning('configuration', { why });
     this.#process = new ProcessStats(clock, world.readMemory);
-    this.#policies = this.#policyFiles ?? constantWatch(emptyPolicyTable());
-    this.accessLog = this.#openAccessLog();
-    const { serviceName, tracing } = configuration;
-    const exemplars = configuration.metricsExemplars ?? tracing !== undefined;
-    this.tracing =
-      tracing === undefined
-        ? undefined
-        : new Tracing(tracing, { clock, log, serviceName, ...(world.spans === undefined ? {} : { sink: world.spans }) });
     this.proxy = new SidecarProxy({
       engine: new Engine(clock, this.#wheel),
       log,
       random,
       policies: this.#policies,
       identity: this.#identity,
-      callMetrics: this.callMetrics,
+      callMetrics: this.telemetry.callMetrics,
       createSource: (policy, serviceName) =>
         createEndpointSource(policy, { clock, log, random, thread, ...(consul === undefined ? {} : { consul }) }, serviceName),
       discoversNames: consul !== undefined,
@@ -173,13 +145,8 @@ export class Sidecar {
       },
       connectionLimits: this.#limits.connections,
       memoryLimitBytes: this.#limits.memoryBytes,
-      observers: [
-        this.#failures,
-        ...(this.accessLog === undefined ? [] : [this.accessLog]),
-        ...(exemplars ? [new ExemplarRecorder()] : []),
-        ...(world.observers ?? []),
-      ],
-      ...(this.tracing === undefined ? {} : { tracer: this.tracing.tracer }),
+      observers: this.telemetry.observers,
+      ...(this.telemetry.tracing === undefined ? {} : { tracer: this.telemetry.tracing.tracer }),
     });
     this.#process.onSample((sample) => {
       this.proxy.overload.sample(sample);
@@ -204,8 +171,7 @@ export class Sidecar {
       await this.#startGrpcAdmin();
       await this.#firstConsulPolicies();
       await this.#firstEndpoints();
-      await this.tracing?.load();
-      await this.#openMetricSinks();
+      await this.telemetry.load();
       returnStartMemory();
       // A signal came meanwhile.
       if (this.#drained !== undefined) return;
@@ -243,26 +209,28 @@ export class Sidecar {
   async close(): Promise<void> {
     this.#registration?.close();
     await this.proxy.close();
-    await this.accessLog?.close(longestFlushMs);
-    await this.tracing?.close(0);
-    for (const sink of this.#metricSinks) await sink.close(0);
+    await this.telemetry.close();
     await this.#admin.close();
     this.#grpcAdmin?.close();
+    this.#closeSources();
+    this.#process.close();
+  }
+
+  #closeSources(): void {
     this.#consul?.close();
     this.#thread.close();
     this.#policyFiles?.close();
     this.#identity?.close();
-    this.#process.close();
   }
 
   /** SIGUSR1: log files may have been moved away. */
   reopenLogs(): void {
-    this.accessLog?.reopen();
+    this.telemetry.accessLog?.reopen();
   }
 
   /** For the end of the process, however it comes. */
   flushLogs(): void {
-    this.accessLog?.flushSync();
+    this.telemetry.accessLog?.flushSync();
   }
 
   /** POST /reload and SIGHUP. */
@@ -372,25 +340,9 @@ export class Sidecar {
     // Out of the catalogue first: who asks now is sent elsewhere, and who has asked before is still served.
     await this.#registration?.deregister();
     await this.proxy.drain({ delayMs: drainDelayMs, timeoutMs: drainTimeoutMs });
-    await Promise.all([this.tracing?.close(longestFlushMs), ...this.#metricSinks.map((sink) => sink.close(longestFlushMs))]);
+    await this.telemetry.flush();
     await this.close();
     this.#world.log.info('stopped');
-  }
-
-  /** Policies may ask for a log at any time. */
-  #openAccessLog(): AccessLog | undefined {
-    const { accessLog: setting, serviceName } = this.#configuration;
-    if (setting === 'off' || (setting === undefined && this.#policyFiles === undefined)) return undefined;
-    const { clock, log, random } = this.#world;
-    try {
-      return new AccessLog({ clock, log, random, policies: this.#policies, setting, serviceName, hostname: hostname() });
-    } catch (error) {
-      this.#process.close();
-      this.#policyFiles?.close();
-      this.#identity?.close();
-      this.#consul?.close();
-      throw error;
-    }
   }
 
   #openPolicies(): PolicyFiles | undefined {
@@ -414,57 +366,23 @@ export class Sidecar {
 
   #registerStats(): void {
     this.#stats.add(this.proxy);
-    this.#stats.add(this.callMetrics);
     this.#stats.add(this.#process);
-    if (this.accessLog !== undefined) this.#stats.add(this.accessLog);
-    if (this.tracing !== undefined) this.#stats.add(this.tracing);
     if (this.#consul !== undefined) this.#stats.add(this.#consul);
     if (this.#policyFiles !== undefined) this.#stats.add(new PolicyFileStats(this.#policyFiles));
     if (this.#identity !== undefined) this.#stats.add(new CertificateStats(this.#identity, this.#world.clock));
-  }
-
-  /** Before there are calls: loading would hold them up. */
-  async #openMetricSinks(): Promise<void> {
-    const { otlpMetrics, serviceName, statsd } = this.#configuration;
-    const { clock, log } = this.#world;
-    const context = { clock, log, metrics: this.#metrics };
-    if (statsd !== undefined) this.#metricSinks.push(await openStatsd(statsd, context));
-    if (otlpMetrics !== undefined)
-      this.#metricSinks.push(await openOtlpMetrics(otlpMetrics, { ...context, serviceName, version: packageVersion() }));
-    for (const sink of this.#metricSinks) this.#stats.add(sink);
-  }
-
-  /** All numbers, for whoever takes them elsewhere. */
-  get #metrics(): MetricsInputs {
-    const { serviceName, serviceVersion } = this.#configuration;
-    const { clock } = this.#world;
-    const identity: Watch<Identity> | undefined = this.#identity;
-    return {
-      stats: this.#stats,
-      calls: this.callMetrics,
-      clusterNames: () => Array.from(this.#clusters(), ({ name }) => name),
-      certificates: () =>
-        identity === undefined ? [] : [{ service: serviceName, secondsLeft: (identity.value.notAfterMs - clock.wallNow()) / 1_000 }],
-      build: {
-        version: packageVersion(),
-        node: process.versions.node,
-        service: serviceName,
-        service_version: serviceVersion ?? '',
-      },
-    };
   }
 
   #adminViews(): AdminViews {
     const { clock, log } = this.#world;
     const { identity: paths, serviceName, serviceVersion } = this.#configuration;
     const identity: Watch<Identity> | undefined = this.#identity;
-    const exposition = new PrometheusExposition(this.#metrics);
+    const exposition = new PrometheusExposition(this.telemetry.metrics);
     const version = packageVersion();
     return {
       stats: this.#stats,
       log,
-      calls: this.callMetrics,
-      failures: this.#failures,
+      calls: this.telemetry.callMetrics,
+      failures: this.telemetry.failures,
       scrape: (format) => exposition.scrape(format),
       readiness: () => this.#readiness(),
       serverInfo: () => ({
@@ -535,43 +453,4 @@ const stallMs = 1_000;
 
 const longestFirstResolutionMs = 2_000;
 
-/** Spans and lines of the last calls are worth a moment, and no more: the process is expected to be gone. */
-const longestFlushMs = 2_000;
-
-const longestLingerMs = 1_500;
-
 const inboundTls = { strict: 'required', permissive: 'detected', off: 'off' } as const;
-
-/** `outrider sidecar`: runs until SIGTERM or SIGINT, drains, and resolves with the exit code. */
-export const runSidecar = async (options: { readonly config?: string }, environment: Environment): Promise<number> => {
-  const clock = new SystemClock();
-  const configuration = readSidecarConfiguration({
-    environment,
-    ...(options.config === undefined ? {} : { configPath: options.config }),
-  });
-  const log = new JsonLogger(clock, (line) => process.stderr.write(line), configuration.logLevel);
-  for (const warning of configuration.warnings) log.warning('configuration', { why: warning });
-  // As process 1 of a container a signal without a handler is ignored, so there is one from the beginning.
-  const wait = { givenUp: false };
-  let sidecar: Sidecar | undefined;
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-    process.once(signal, () => {
-      wait.givenUp = true;
-      void sidecar?.drain();
-    });
-  }
-  process.on('SIGHUP', () => sidecar?.reload());
-  // Without a handler Node would open its debugger for whoever may send signals.
-  process.on('SIGUSR1', () => sidecar?.reopenLogs());
-  process.once('exit', () => sidecar?.flushLogs());
-  const started = await startPatiently(configuration, { clock, log, wait }, () => {
-    // One that could not start has closed itself, and is not to be drained by a signal.
-    sidecar = undefined;
-    sidecar = new Sidecar(configuration, { clock, log, random: Math.random }, environment);
-    return sidecar;
-  });
-  await started?.stopped;
-  // Everything has ended, and closing sockets have had their grace; a collector that never answers would keep its library, and the process, for longer.
-  clock.setTimer(() => process.exit(0), longestLingerMs);
-  return 0;
-};

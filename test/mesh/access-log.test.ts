@@ -221,7 +221,7 @@ test('without ACCESS_LOG policies alone switch a log on, and off switches all of
   await log.written(outrider, 1);
   const silent = await startSidecar(t, { policies, environment: { ACCESS_LOG: 'off' } });
   await silent.caller().call();
-  assert.equal(silent.sidecar.accessLog, undefined);
+  assert.equal(silent.sidecar.telemetry.accessLog, undefined);
   assert.equal(log.lines().length, 1);
 });
 

@@ -75,9 +75,9 @@ const statsOf = (sidecar: Sidecar): Map<string, number> => {
     gauge: (name: string, value: number) => void stats.set(name, value),
   };
   sidecar.proxy.collectStats(sink);
-  sidecar.callMetrics.collectStats(sink);
-  sidecar.tracing?.collectStats(sink);
-  sidecar.accessLog?.collectStats(sink);
+  sidecar.telemetry.callMetrics.collectStats(sink);
+  sidecar.telemetry.tracing?.collectStats(sink);
+  sidecar.telemetry.accessLog?.collectStats(sink);
   return stats;
 };
 
@@ -94,7 +94,9 @@ const busy = (sidecar: Sidecar): readonly string[] => {
 };
 
 const fatesOf = (sidecar: Sidecar, direction: Direction): Partial<Record<Fate, number>> =>
-  Object.fromEntries(fates.map((fate) => [fate, sidecar.callMetrics.fateCount(direction, fate)] as const).filter(([, count]) => count > 0));
+  Object.fromEntries(
+    fates.map((fate) => [fate, sidecar.telemetry.callMetrics.fateCount(direction, fate)] as const).filter(([, count]) => count > 0),
+  );
 
 /** What must hold when nothing is under way: each call has had its one fate, and nothing is kept of it. */
 const checkAccounts = async (name: string, sidecar: Sidecar, clock: Clock, callLines: CallLines): Promise<void> => {
@@ -107,7 +109,7 @@ const checkAccounts = async (name: string, sidecar: Sidecar, clock: Clock, callL
   for (const listener of [inbound, outbound]) {
     const counted = Object.values(fatesOf(sidecar, listener.name)).reduce((sum, count) => sum + count, 0);
     assert.equal(counted, listener.stats.requestsTotal, `${name}: every ${listener.name} call has exactly one fate`);
-    callLines.check(name, listener.name, (fate) => sidecar.callMetrics.fateCount(listener.name, fate));
+    callLines.check(name, listener.name, (fate) => sidecar.telemetry.callMetrics.fateCount(listener.name, fate));
   }
 };
 

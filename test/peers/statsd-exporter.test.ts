@@ -82,7 +82,7 @@ test('plain StatsD becomes families with labels, the same numbers, and durations
   const cluster = { sidecar: 'caller', cluster: 'echo' };
   await untilValue(receiver.scrape, 'statsd_outrider_cluster_membership', cluster, 1);
   const samples = await untilValue(receiver.scrape, 'statsd_outrider_cluster_upstream_rq_total', cluster, 70);
-  const [metrics] = [...outrider.sidecar.callMetrics.methods('outbound')].filter(({ method }) => method === '/acme.');
+  const [metrics] = [...outrider.sidecar.telemetry.callMetrics.methods('outbound')].filter(({ method }) => method === '/acme.');
   assert.equal(sampleOf(samples, 'statsd_grpc_request_duration_seconds_count', calls), 70);
   const seconds = sampleOf(samples, 'statsd_grpc_request_duration_seconds_sum', calls) ?? 0;
   const totalMs = metrics?.totalMs ?? 0;

@@ -226,7 +226,7 @@ export class ProxyTarget implements FuzzTarget {
     };
     await until(() => busy().length === 0, 'an idle sidecar').catch(() => assert.fail(`the sidecar still has ${busy().join(', ')}`));
     for (const listener of [sidecar.proxy.inbound, sidecar.proxy.outbound]) {
-      const counted = fates.reduce((sum, fate) => sum + sidecar.callMetrics.fateCount(listener.name, fate), 0);
+      const counted = fates.reduce((sum, fate) => sum + sidecar.telemetry.callMetrics.fateCount(listener.name, fate), 0);
       assert.equal(counted, listener.stats.requestsTotal, `every ${listener.name} call has exactly one fate`);
     }
   }
