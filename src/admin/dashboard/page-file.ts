@@ -6,6 +6,9 @@ import type { AdminReply } from '../reply.ts';
 
 const folder = join(import.meta.dirname, 'page');
 
+/** In this order: what holds on narrow pages comes last. */
+const styles = ['page.css', 'sections.css', 'tables.css'];
+
 /** In this order, each after those it imports. They share one scope in the page, so no name is defined twice. */
 const scripts = [
   'dom.js',
@@ -61,10 +64,8 @@ const listed = ({ method, path, summary }: ListedPath): string => {
  */
 export const dashboardPage = (paths: readonly ListedPath[]): AdminReply => {
   const uplot = dirname(createRequire(import.meta.url).resolve('uplot'));
-  const style = inElement(
-    `${readFileSync(join(uplot, 'uPlot.min.css'), 'utf8')}\n${readFileSync(join(folder, 'page.css'), 'utf8')}`,
-    'style',
-  );
+  const sheets = [join(uplot, 'uPlot.min.css'), ...styles.map((name) => join(folder, name))];
+  const style = inElement(sheets.map((path) => readFileSync(path, 'utf8')).join('\n'), 'style');
   const early = inElement(readFileSync(join(folder, 'early.js'), 'utf8'), 'script');
   const library = inElement(readFileSync(join(uplot, 'uPlot.iife.min.js'), 'utf8'), 'script');
   const script = inElement(`(() => {\n'use strict';\n${joined()}})();`, 'script');

@@ -13,8 +13,16 @@ const secondsShown = (first, now) => windows.find((seconds) => seconds >= now - 
 
 const axisPx = 46;
 
+/** Has the colours that its variables stand for, in the scheme that is shown. */
+const probe = document.createElement('i');
+probe.hidden = true;
+document.body.append(probe);
+
 /** @param {string} name of a variable of the style */
-const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const colour = (name) => {
+  probe.style.color = `var(${name})`;
+  return getComputedStyle(probe).color;
+};
 
 /** @type {Set<Chart>} */
 const charts = new Set();
