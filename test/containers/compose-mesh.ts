@@ -9,7 +9,8 @@ import { docker, eventually } from './docker.ts';
 import { root } from './images.ts';
 
 const patienceMs = 240_000;
-const portNames = [
+/** Variables of the compose file that choose ports of this machine. */
+export const portNames = [
   'AUTH_GRPC_PORT',
   'AUTH_ADMIN_PORT',
   'LEARNER_ADMIN_PORT',

@@ -2,19 +2,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { freePort } from '../harness/ports.ts';
 import { outriderPath, runProgram } from '../harness/program.ts';
+import { portNames } from './compose-mesh.ts';
 import { withoutEngine } from './docker.ts';
 
 const patienceMs = 240_000;
-const portNames = [
-  'AUTH_GRPC_PORT',
-  'AUTH_ADMIN_PORT',
-  'LEARNER_ADMIN_PORT',
-  'EVENTS_ADMIN_PORT',
-  'CONSUL_PORT',
-  'JAEGER_PORT',
-  'PROMETHEUS_PORT',
-  'GRAFANA_PORT',
-];
 const project = `outrider-up-${process.pid}`;
 
 interface UpResult {
