@@ -1,3 +1,4 @@
+import { formatHostPort } from '../core/index.ts';
 import { localityJson } from './balancing-pages.ts';
 import { isoTime, protoDuration } from './durations.ts';
 import { protoUint32 } from './proto-number.ts';
@@ -5,7 +6,7 @@ import type { BreakerView, ClusterView, HealthCheckView, HostView } from './view
 
 const worstFirst = ['OPEN', 'HALF_OPEN', 'CLOSED'] as const;
 
-const hostKey = ({ address, port }: HostView): string => (address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`);
+const hostKey = ({ address, port }: HostView): string => formatHostPort({ host: address, port });
 
 const breakerJson = (breaker: BreakerView, scope: string) => ({
   state: breaker.state,

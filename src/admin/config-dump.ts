@@ -1,3 +1,4 @@
+import { formatHostPort } from '../core/index.ts';
 import { clusterConfigJson, routeConfigJson } from './policy-pages.ts';
 import { redacted, secretName } from './secrets.ts';
 import type { AdminViews, ListenerView } from './views.ts';
@@ -25,7 +26,7 @@ export const listenersJson = (listeners: readonly ListenerView[]) => ({
 });
 
 export const listenersText = (listeners: readonly ListenerView[]): string =>
-  listeners.map(({ name, address, port }) => `${name}::${address.includes(':') ? `[${address}]` : address}:${port}\n`).join('');
+  listeners.map(({ name, address, port }) => `${name}::${formatHostPort({ host: address, port })}\n`).join('');
 
 const type = (name: string) => `type.googleapis.com/envoy.admin.v3.${name}`;
 

@@ -1,9 +1,8 @@
-import { isIPv6 } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { logVerbosity, Server, ServerCredentials, type ServiceDefinition, setLogVerbosity } from '@grpc/grpc-js';
 import { loadSync, type PackageDefinition } from '@grpc/proto-loader';
 import { ReflectionService } from '@grpc/reflection';
-import { ConfigurationError, type Timer } from '../core/index.ts';
+import { bracketed, ConfigurationError, type Timer } from '../core/index.ts';
 import { GrpcHealth } from './grpc-health.ts';
 import type { GrpcAdminHandle, GrpcAdminOptions } from './load-grpc-admin.ts';
 
@@ -40,7 +39,7 @@ export class GrpcAdmin implements GrpcAdminHandle {
     health.update(options.statuses());
     server.addService(protocol['grpc.health.v1.Health'] as ServiceDefinition, health.implementation);
     new ReflectionService(protocol).addToServer(server);
-    const host = isIPv6(address) ? `[${address}]` : address;
+    const host = bracketed(address);
     const bound = await new Promise<number>((resolve, reject) => {
       server.bindAsync(`${host}:${port}`, ServerCredentials.createInsecure(), (error, actual) => {
         if (error === null) resolve(actual);

@@ -1,5 +1,5 @@
 import { request } from 'node:http';
-import { ConfigurationError } from '../core/index.ts';
+import { ConfigurationError, formatHostPort } from '../core/index.ts';
 import type { Environment } from './configuration.ts';
 import { CommandFailure } from './console.ts';
 import { settings } from './settings.ts';
@@ -92,7 +92,7 @@ export class AdminClient {
 
   #url(path: string): string {
     const { host, port } = this.#address;
-    return `http://${host.includes(':') ? `[${host}]` : host}:${port}${path}`;
+    return `http://${formatHostPort({ host, port })}${path}`;
   }
 
   #ask(method: 'GET' | 'POST', path: string): Promise<string> {

@@ -1,4 +1,4 @@
-import { type Clock, type Logger, type Watch, WatchSource } from '../core/index.ts';
+import { type Clock, formatHostPort, type Logger, type Watch, WatchSource } from '../core/index.ts';
 import { type ConsulDiscovery, findOwnAddress, Registration, type RegistrationCheck, type ServiceReport } from '../discovery/index.ts';
 import type { LocalHealth } from '../upstream/index.ts';
 import type { SidecarConfiguration } from './configuration.ts';
@@ -23,8 +23,6 @@ const reportOf = ({ state, why }: LocalHealth, isChecked: boolean): ServiceRepor
   return { status, output: why };
 };
 
-const hostPort = (host: string, port: number): string => (host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`);
-
 const checkOf = (
   { check, target, ttlMs }: RegistrationConfiguration,
   { localServiceHost, localServicePort, adminAddress }: SidecarConfiguration,
@@ -34,13 +32,14 @@ const checkOf = (
     case 'ttl':
       return { kind: 'ttl', ttlMs };
     case 'http': {
-      const url = target ?? `http://${hostPort(adminAddress === '0.0.0.0' ? '127.0.0.1' : adminAddress, adminPort)}/ready`;
+      const url =
+        target ?? `http://${formatHostPort({ host: adminAddress === '0.0.0.0' ? '127.0.0.1' : adminAddress, port: adminPort })}/ready`;
       return { kind: 'http', url, intervalMs: consulIntervalMs };
     }
     case 'grpc':
     case 'tcp': {
       const tls = target?.startsWith('tls://') ?? false;
-      const plain = (target ?? hostPort(localServiceHost, localServicePort)).replace(/^tls:\/\//, '');
+      const plain = (target ?? formatHostPort({ host: localServiceHost, port: localServicePort })).replace(/^tls:\/\//, '');
       return { kind: check, target: plain, tls, intervalMs: consulIntervalMs };
     }
     case 'none':

@@ -2,6 +2,7 @@ export { type Clock, SystemClock, type Timer, VirtualClock } from './clock.ts';
 export { formatDurationMs, parseDurationMs } from './duration.ts';
 export { FolderWatch } from './folder-watch.ts';
 export { holdProcess } from './hold-process.ts';
+export { bracketed, formatHostPort } from './host-port.ts';
 export { LimitedLog } from './limited-log.ts';
 export { JsonLogger, type LogFields, type Logger, type LogLevel, logLevels, silentLogger } from './log.ts';
 export { ConfigurationError, type Fate, fates, MeshError, type MeshErrorOptions, type Reason, reasons } from './mesh-error.ts';

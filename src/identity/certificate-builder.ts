@@ -87,8 +87,11 @@ export const buildCertificate = async (
   );
   const signature = sign(digest, asn1.bytes(tbs), signingKey);
   const certificate = asn1.bytes(asn1.sequence(tbs, algorithm, asn1.bitString(signature)));
-  return `-----BEGIN CERTIFICATE-----\n${(certificate.toString('base64').match(/.{1,64}/g) ?? []).join('\n')}\n-----END CERTIFICATE-----\n`;
+  return certificatePem(certificate);
 };
+
+export const certificatePem = (der: Buffer): string =>
+  `-----BEGIN CERTIFICATE-----\n${(der.toString('base64').match(/.{1,64}/g) ?? []).join('\n')}\n-----END CERTIFICATE-----\n`;
 
 const extensionsOf = (asn1: Asn1Writer, plan: CertificatePlan, keyId: Uint8Array, authorityKeyId: Uint8Array): forge.asn1.Asn1[] => {
   const identifiers = [

@@ -6,7 +6,7 @@ export {
   type LeafRequest,
   serviceNames,
 } from './authority.ts';
-export { type KeyType, keyTypes } from './certificate-builder.ts';
+export { certificatePem, type KeyType, keyTypes } from './certificate-builder.ts';
 export {
   type CertificateCheck,
   type CertificateFinding,

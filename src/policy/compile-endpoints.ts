@@ -1,7 +1,8 @@
+import { formatHostPort } from '../core/index.ts';
 import type { EndpointMetadata } from '../resilience/index.ts';
 import type { ListedCluster, MappedCluster } from './cluster-schema.ts';
 import { compileDns, compileSource, dnsOptions, refuseOtherType, sourceKeys } from './compile-sources.ts';
-import { formatHostPort, type HostPort, isName, readHost, readHostPort } from './endpoint-address.ts';
+import { type HostPort, isName, readHost, readHostPort } from './endpoint-address.ts';
 import type { Place, Problems } from './problems.ts';
 import type { Placed } from './shape.ts';
 import type { EndpointPolicy, EndpointSourcePolicy } from './types.ts';

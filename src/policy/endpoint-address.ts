@@ -1,4 +1,4 @@
-import { isIP, isIPv4 } from 'node:net';
+import { isIP } from 'node:net';
 import type { Problems } from './problems.ts';
 import type { Placed } from './shape.ts';
 
@@ -42,7 +42,3 @@ export const readHostPort = (written: Placed<string>, problems: Problems): HostP
   const host = bracketed ?? readHost({ value: plain, place }, problems);
   return host === undefined ? undefined : { host, port };
 };
-
-/** `host:port` with brackets around an IPv6 address. */
-export const formatHostPort = ({ host, port }: HostPort): string =>
-  isIP(host) === 0 || isIPv4(host) ? `${host}:${port}` : `[${host}]:${port}`;

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
-import type { Clock, Logger } from '../core/index.ts';
+import { type Clock, formatHostPort, type Logger } from '../core/index.ts';
 import { Catalogue } from './catalogue.ts';
 import { ChangeIndex } from './change-index.ts';
 import { CheckRunner } from './check-runner.ts';
@@ -83,7 +83,7 @@ export class Registry {
   async start(): Promise<{ readonly host: string; readonly port: number }> {
     try {
       const bound = await this.#server.start();
-      this.#address = bound.host.includes(':') ? `[${bound.host}]:${bound.port}` : `${bound.host}:${bound.port}`;
+      this.#address = formatHostPort(bound);
       return bound;
     } catch (error) {
       await this.close();

@@ -1,5 +1,5 @@
 // Above 500 lines: the one place that knows all connections of an endpoint, and who waits for them; ages, queues and health checks have files of their own.
-import type { MeshError } from '../core/index.ts';
+import { formatHostPort, type MeshError } from '../core/index.ts';
 import type { EndpointAddress } from '../discovery/index.ts';
 import { type Connection, type Engine, ErrorCode, type Http2Counters, type Stream, TokenBucket } from '../http2/index.ts';
 import type { PeerIdentity } from '../identity/index.ts';
@@ -52,9 +52,6 @@ export const Unhealthy = {
   /** It has not passed its first health check yet. */
   uncheckedYet: 4,
 } as const;
-
-/** What identifies an endpoint across updates. */
-export const endpointKey = ({ host, port }: EndpointAddress): string => (host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`);
 
 /** Of an endpoint that was never called; nothing is ever put in. */
 const nobody: Set<UpstreamConnection> = new Set();
@@ -119,7 +116,7 @@ export class Endpoint implements PooledEndpoint, UpstreamConnectionOwner {
   constructor(address: EndpointAddress, owner: EndpointOwner) {
     this.#address = address;
     this.#owner = owner;
-    this.key = endpointKey(address);
+    this.key = formatHostPort(address);
     this.weight = address.weight;
     this.priority = address.priority ?? 0;
     this.locality = address.locality ?? '';

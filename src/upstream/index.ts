@@ -5,7 +5,7 @@ export { type BreakerSelection, type BreakerView, ClusterBreakers } from './clus
 export { ClusterSet } from './cluster-set.ts';
 export { breakerStateCodes } from './cluster-stat-source.ts';
 export { ClusterStats, EndpointStats } from './cluster-stats.ts';
-export { Endpoint, type EndpointOutcome, endpointKey, Unhealthy } from './endpoint.ts';
+export { Endpoint, type EndpointOutcome, Unhealthy } from './endpoint.ts';
 export { type LocalHealth, LocalServiceHealth } from './health/local-service-health.ts';
 export { localServiceName, localServicePolicy } from './local-service.ts';
 export { StreamWaiter, type WaiterQueue } from './stream-waiter.ts';

@@ -1,4 +1,4 @@
-import { formatDurationMs } from '../../core/index.ts';
+import { formatDurationMs, formatHostPort } from '../../core/index.ts';
 import { localServiceName } from '../../upstream/index.ts';
 import type { BreakerView, ClusterView, HostView } from '../views.ts';
 import type { BreakerRow, ClusterSection, DepartureRow, EndpointRow, EndpointState } from './model.ts';
@@ -24,7 +24,7 @@ const breakerRow = (breaker: BreakerView): BreakerRow => ({
 
 const statOf = ({ stats }: HostView, name: string): number => stats.find((stat) => stat.name === name)?.value ?? 0;
 
-const keyOf = ({ address, port }: HostView): string => (address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`);
+const keyOf = ({ address, port }: HostView): string => formatHostPort({ host: address, port });
 
 /** Envoy has one word for an ejection and for a breaker of its own that is open. */
 const stateOf = ({ ejection, healthFlags }: HostView, breaker: BreakerRow | undefined): EndpointState => {

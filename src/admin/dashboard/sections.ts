@@ -1,4 +1,4 @@
-import type { Clock } from '../../core/index.ts';
+import { type Clock, formatHostPort } from '../../core/index.ts';
 import type { PolicyProblem } from '../../policy/index.ts';
 import { certificatesJson } from '../certificate-page.ts';
 import type { AdminViews, CertificatesView } from '../views.ts';
@@ -79,7 +79,7 @@ export class SectionReader {
       }),
       listeners: this.#views.listeners().map(({ name, address, port, connections }) => ({
         name,
-        address: address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`,
+        address: formatHostPort({ host: address, port }),
         ...(connections !== undefined && { active: connections.active }),
         ...(connections !== undefined && Number.isFinite(connections.limit) && { limit: connections.limit }),
       })),

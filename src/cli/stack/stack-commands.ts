@@ -1,5 +1,5 @@
 import { Command } from 'commander';
-import { ConfigurationError, parseDurationMs } from '../../core/index.ts';
+import { ConfigurationError, formatHostPort, parseDurationMs } from '../../core/index.ts';
 import { type CommandContext, formatTable } from '../console.ts';
 import { componentNames, readComponents } from './components.ts';
 import { Docker } from './docker.ts';
@@ -110,7 +110,7 @@ const addressesOf = (containers: readonly StackContainer[]): readonly { readonly
         if (found === undefined) return [];
         const [, , what, url] = found;
         const reached = host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host;
-        return [{ what: what(serviceOf(service)), address: url(`${reached.includes(':') ? `[${reached}]` : reached}:${published}`) }];
+        return [{ what: what(serviceOf(service)), address: url(formatHostPort({ host: reached, port: published })) }];
       }),
     )
     .sort((a, b) => (a.what < b.what ? -1 : 1));

@@ -14,8 +14,6 @@ export const parseAddress = (text: string): Address | undefined => {
   return { host: parts[1] ?? parts[2] ?? '', port };
 };
 
-export const formatAddress = ({ host, port }: Address): string => (host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`);
-
 export const isLoopback = (host: string): boolean =>
   host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
 

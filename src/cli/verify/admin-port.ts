@@ -1,5 +1,6 @@
+import { formatHostPort } from '../../core/index.ts';
 import { type Json, list, object, text } from '../json.ts';
-import { type Address, formatAddress, isLoopback } from './address.ts';
+import { type Address, isLoopback } from './address.ts';
 import { askHttp, askJson, type ClockReading, type HttpAnswer, type HttpQuestion } from './http-question.ts';
 
 /** One breaker that stands in the way of calls. */
@@ -58,7 +59,7 @@ export class AdminPort {
 
   constructor(address: Address, service: string, question: HttpQuestion) {
     this.address = address;
-    this.shown = formatAddress(address);
+    this.shown = formatHostPort(address);
     this.#base = `http://${this.shown}`;
     // Under the name of its service an admin port answers also behind a published port; on the loopback the name would hide whose it is.
     this.#question = isLoopback(address.host) ? question : { ...question, host: service };
@@ -148,7 +149,7 @@ const hostOf = (host: Json): SidecarHost => {
   const check = object(host['health_check']);
   const ejection = object(host['ejection']);
   return {
-    address: formatAddress({ host: text(socket['address']), port: Number(socket['port_value']) }),
+    address: formatHostPort({ host: text(socket['address']), port: Number(socket['port_value']) }),
     isHealthy: text(object(host['health_status'])['eds_health_status'], 'HEALTHY') === 'HEALTHY',
     checkState: host['health_check'] === undefined ? undefined : text(check['state']),
     checkWhy: text(check['why'], ''),

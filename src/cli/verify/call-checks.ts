@@ -1,5 +1,6 @@
+import { formatHostPort } from '../../core/index.ts';
 import { GrpcStatus, statusName } from '../../grpc/index.ts';
-import { type Address, formatAddress } from './address.ts';
+import type { Address } from './address.ts';
 import { type CheckResult, failed, ok, skipped, warning } from './check-result.ts';
 import { callHealth, type HealthCallOptions, type HealthCallOutcome } from './health-call.ts';
 import type { VerifyPlan } from './plan.ts';
@@ -89,13 +90,13 @@ export const callInbound = async (
   if (identity === undefined) return skipped('call.inbound', 'no certificate of a client: name one with --ca, --cert and --key');
   const tls = { ca: identity.caPem, cert: identity.certPem, key: identity.keyPem, minVersion: tlsMinimum };
   const outcome = await callHealth(address, { ...options, authority: service, tls });
-  return judge('call.inbound', formatAddress(address), outcome, service, true, where);
+  return judge('call.inbound', formatHostPort(address), outcome, service, true, where);
 };
 
 /** As a service: through the outbound listener of a sidecar and the inbound one of another. */
 export const callThroughBoth = async (via: Address, service: string, options: CallOptions, where: Whereabouts): Promise<CheckResult> => {
   const outcome = await callHealth(via, { ...options, authority: service });
-  const way = `${formatAddress(via)} -> ${service}`;
+  const way = `${formatHostPort(via)} -> ${service}`;
   if (outcome.kind === 'unreachable')
     return failed(
       'call.through_both',

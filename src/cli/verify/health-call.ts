@@ -1,10 +1,10 @@
 import { type ClientHttp2Session, connect, type IncomingHttpHeaders } from 'node:http2';
 import { isIP } from 'node:net';
 import type { SecureContextOptions } from 'node:tls';
-import type { Clock } from '../../core/index.ts';
+import { type Clock, formatHostPort } from '../../core/index.ts';
 import { decodeGrpcMessage, HealthResponses, healthCheckPath, healthRequest, type ServingStatus } from '../../grpc/index.ts';
 import { describeHandshakeFailure } from '../../identity/index.ts';
-import { type Address, formatAddress } from './address.ts';
+import type { Address } from './address.ts';
 import { type NetworkFailure, networkFailureOf } from './network-failure.ts';
 
 /** How one `grpc.health.v1.Health/Check` went. */
@@ -38,7 +38,7 @@ const numberOf = (status: unknown): number => (typeof status === 'string' && /^\
 export const callHealth = (address: Address, options: HealthCallOptions): Promise<HealthCallOutcome> =>
   new Promise((resolve) => {
     const { timeoutMs, clock, authority, tls, headers = {} } = options;
-    const url = `${tls === undefined ? 'http' : 'https'}://${formatAddress(address)}`;
+    const url = `${tls === undefined ? 'http' : 'https'}://${formatHostPort(address)}`;
     const servername = isIP(authority) === 0 ? { servername: authority } : {};
     const session: ClientHttp2Session = connect(url, {
       ...(tls === undefined ? {} : { ...tls, ...servername, rejectUnauthorized: false, ALPNProtocols: ['h2'] }),

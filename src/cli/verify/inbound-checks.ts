@@ -1,6 +1,6 @@
-import type { Clock } from '../../core/index.ts';
+import { type Clock, formatHostPort } from '../../core/index.ts';
 import { CertificateAuthority } from '../../identity/index.ts';
-import { type Address, formatAddress } from './address.ts';
+import type { Address } from './address.ts';
 import { checkListenerCertificate } from './certificate-checks.ts';
 import { type CheckResult, failed, ok, skipped, warning } from './check-result.ts';
 import { type ProbeOptions, type ProbeOutcome, probePlainText, probeTls } from './listener-probe.ts';
@@ -59,7 +59,7 @@ export const checkInbound = async (address: Address, question: InboundQuestion):
   const own = identity === undefined ? {} : { ca: identity.caPem, cert: identity.certPem, key: identity.keyPem };
   // A plain handshake first: nothing else is worth a try where nobody answers.
   const first = await probeTls(address, { servername, ...own, minVersion: plan.tlsMinimum }, question);
-  const where = formatAddress(address);
+  const where = formatHostPort(address);
   if (first.outcome.kind === 'unreachable') {
     const { kind, why } = first.outcome.failure;
     const behind = checksBehind.map((check) => skipped(check, `${where}: ${why}`));

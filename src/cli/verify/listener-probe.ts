@@ -2,7 +2,7 @@ import { connect as connectPlain, type Socket } from 'node:net';
 import { type ConnectionOptions, connect as connectTls, type DetailedPeerCertificate, type TLSSocket } from 'node:tls';
 import type { Clock } from '../../core/index.ts';
 import { clientPreface } from '../../http2/index.ts';
-import { describeHandshakeFailure } from '../../identity/index.ts';
+import { certificatePem, describeHandshakeFailure } from '../../identity/index.ts';
 import type { Address } from './address.ts';
 import { type NetworkFailure, networkFailureOf } from './network-failure.ts';
 
@@ -32,16 +32,13 @@ const frameHeaderBytes = 9;
 const emptySettings = Buffer.from([0, 0, 0, settingsType, 0, 0, 0, 0, 0]);
 const longestChain = 10;
 
-const pemOf = (der: Buffer): string =>
-  `-----BEGIN CERTIFICATE-----\n${(der.toString('base64').match(/.{1,64}/g) ?? []).join('\n')}\n-----END CERTIFICATE-----\n`;
-
 const chainOf = (socket: TLSSocket): string => {
   const blocks: string[] = [];
   let current: DetailedPeerCertificate | undefined = socket.getPeerCertificate(true);
   const seen = new Set<string>();
   while (current?.raw !== undefined && !seen.has(current.fingerprint256) && blocks.length < longestChain) {
     seen.add(current.fingerprint256);
-    blocks.push(pemOf(current.raw));
+    blocks.push(certificatePem(current.raw));
     current = current.issuerCertificate;
   }
   return blocks.join('');

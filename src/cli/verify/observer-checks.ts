@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
-import type { Clock } from '../../core/index.ts';
+import { type Clock, formatHostPort } from '../../core/index.ts';
 import { type Json, list, object, text } from '../json.ts';
-import { type Address, formatAddress } from './address.ts';
+import type { Address } from './address.ts';
 import type { AdminPort } from './admin-port.ts';
 import { type CheckResult, failed, ok, skipped } from './check-result.ts';
 import { askHttp, askJson, type HttpQuestion } from './http-question.ts';
@@ -40,7 +40,7 @@ export const checkMetrics = async (admin: AdminPort, hasServed: boolean, hasTls:
 
 /** Whether Prometheus scrapes that sidecar, and has its series. */
 export const checkPrometheus = async (base: string, admin: Address, service: string, question: HttpQuestion): Promise<CheckResult> => {
-  const name = formatAddress(admin);
+  const name = formatHostPort(admin);
   const targets = `curl -s ${base}/api/v1/targets`;
   try {
     const { value } = await askJson(`${base}/api/v1/targets?state=active`, question);

@@ -1,6 +1,6 @@
-import type { Clock } from '../../core/index.ts';
+import { type Clock, formatHostPort } from '../../core/index.ts';
 import { ConsulError } from '../../discovery/index.ts';
-import { formatAddress, isOfThisMachine } from './address.ts';
+import { isOfThisMachine } from './address.ts';
 import { Bounded } from './bounded.ts';
 import { callInbound, callThroughBoth } from './call-checks.ts';
 import { checkClientIdentity } from './certificate-checks.ts';
@@ -159,7 +159,7 @@ const verifyTarget = async (
     group: {
       service,
       instance: instance?.id,
-      address: inbound === undefined ? admin?.shown : formatAddress(inbound),
+      address: inbound === undefined ? admin?.shown : formatHostPort(inbound),
       results: [...registration, ...listener, ...calls, ...sidecar.results, ...observers],
     },
     policies: sidecar.policies,

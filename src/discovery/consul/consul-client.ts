@@ -1,7 +1,7 @@
 import { EventEmitter } from 'node:events';
 import type { IncomingHttpHeaders } from 'node:http';
 import type Consul from 'consul';
-import type { Clock, Logger } from '../../core/index.ts';
+import { type Clock, formatHostPort, type Logger } from '../../core/index.ts';
 import { type ConsulAddress, formatConsulAddress } from './consul-address.ts';
 import { type ConsulCredentialPaths, ConsulCredentials } from './consul-credentials.ts';
 import { ConsulError } from './consul-error.ts';
@@ -194,7 +194,7 @@ export class ConsulClient {
     this.#api ??= import('consul').then(({ default: Package }) => {
       const { host, port, socketPath, pathPrefix, secure } = this.#options.address;
       const options = {
-        baseUrl: `${secure ? 'https' : 'http'}://${host.includes(':') ? `[${host}]` : host}:${port}${pathPrefix}/v1`,
+        baseUrl: `${secure ? 'https' : 'http'}://${formatHostPort({ host, port })}${pathPrefix}/v1`,
         ...(socketPath === undefined ? {} : { socketPath }),
       };
       const api = new Package(options as ConstructorParameters<typeof Package>[0]);

@@ -1,4 +1,4 @@
-import { LimitedLog, type Timer } from '../../core/index.ts';
+import { formatHostPort, LimitedLog, type Timer } from '../../core/index.ts';
 import type { ConsulEndpointsPolicy } from '../../policy/index.ts';
 import { compareAddresses, type Departure, type EndpointAddress } from '../endpoints.ts';
 import type { ConsulShared } from './consul-shared.ts';
@@ -134,7 +134,7 @@ export class Departures {
 
   #tell({ instance = '', host, port }: EndpointAddress, listed: readonly unknown[]): void {
     const why = this.#whyOf(listed.find((entry) => isObject(entry) && isObject(entry['Service']) && entry['Service']['ID'] === instance));
-    const address = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+    const address = formatHostPort({ host, port });
     this.#known.delete(instance);
     this.#known.set(instance, { instance, address, why, atMs: this.#shared.clock.wallNow() });
     const [oldest] = this.#known.keys();

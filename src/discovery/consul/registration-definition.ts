@@ -1,3 +1,5 @@
+import { formatHostPort } from '../../core/index.ts';
+
 /** The service as it stands in the catalogue. */
 export interface RegisteredService {
   /** The same after each restart, and no other instance's. */
@@ -72,9 +74,9 @@ const timesOf = (intervalMs: number): object => ({
 /** Where Consul asks the service itself, nobody would say that the sidecar before it has died. */
 const sidecarCheck = (service: RegisteredService, check: RegistrationCheck): readonly object[] => {
   if (check.kind === 'ttl' || check.kind === 'none') return [];
-  const host = service.address.includes(':') ? `[${service.address}]` : service.address;
+  const TCP = formatHostPort({ host: service.address, port: service.port });
   const CheckID = `${checkIdOf(service)}:sidecar`;
-  return [{ CheckID, Name: `sidecar of ${service.name}`, TCP: `${host}:${service.port}`, ...timesOf(check.intervalMs) }];
+  return [{ CheckID, Name: `sidecar of ${service.name}`, TCP, ...timesOf(check.intervalMs) }];
 };
 
 /** The body of `/v1/agent/service/register`. @param report the status from which a TTL check begins: no gap between the two requests. */

@@ -1,6 +1,6 @@
 import { lookup } from 'node:dns/promises';
 import { isIP } from 'node:net';
-import type { Clock, Logger, Timer } from '../../core/index.ts';
+import { type Clock, formatHostPort, type Logger, type Timer } from '../../core/index.ts';
 import type { MetricsInputs } from '../metrics/metrics-reader.ts';
 import type { StatSink, StatSource } from '../stats.ts';
 import { DatagramStream } from './datagram-stream.ts';
@@ -221,7 +221,6 @@ export class StatsdReporter implements StatSource {
   }
 
   get #place(): string {
-    const { host, port } = this.#options;
-    return `${host.includes(':') ? `[${host}]` : host}:${port}`;
+    return formatHostPort(this.#options);
   }
 }
