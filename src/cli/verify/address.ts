@@ -21,3 +21,13 @@ export const isLoopback = (host: string): boolean =>
 export const isOfThisMachine = (host: string): boolean =>
   isLoopback(host) ||
   Object.values(networkInterfaces()).some((addresses) => addresses?.some(({ address }) => address === host.toLowerCase()) ?? false);
+
+const mostOwnAddresses = 8;
+
+/** Where others may reach this machine (or this network namespace): not its loopback, nor what needs the name of an interface beside it. */
+export const outwardAddresses = (): readonly string[] =>
+  Object.values(networkInterfaces())
+    .flatMap((addresses) => addresses ?? [])
+    .filter(({ internal, address }) => !internal && !/^fe[89ab]/i.test(address))
+    .map(({ address }) => address)
+    .slice(0, mostOwnAddresses);

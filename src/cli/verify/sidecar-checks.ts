@@ -1,4 +1,5 @@
-import type { AdminPort, SidecarCluster } from './admin-port.ts';
+import { type Address, parseAddress } from './address.ts';
+import type { AdminPort, SidecarCluster, SidecarHost } from './admin-port.ts';
 import { type CheckResult, failed, ok, skipped, warning } from './check-result.ts';
 import { checkClock } from './clock-checks.ts';
 import { UnansweredError } from './network-failure.ts';
@@ -12,12 +13,20 @@ export interface SeenPolicies {
   readonly files: number;
 }
 
+/** Where a sidecar finds the service beside it. */
+export interface LocalService {
+  readonly address: Address;
+  /** It does not answer there, or says that it does not serve. */
+  readonly isUnhealthy: boolean;
+}
+
 export interface SidecarFindings {
   readonly results: readonly CheckResult[];
   readonly policies: SeenPolicies | undefined;
+  readonly local: LocalService | undefined;
 }
 
-const nothingSeen = (results: readonly CheckResult[]): SidecarFindings => ({ results, policies: undefined });
+export const nothingSeen = (results: readonly CheckResult[]): SidecarFindings => ({ results, policies: undefined, local: undefined });
 
 /** `local_service` is the service beside the sidecar, not a cluster that somebody calls. */
 const localCluster = 'local_service';
@@ -35,6 +44,7 @@ export const checkSidecar = async (admin: AdminPort, service: string, isExpected
       const remedy = `outrider verify --admin ${service}=<host:port>  # ADMIN_PORT of the sidecar of ${service}`;
       return nothingSeen([failed('admin', `${admin.shown} is the admin port of ${info.service}`, remedy)]);
     }
+    const beside = clusters.find((cluster) => cluster.name === localCluster)?.hosts[0];
     return {
       results: [
         ok('admin', `${admin.shown}, Outrider ${info.version}`),
@@ -42,13 +52,14 @@ export const checkSidecar = async (admin: AdminPort, service: string, isExpected
         readiness(info.state, ready.status, ready.body, service, admin.shown),
         ...(info.registration === undefined ? [] : [registered(info.registration, option)]),
         overload(info.overload, option),
-        localService(clusters, option),
+        localService(beside, option),
         policyState(policies, admin.shown),
         breakers(clusters, option),
         ejections(clusters, option),
         discovery(clusters, option),
       ],
       policies: { service, admin: admin.shown, version: policies.version, files: policies.files },
+      local: localServiceOf(beside),
     };
   } catch (error) {
     if (!(error instanceof UnansweredError)) throw error;
@@ -103,8 +114,12 @@ const overload = (actions: readonly string[], option: string): CheckResult =>
         `outrider stats${option} --filter '^overload'  # give it more, or send it less`,
       );
 
-const localService = (clusters: readonly SidecarCluster[], option: string): CheckResult => {
-  const host = clusters.find(({ name }) => name === localCluster)?.hosts[0];
+const localServiceOf = (host: SidecarHost | undefined): LocalService | undefined => {
+  const address = host === undefined ? undefined : parseAddress(host.address);
+  return address === undefined ? undefined : { address, isUnhealthy: host?.checkState === 'unhealthy' };
+};
+
+const localService = (host: SidecarHost | undefined, option: string): CheckResult => {
   if (host === undefined) return skipped('local_service', 'this release of the sidecar does not say how its service is');
   if (host.checkState === undefined) return skipped('local_service', 'nobody asks it: LOCAL_SERVICE_HEALTH_INTERVAL is 0s');
   if (host.checkState === 'unhealthy')

@@ -1,7 +1,8 @@
 import { type Clock, formatHostPort } from '../../core/index.ts';
 import { ConsulError } from '../../discovery/index.ts';
-import { isOfThisMachine } from './address.ts';
+import { isOfThisMachine, outwardAddresses } from './address.ts';
 import { Bounded } from './bounded.ts';
+import { checkBypass } from './bypass-check.ts';
 import { callInbound, callThroughBoth } from './call-checks.ts';
 import { checkClientIdentity } from './certificate-checks.ts';
 import { type CheckGroup, type CheckResult, failed, ok, skipped } from './check-result.ts';
@@ -11,7 +12,7 @@ import { checkInbound, type ForeignIdentity, makeForeignIdentity } from './inbou
 import { checkMetrics, checkPrometheus, checkTrace, newTrace } from './observer-checks.ts';
 import type { VerifyPlan } from './plan.ts';
 import { checkRegistration } from './registration-checks.ts';
-import { checkSamePolicies, checkSidecar, type SeenPolicies, type SidecarFindings } from './sidecar-checks.ts';
+import { checkSamePolicies, checkSidecar, nothingSeen, type SeenPolicies, type SidecarFindings } from './sidecar-checks.ts';
 import { adminOption, findTargets, type Target } from './target.ts';
 
 export interface VerifyWorld {
@@ -151,6 +152,15 @@ const verifyTarget = async (
     makeCalls(target, plan, { ...question, headers }, where),
   ]);
   const [sidecar, observers] = await Promise.all([lookInside(target, plan), observe(target, plan, calls, trace.id, world)]);
+  const isInboundReached = listener.some(({ check, outcome }) => check === 'port' && outcome === 'ok');
+  const bypass = await checkBypass({
+    ...question,
+    service,
+    inbound,
+    isInboundReached,
+    local: sidecar.local,
+    outward: outwardAddresses(),
+  });
   const registration =
     instance === undefined
       ? [missing(asked, consul.address)]
@@ -160,7 +170,7 @@ const verifyTarget = async (
       service,
       instance: instance?.id,
       address: inbound === undefined ? admin?.shown : formatHostPort(inbound),
-      results: [...registration, ...listener, ...calls, ...sidecar.results, ...observers],
+      results: [...registration, ...listener, ...calls, ...sidecar.results, bypass, ...observers],
     },
     policies: sidecar.policies,
   };
@@ -190,7 +200,7 @@ const makeCalls = async (
 const lookInside = async ({ admin, adminIsNamed, service, instance }: Target, plan: VerifyPlan): Promise<SidecarFindings> => {
   if (admin === undefined) {
     const why = instance === undefined ? 'nobody says where it is' : 'its registration says nothing of it (meta admin_port)';
-    return { results: [skipped('admin', `${why}: name it with --admin ${service}=host:port`)], policies: undefined };
+    return nothingSeen([skipped('admin', `${why}: name it with --admin ${service}=host:port`)]);
   }
   return await checkSidecar(admin, service, adminIsNamed || isOfThisMachine(admin.address.host), plan);
 };

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
+import { outwardAddresses } from '../../../src/cli/verify/address.ts';
 import { checkLeaks } from '../../harness/leak-check.ts';
 import { consulProgram, VerifiedMesh } from './verified-mesh.ts';
 
@@ -28,9 +29,12 @@ test('a mesh that is well has a tick for everything that can be looked at', { sk
   const verdict = await mesh.verify('auth-svc,learner-svc', ['--via', `127.0.0.1:${auth.outboundPort}`, '--timeout', '20s']);
   assert.deepEqual(
     verdict.checks.filter(({ result }) => result !== 'ok').map(({ check, result, detail }) => `${result} ${check}: ${detail}`),
-    ['metrics.scraped', 'trace', 'metrics.scraped', 'trace'].map(
-      (check) => `skipped ${check}: name a ${check === 'trace' ? 'Jaeger with --jaeger' : 'Prometheus with --prometheus'} URL`,
-    ),
+    // A service on loopback is reached around its sidecar by another address, which not every machine has.
+    Array.from({ length: 2 }, () => [
+      ...(outwardAddresses().length > 0 ? [] : ['skipped local_service.bypass: this machine has no address beside its loopback']),
+      'skipped metrics.scraped: name a Prometheus with --prometheus URL',
+      'skipped trace: name a Jaeger with --jaeger URL',
+    ]).flat(),
   );
   assert.equal(verdict.code, 0);
   assert.equal(verdict.ok, true);
@@ -42,7 +46,7 @@ test('a mesh that is well has a tick for everything that can be looked at', { sk
     ['certificate.chain', 'certificate.dates', 'certificate.key', 'certificate.strength', 'certificate.names', 'certificate.purposes'],
     ['mtls.client', 'mtls.required', 'mtls.authority', 'mtls.plaintext', 'mtls.version', 'call.inbound', 'call.through_both'],
     ['admin', 'clock', 'ready', 'registration.agent', 'overload', 'local_service', 'policies', 'breakers', 'ejections', 'discovery'],
-    ['metrics', 'metrics.scraped', 'trace'],
+    ['local_service.bypass', 'metrics', 'metrics.scraped', 'trace'],
   ].flat();
   assert.deepEqual(names('auth-svc'), perService);
   assert.deepEqual(names('learner-svc'), perService);

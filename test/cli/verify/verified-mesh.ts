@@ -52,7 +52,8 @@ export interface HealthService extends AsyncDisposable {
 
 const answerHealth = (serving: number): Buffer => Buffer.from([0, 0, 0, 0, 2, 8, serving]);
 
-export const startHealthService = async (): Promise<HealthService> => {
+/** @param host where it listens: 0.0.0.0 is how a service is reached around its sidecar */
+export const startHealthService = async (host = '127.0.0.1'): Promise<HealthService> => {
   const server: Http2Server = createServer();
   const sockets = new Set<Socket>();
   server.on('connection', (socket: Socket) => {
@@ -88,7 +89,7 @@ export const startHealthService = async (): Promise<HealthService> => {
     }, service.delayMs);
     timers.add(timer);
   });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  await new Promise<void>((resolve) => server.listen(0, host, resolve));
   service.port = (server.address() as AddressInfo).port;
   service[Symbol.asyncDispose] = async () => {
     for (const timer of timers) clearTimeout(timer);
