@@ -125,6 +125,7 @@ export class ControlReceiver {
     const code = readUint32(bytes, start + 4);
     const debugData = Buffer.from(bytes.subarray(start + 8, Math.min(end, start + 8 + 256))).toString('latin1');
     connection.goingAway = true;
+    connection.lastProcessedStreamId = Math.min(connection.lastProcessedStreamId, lastStreamId);
     this.#handler.onGoAway(connection, lastStreamId, code, debugData);
     if (connection.role === 'client') this.#streams.dropUnprocessed(lastStreamId);
     this.#life.closeWhenIdle();

@@ -143,7 +143,7 @@ export class MessageReceiver {
     if (!block.overflowed) return block;
     if (mostFields > 0) this.counters.headerOverflow++;
     if (block.listSizeBytes <= 2 * maxHeaderListBytes && block.fieldCount <= 2 * maxHeaderFields) return block;
-    const message = `headers of ${block.listSizeBytes} bytes, ${maxHeaderListBytes} are allowed`;
+    const message = `${block.fieldCount} headers of ${block.listSizeBytes} bytes, ${maxHeaderFields} of ${maxHeaderListBytes} bytes are allowed`;
     this.#connection.protocolError(ErrorCode.enhanceYourCalm, message);
     return undefined;
   }

@@ -119,6 +119,11 @@ export class Stream {
     this.connection.consume(this, this.heldBytes);
   }
 
+  /** Client role: the peer's GOAWAY says that it was not and will not be looked at. */
+  get isLeftOut(): boolean {
+    return this.id > this.connection.lastProcessedStreamId;
+  }
+
   /** DATA that waits for a window. */
   get queuedBytes(): number {
     return this.pending === undefined ? 0 : this.pending.length;

@@ -23,10 +23,13 @@ export const replyToReset = (cluster: string, endpoint: string, stream: Stream, 
       `cluster ${cluster}: the connection to ${endpoint} was lost before the answer was complete (${stream.problem ?? 'closed'})`,
     );
   }
-  const why = stream.problem === undefined ? `reset the stream with ${errorCodeName(code)}` : `broke HTTP/2: ${stream.problem}`;
+  const why = stream.problem === undefined ? howItEnded(stream, code) : `broke HTTP/2: ${stream.problem}`;
   const status = stream.problem === undefined ? statusFromReset(code) : GrpcStatus.INTERNAL;
   return localReply('upstream_reset', `cluster ${cluster}: ${endpoint} ${why}`, status);
 };
+
+const howItEnded = (stream: Stream, code: number): string =>
+  stream.isLeftOut ? 'went away (GOAWAY) and left the call out' : `reset the stream with ${errorCodeName(code)}`;
 
 /**
  * Reads `grpc-status` of trailers or of a Trailers-Only answer: -1 where it is missing, UNKNOWN where it is no number. Of several the last one

@@ -271,7 +271,8 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
     }
     this.#conclude(unprocessed ? 'neutral' : 'fail', 'error', unprocessed ? undefined : 'local_origin_failure');
     const reply = replyToReset((cluster as Cluster).name, (this.endpoint as Endpoint).key, stream, code);
-    this.#fail({ kind: 'reset', code, unprocessed, requestSent: true }, reply);
+    const servedOthers = stream.isLeftOut && stream.connection.lastProcessedStreamId > 0;
+    this.#fail({ kind: 'reset', code, unprocessed, servedOthers, requestSent: true }, reply);
   }
 
   /** Request DATA that had to wait has left for the server. */

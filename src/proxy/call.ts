@@ -350,12 +350,14 @@ export class Call extends Deadline implements StreamHandler {
     else cluster.stats.upstreamRqTimeout++;
     const afterMs = Math.round(this.endsAtMs - this.startMs);
     const attempts = this.attempt === undefined ? '' : ` in attempt ${this.attempts}`;
+    const awaited = this.attempt?.stream === undefined ? this.attempt?.endpoint : undefined;
+    const waited = awaited === undefined ? '' : `, waiting for a connection to ${awaited.key} that takes calls`;
     const whose = limitNames[reason];
     const field = reason === 'route_timeout' ? 'timeout' : 'max_stream_duration';
     if (this.machine !== undefined && this.machine.previousAttempts > 0) this.retriesExhausted = true;
     const remedy = reason === 'caller_deadline' ? 'give the call more time' : `raise ${field} of ${this.rule}`;
     this.#abandon(reason === 'route_timeout' ? 'timeout' : 'neutral');
-    this.reply(localReply(reason, `${whose} of ${afterMs} ms passed${attempts} to cluster ${cluster.name}; ${remedy}`));
+    this.reply(localReply(reason, `${whose} of ${afterMs} ms passed${attempts} to cluster ${cluster.name}${waited}; ${remedy}`));
   }
 
   /** Whether somebody has to be told of activity. */

@@ -157,7 +157,8 @@ const deadline = (call: Call): boolean => {
   let callerMs = Number.POSITIVE_INFINITY;
   if (at >= 0) {
     callerMs = parseGrpcTimeoutMs(request.bytes, request.valueStart[at] as number, request.valueEnd[at] as number);
-    if (callerMs < 0 || request.duplicateOf(Token.grpcTimeout)) {
+    if (request.duplicateOf(Token.grpcTimeout)) return refuse(call, 'malformed_request', 'grpc-timeout occurs twice; send one');
+    if (callerMs < 0) {
       return refuse(
         call,
         'malformed_request',

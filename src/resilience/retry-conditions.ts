@@ -109,9 +109,15 @@ export type AttemptOutcome =
   | { readonly kind: 'http'; readonly httpStatus: number; readonly rateLimited?: boolean; readonly retriableHeader?: boolean }
   /**
    * The stream ended without an answer: RST_STREAM, or its connection was lost. `unprocessed`: GOAWAY named a last stream below it.
-   * `requestSent`: bytes of the request have left.
+   * `servedOthers`: that connection has served calls before it went, and the next one will. `requestSent`: bytes of the request have left.
    */
-  | { readonly kind: 'reset'; readonly code: number; readonly unprocessed: boolean; readonly requestSent: boolean }
+  | {
+      readonly kind: 'reset';
+      readonly code: number;
+      readonly unprocessed: boolean;
+      readonly servedOthers?: boolean;
+      readonly requestSent: boolean;
+    }
   /** No connection came about; nothing of the call has left. */
   | { readonly kind: 'connect_failure' }
   /** The attempt's own time limit passed. */

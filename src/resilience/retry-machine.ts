@@ -35,7 +35,7 @@ export interface RetryCircumstances {
 
 export type RetryDecision =
   /**
-   * `transparent`: the server never processed it, at once; once, or as often as `mostElsewhere` where its sidecar says so. `repick`: it never left, so another endpoint gets it, at once.
+   * `transparent`: the server never processed it, at once; once, or as often as `mostLeftOut` and `mostElsewhere` say. `repick`: it never left, so another endpoint gets it, at once.
    * `policy`: a counted retry after `delayMs`.
    */
   | { readonly kind: 'retry'; readonly delayMs: number; readonly via: 'transparent' | 'repick' | 'policy' }
@@ -60,6 +60,12 @@ export type GiveUpReason =
  */
 const mostElsewhere = 3;
 
+/**
+ * How often a call is left out by servers that serve some calls on each connection and then go: with 1,000 calls under way and a GOAWAY every
+ * hundred the last ones are left out nine times. Each time others were served, so that no call goes round in circles.
+ */
+const mostLeftOut = 10;
+
 const giveUp = (why: GiveUpReason): RetryDecision => ({ kind: 'give_up', why });
 const transparently: RetryDecision = { kind: 'retry', delayMs: 0, via: 'transparent' };
 const elsewhere: RetryDecision = { kind: 'retry', delayMs: 0, via: 'repick' };
@@ -76,6 +82,7 @@ export class RetryMachine {
   #retries = 0;
   #transparentUsed = false;
   #wentElsewhere = 0;
+  #leftOut = 0;
   #holdsRoom = false;
 
   constructor(policy: RetryPolicyOptions | undefined, idempotent: boolean | undefined, context: RetryContext) {
@@ -119,7 +126,12 @@ export class RetryMachine {
     const neverLeft = outcome.kind === 'connect_failure' || (outcome.kind === 'reset' && !outcome.requestSent);
     if (neverLeft && now.untriedEndpoints > 0) return elsewhere;
     if (outcome.kind === 'grpc') return this.#mayGoElsewhere(outcome, now) ? transparently : undefined;
-    if (outcome.kind !== 'reset' || this.#transparentUsed) return undefined;
+    if (outcome.kind !== 'reset') return undefined;
+    if (outcome.servedOthers === true && this.#leftOut < mostLeftOut) {
+      this.#leftOut++;
+      return transparently;
+    }
+    if (this.#transparentUsed) return undefined;
     this.#transparentUsed = true;
     return transparently;
   }

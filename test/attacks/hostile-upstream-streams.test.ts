@@ -21,6 +21,7 @@ overPlainAndTls('GOAWAY at once, on every connection: a call is tried on two of 
   for (let i = 1; i <= 8; i++) {
     const outcome = await caller.call();
     assert.equal(outcome.code, status.UNAVAILABLE, outcome.details);
+    assert.match(outcome.details, /went away \(GOAWAY\) and left the call out/);
     assert.ok(upstream.peers.length <= 2 * i, `${upstream.peers.length} connections for ${i} calls`);
     await friendAnswers();
   }
@@ -51,6 +52,25 @@ overPlainAndTls('GOAWAY every hundred calls, with twenty under way: none fails',
   assert.deepEqual(outrider.fates(), { ok: calls });
   assert.ok(stat('http2.goaway_received') >= calls / perConnection - 1);
   assert.ok(upstream.peers.length <= calls / perConnection + 1, `${upstream.peers.length} connections`);
+  await friendAnswers();
+});
+
+overPlainAndTls('GOAWAY every hundred calls, with five hundred under way: none fails, however often it is left out', async (t, hostile) => {
+  const calls = 500;
+  const seen = new Map<RawPeer, number>();
+  const { caller, outrider, upstream, stat, friendAnswers } = await hostile(t, {
+    onRequest: (peer, id) => {
+      const count = (seen.get(peer) ?? 0) + 1;
+      seen.set(peer, count);
+      if (count <= 100) answer(peer, id);
+      if (count === 100) goAway(peer, id);
+    },
+  });
+  const outcomes = await Promise.all(Array.from({ length: calls }, () => caller.call()));
+  assert.deepEqual([...new Set(outcomes.map(({ details }) => details))], ['']);
+  assert.deepEqual(outrider.fates(), { ok: calls });
+  assert.equal(stat('upstream_rq_retry'), 0);
+  assert.ok(upstream.peers.length <= 6, `${upstream.peers.length} connections`);
   await friendAnswers();
 });
 
@@ -114,9 +134,10 @@ overPlainAndTls('MAX_CONCURRENT_STREAMS 0 for ever: the deadline ends the calls 
   await until(() => stat('upstream_cx_http2_total') >= 1, 'a connection');
   await friendAnswers();
   await pass(clock, 2_004);
-  for (const { code, reason } of await Promise.all(calls)) {
+  for (const { code, details, reason } of await Promise.all(calls)) {
     assert.equal(code, status.DEADLINE_EXCEEDED);
     assert.equal(reason, 'route_timeout');
+    assert.match(details, /waiting for a connection to 127\.0\.0\.1:\d+ that takes calls/);
   }
   assert.equal(stat('upstream_rq_pending_active'), 0);
   assert.equal(stat('upstream_rq_timeout'), 10);

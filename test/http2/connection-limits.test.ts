@@ -131,6 +131,16 @@ for (const { name, counter, options, admitted, beyond } of attacks) {
   });
 }
 
+test('what ends a connection over its headers says how many there were, and of how many bytes', async (t) => {
+  const { peer } = await rawClient(t);
+  peer.headers(1, [...requestFields, ...fieldsOf(2 * maxHeaderFields)]);
+  const { debug } = await peer.goAway();
+  assert.match(
+    debug,
+    new RegExp(`: ${requestFields.length + 2 * maxHeaderFields} headers of \\d+ bytes, ${maxHeaderFields} of \\d+ bytes are allowed`),
+  );
+});
+
 test('headers over the limit, not twice over, reach the owner, who can answer, and the table stays right', async (t) => {
   const { peer, server } = await rawClient(t);
   let overflowed = false;

@@ -201,7 +201,7 @@ for (const direction of directions) {
       ...paths.map((path) => [replacing(':path', path), /:path/] as const),
       ...['ftp', 'HTTP', 'grpc', 'http ://x', 'http://orders/'].map((scheme) => [replacing(':scheme', scheme), /:scheme/] as const),
       ...timeouts.map((value) => [requestPlus(['grpc-timeout', value]), /grpc-timeout/] as const),
-      [requestPlus(['grpc-timeout', '1S'], ['grpc-timeout', '2S']), /grpc-timeout/],
+      [requestPlus(['grpc-timeout', '1S'], ['grpc-timeout', '2S']), /grpc-timeout occurs twice/],
     ];
     for (const [fields, text] of malformed) {
       const { headers, trailersOnly } = await client.answer(client.request(fields));

@@ -86,6 +86,14 @@ test('without a policy a refused stream is tried again once, at once, and free o
   assert.equal(given().after(unavailable), 'not_retriable');
 });
 
+test('a call that connections leave out after they have served others goes on to the next one, ten times and once more', () => {
+  const { after, budget, machine } = given();
+  const leftOut: AttemptOutcome = { kind: 'reset', code: 7, unprocessed: true, servedOthers: true, requestSent: true };
+  for (let i = 0; i < 11; i++) assert.equal(after(leftOut), 'transparent in 0');
+  assert.deepEqual([budget.retrying, machine.previousAttempts], [0, 0]);
+  assert.equal(after(leftOut), 'not_retriable');
+});
+
 test('a refused stream is transparent once even where the policy names it, and counted from then on', () => {
   const { after } = given({ retryOn: 'refused-stream', numRetries: 1 });
   assert.deepEqual([after(refused), after(refused), after(refused)], ['transparent in 0', 'policy in 50', 'retries_exhausted']);
