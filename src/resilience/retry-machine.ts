@@ -61,10 +61,10 @@ export type GiveUpReason =
 const mostElsewhere = 3;
 
 /**
- * How often a call is left out by servers that serve some calls on each connection and then go: with 1,000 calls under way and a GOAWAY every
- * hundred the last ones are left out nine times. Each time others were served, so that no call goes round in circles.
+ * How often a call is left out by servers that serve some calls on each connection and then go: with 256 calls under way and a GOAWAY every
+ * ten the last ones are left out 25 times. Each time others were served, so that no call goes round in circles.
  */
-const mostLeftOut = 10;
+const mostLeftOut = 30;
 
 const giveUp = (why: GiveUpReason): RetryDecision => ({ kind: 'give_up', why });
 const transparently: RetryDecision = { kind: 'retry', delayMs: 0, via: 'transparent' };
