@@ -135,6 +135,18 @@ export class ConnectionInput extends Deadline implements WaitingInput {
     this.#start();
   }
 
+  /**
+   * Bytes for a connection that has ended: read, since a socket that is closed before they are would take back our last words, but no more in a turn than Node
+   * reads at once. By itself it would read 32 times as much of whoever floods it, while all others wait.
+   */
+  discard(bytes: number): void {
+    this.#takenBytes += bytes;
+    if (this.#stopped || this.#takenBytes < largestReadBytes) return;
+    this.#stopNow();
+    this.#turns.hearOfTurnEnd(this);
+    this.#reader.engine.beginTurn();
+  }
+
   #read(): void {
     const reader = this.#reader;
     const chunks = this.#chunks;
@@ -196,13 +208,14 @@ export class ConnectionInput extends Deadline implements WaitingInput {
     if (this.#takenBytes >= largestReadBytes) this.#stopNow();
     else {
       this.#stopAsked = true;
-      this.#turns.stopLater(this);
+      this.#turns.hearOfTurnEnd(this);
     }
   }
 
-  /** InputTurns: the end of the turn in which `stopLater` was called. */
-  stop(): void {
-    if (this.#stopAsked) this.#stopNow();
+  /** InputTurns. */
+  onTurnEnd(): void {
+    if (this.#reader.closed) this.#start();
+    else if (this.#stopAsked) this.#stopNow();
   }
 
   #stopNow(): void {

@@ -241,9 +241,9 @@ export class Connection {
 
   /** Bytes from the socket. They may be kept for a moment where there is more input than time: nobody may write to them any more. */
   readonly receive = (bytes: Buffer): void => {
-    if (this.closed) return;
     this.engine.tick();
-    this.#input.receive(bytes);
+    if (this.closed) this.#input.discard(bytes.length);
+    else this.#input.receive(bytes);
   };
 
   /** ConnectionInput. */

@@ -185,16 +185,21 @@ export class Engine {
     this.beginTurn();
   }
 
-  /** All input of this turn has been read: what waits has its share, then everything is written. */
-  readonly #endTurn = (): void => {
-    const inputWaits = this.turns.serve();
-    const lossesWait = this.losses.serve();
-    this.#turnBegun = false;
+  /** Writes what there is, before work that others wait for takes its time: who sends little does not wait for the answers of who sends much. */
+  flush(): void {
     const outputs = this.#dirty;
     this.#dirty = this.#flushing;
     this.#flushing = outputs;
     for (let i = 0; i < outputs.length; i++) (outputs[i] as Output).onTurnEnd();
     outputs.length = 0;
+  }
+
+  /** All input of this turn has been read: what waits has its share, then everything is written. */
+  readonly #endTurn = (): void => {
+    const inputWaits = this.turns.serve();
+    const lossesWait = this.losses.serve();
+    this.#turnBegun = false;
+    this.flush();
     this.longestTurnMs = Math.max(this.longestTurnMs, this.clock.now() - this.turnStartedMs);
     this.turnStartedMs = Number.POSITIVE_INFINITY;
     if (!inputWaits && !lossesWait) return;

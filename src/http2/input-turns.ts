@@ -8,8 +8,8 @@ export interface WaitingInput {
   readonly round: number;
   /** Reads as much as one round allows; what is left waits for the next one. */
   serve(): void;
-  /** Nothing more is read from its socket, unless it was started again. */
-  stop(): void;
+  /** The turn of the event loop has ended in which it called `hearOfTurnEnd`. */
+  onTurnEnd(): void;
 }
 
 /** A turn of the event loop that is older than this reads only what is small; the rest of the connections stand in line. */
@@ -35,7 +35,7 @@ export class InputTurns {
   /** Connections that had to wait, each time counted. */
   deferred = 0;
   readonly #engine: Engine;
-  readonly #stopping: WaitingInput[] = [];
+  readonly #turnEnding: WaitingInput[] = [];
   #measuredAtMs = 0;
   #utilization = performance.eventLoopUtilization();
   #saturated = false;
@@ -82,16 +82,16 @@ export class InputTurns {
     else this.#line.push(input);
   }
 
-  /** `input.stop` is called when this turn ends. */
-  stopLater(input: WaitingInput): void {
-    this.#stopping.push(input);
+  /** `input.onTurnEnd` is called once, when this turn ends. */
+  hearOfTurnEnd(input: WaitingInput): void {
+    this.#turnEnding.push(input);
   }
 
   /** The turn of the event loop ends: reads what waits, for a while. Says whether something waits still. */
   serve(): boolean {
     this.turn = (this.turn + 1) % mostRounds;
-    for (const input of this.#stopping) input.stop();
-    this.#stopping.length = 0;
+    for (const input of this.#turnEnding) input.onTurnEnd();
+    this.#turnEnding.length = 0;
     if (this.#answers.length > 0) this.#serveAnswers();
     if (this.waiting > this.#answers.length) this.#serveLine();
     if (this.waiting > 0) return true;
@@ -101,6 +101,7 @@ export class InputTurns {
 
   #serveAnswers(): void {
     const engine = this.#engine;
+    engine.flush();
     const startedMs = engine.tick();
     const waiting = this.#answers;
     // Those that want more are heard again in the next turn.
@@ -117,6 +118,7 @@ export class InputTurns {
 
   #serveLine(): void {
     const engine = this.#engine;
+    engine.flush();
     const startedMs = engine.tick();
     do {
       if (this.#next === this.#line.length) {

@@ -40,6 +40,7 @@ export class LostStreams {
   serve(): boolean {
     if (this.#losses.length === 0) return false;
     const engine = this.#engine;
+    engine.flush();
     const startedMs = engine.tick();
     do {
       const loss = this.#losses[0] as Loss;
