@@ -55,6 +55,14 @@ const streams = async (shop: Shop): Promise<number> => {
   return Number(text.split(': ')[1]);
 };
 
+test('a sidecar that nothing is wrong with says so, and nothing else', { skip }, async (t) => {
+  const { adminPort } = await startSidecar(t, {});
+  await withPage(`http://127.0.0.1:${adminPort}/`, async (page) => {
+    await page.getByText(/^Nothing needs attention/).waitFor();
+    assert.equal(await page.locator('#attention-list li').count(), 1);
+  });
+});
+
 test('a breaker that real failures have opened is seen, and a click resets it', { skip }, async (t) => {
   const shop = await ailingShop(t);
   await withPage(shop.url, async (page) => {

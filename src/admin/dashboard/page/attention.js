@@ -75,6 +75,7 @@ const calm = { tone: 'warn', text: '', href: '' };
 export const showAttention = (state, nowMs, goTo) => {
   const concerns = concernsOf(state, nowMs);
   const list = byId('attention-list');
+  list.querySelector('.waiting')?.remove();
   showList(
     list,
     concerns.length === 0 ? [calm] : concerns,
@@ -98,7 +99,6 @@ export const showAttention = (state, nowMs, goTo) => {
       setText(link, text);
     },
   );
-  for (const stray of [...list.children]) if (stray.classList.contains('calm') && concerns.length > 0) stray.remove();
   const texts = new Set(concerns.map(({ text }) => text.replaceAll(/ for \d+ \w+/g, '')));
   const news = [...texts].filter((text) => !saidBefore.has(text) && !/\d %/.test(text));
   if (news.length > 0) setText(byId('said'), `Needs attention: ${news.join('; ')}`);

@@ -152,7 +152,7 @@ export class Chart {
         hooks: { setCursor: [(plot) => this.#point(plot)] },
         scales: { x: { time: true, auto: false }, y: { auto: false } },
         axes: [
-          { ...axis, show: this.#showsTime, size: 22, gap: 4, space: 70, grid: { show: false }, values: showTimes },
+          { ...axis, show: this.#showsTime, size: 26, gap: 8, space: 70, grid: { show: false }, values: showTimes },
           { ...axis, size: axisPx, gap: 6, space: 24, values: (_plot, ticks) => ticks.map(this.#tick) },
         ],
         series: [
