@@ -14,19 +14,28 @@ export const allPolicies = 'outrider-all';
 /** And once more, with telemetry on. */
 export const withTelemetry = 'outrider-telemetry';
 
-/** What `--telemetry` can switch on, each at the share of calls that a sidecar has by default or is told in the file. */
-export const telemetryKinds = ['traces', 'access-log'] as const;
+/** What `--telemetry` can switch on, each at the share of calls that a sidecar has by default or is told in the file; traces by OTLP or to Jaeger. */
+export const telemetryKinds = ['traces', 'jaeger', 'access-log'] as const;
 export type TelemetryKind = (typeof telemetryKinds)[number];
 
+/** Who takes traces: the URL for OTLP, and the port of 127.0.0.1 for Jaeger's datagrams. */
+export interface Collector {
+  readonly url: string;
+  readonly jaegerPort: number;
+}
+
 /** Every call of the load generator asks to be recorded: the share has to be of all calls, whatever they ask for. */
-const telemetryEnvironment = (collector: string): Readonly<Record<TelemetryKind, Readonly<Record<string, string>>>> => ({
-  traces: { OTEL_EXPORTER_OTLP_ENDPOINT: collector, OTEL_TRACES_SAMPLER: 'traceidratio', OTEL_TRACES_SAMPLER_ARG: '0.01' },
+const oneOfAHundred = { OTEL_TRACES_SAMPLER: 'traceidratio', OTEL_TRACES_SAMPLER_ARG: '0.01' };
+const telemetryEnvironment = ({ jaegerPort, url }: Collector): Readonly<Record<TelemetryKind, Readonly<Record<string, string>>>> => ({
+  traces: { OTEL_EXPORTER_OTLP_ENDPOINT: url, ...oneOfAHundred },
+  jaeger: { JAEGER_HOST: '127.0.0.1', OTEL_EXPORTER_JAEGER_AGENT_PORT: String(jaegerPort), ...oneOfAHundred },
   'access-log': { ACCESS_LOG: '/dev/null' },
 });
 
 /** One call of a hundred has a line. */
 const telemetryPolicies: Readonly<Record<TelemetryKind, string>> = {
   traces: '',
+  jaeger: '',
   'access-log': 'access_log: { sample: 1% }\ninbound: { access_log: { sample: 1% } }\n',
 };
 
@@ -92,8 +101,8 @@ interface StartOptions {
   readonly allPolicies?: boolean;
   /** What of telemetry is on, beside what always is. */
   readonly telemetry?: readonly TelemetryKind[];
-  /** URL of who takes traces. */
-  readonly collector?: string;
+  /** Needed for traces. */
+  readonly collector?: Collector;
 }
 
 const otherRoutesText = (count: number): string =>
@@ -105,7 +114,7 @@ const otherRoutesText = (count: number): string =>
 export const startOutrider = async (
   options: StartOptions,
 ): Promise<RunningProxy & { readonly adminPort: number; readonly startMs: number }> => {
-  const { path, folder, backends, otherRoutes = 0, telemetry = [], collector = '' } = options;
+  const { path, folder, backends, otherRoutes = 0, telemetry = [], collector = { url: '', jaegerPort: 0 } } = options;
   const template = options.allPolicies === true ? allPolicies : 'outrider';
   const name = telemetry.length > 0 ? withTelemetry : template;
   const [outbound, inbound, adminPort] = [await freePort(), await freePort(), await freePort()];

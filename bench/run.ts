@@ -3,14 +3,15 @@
  * Each proxy has core 0; a native load generator and backend share core 1. Rounds are interleaved, so that a noisy minute hits all alike.
  *
  *     npm run bench -- [--quick] [--only outrider,haproxy,envoy] [--shape 8x32,...] [--direction outbound] [--calls N] [--rounds N] [--no-extras]
- *                      [--policies all] [--telemetry traces,access-log]
+ *                      [--policies all] [--telemetry traces,jaeger,access-log]
  *
  * `--policies all` measures Outrider once more, beside itself, with every policy of resilience and traffic on.
  *
- * `--telemetry` measures it once more with traces, or lines for calls, of one call in a hundred; `all` is all of it.
+ * `--telemetry` measures it once more with traces by OTLP, traces to Jaeger, or lines for calls, of one call in a hundred; `all` is `traces,access-log`.
  *
  * Compare ratios, not figures. Raw numbers go to bench/results/<date>.json; --quick is for trying out and writes none.
  */
+import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
@@ -24,6 +25,7 @@ import { type LoadTools, load, measure, type Sample, startBackends } from './loa
 import { residentBytesOf } from './process-usage.ts';
 import {
   type Backends,
+  type Collector,
   findProxy,
   type ProxyName,
   proxyNames,
@@ -62,7 +64,7 @@ const wantedShapes = chosen<Shape>(flags.shape, shapes, (shape) => shape.name);
 const wantedDirections = chosen<Direction>(flags.direction, directions, String);
 const [policies] = chosen(flags.policies ?? 'usual', ['usual', 'all'] as const, String);
 const telemetry =
-  flags.telemetry === undefined ? [] : chosen(flags.telemetry === 'all' ? undefined : flags.telemetry, telemetryKinds, String);
+  flags.telemetry === undefined ? [] : chosen(flags.telemetry === 'all' ? 'traces,access-log' : flags.telemetry, telemetryKinds, String);
 const rounds = Number(flags.rounds ?? (flags.quick ? 1 : 5));
 const callsOf = (shape: Shape) => Number(flags.calls ?? Math.round(shape.calls / (flags.quick ? 20 : 1)));
 const say = (line: string) => console.error(line);
@@ -126,14 +128,15 @@ const measureExtras = async (
   return { routes, startToReadyMs };
 };
 
-/** Takes spans and says so; ends with the process. */
-const startCollector = async (): Promise<string> => {
+/** Takes spans and, where it can, says so; ends with the process. */
+const startCollector = async (): Promise<Collector> => {
   const server = createServer((request, response) => {
     request.resume().on('end', () => response.end());
   }).listen(0, '127.0.0.1');
   server.unref();
-  await once(server, 'listening');
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const socket = createSocket('udp4').bind(0, '127.0.0.1').unref();
+  await Promise.all([once(server, 'listening'), once(socket, 'listening')]);
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, jaegerPort: socket.address().port };
 };
 
 const main = async (): Promise<void> => {
