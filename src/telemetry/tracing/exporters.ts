@@ -3,45 +3,67 @@ import { Agent as HttpAgent } from 'node:http';
 import { Agent as HttpsAgent } from 'node:https';
 import type { SpanExporter } from '@opentelemetry/sdk-trace';
 import { ConfigurationError } from '../../core/index.ts';
-import { otlpRequestWriter, type WrittenSpan } from './otlp-spans.ts';
+import { sendWritten } from './jaeger-sender.ts';
+import { JaegerOutput } from './jaeger-spans.ts';
+import { OtlpOutput, otlpRequestWriter } from './otlp-spans.ts';
 import type { SpanResource } from './span-resource.ts';
+import { SpanWriter, type WrittenSpan } from './span-writer.ts';
 import type { JaegerDestination, OtlpDestination, SpanDestination } from './tracing-options.ts';
 
 export interface LoadedExporter {
   readonly exporter: SpanExporter;
   /** Ends requests under way, as far as the library lets anybody. */
   abort(): void;
-  /** It takes spans that are written already (`WrittenSpan`). */
-  readonly takesWritten: boolean;
+  /** Writes spans as the exporter sends them; `undefined`: it takes them as they are. */
+  readonly writer: SpanWriter | undefined;
 }
 
 const nothing = (): void => {};
 
-/** Libraries are loaded when somebody has asked for what they do: they are tens of megabytes, and most sidecars need none or one of them. */
-export const loadExporter = (destination: SpanDestination, resource: SpanResource): Promise<LoadedExporter> => {
-  if (destination.kind === 'jaeger') return loadJaeger(destination, resource);
-  return destination.protocol === 'grpc' ? loadOtlpGrpc(destination) : loadOtlpHttp(destination);
+/**
+ * Libraries are loaded when somebody has asked for what they do: they are tens of megabytes, and most sidecars need none or one of them.
+ * @param timeoutMs how long an export may take.
+ */
+export const loadExporter = (destination: SpanDestination, resource: SpanResource, timeoutMs: number): Promise<LoadedExporter> => {
+  if (destination.kind === 'jaeger') return loadJaeger(destination, resource, timeoutMs);
+  // What has been given up must not go on by itself.
+  const bounded = { ...destination, timeoutMs: Math.min(destination.timeoutMs, timeoutMs) };
+  return destination.protocol === 'grpc' ? loadOtlpGrpc(bounded) : loadOtlpHttp(bounded);
 };
 
 const loadJaeger = async (
   { endpoint, host, password, port, username }: JaegerDestination,
   resource: SpanResource,
+  timeoutMs: number,
 ): Promise<LoadedExporter> => {
   const { JaegerExporter } = await import('@opentelemetry/exporter-jaeger');
-  const tags = Object.entries(resource.attributes).flatMap(([key, value]) =>
-    key === 'service.name' ? [] : [{ key, value: String(value) }],
-  );
-  const exporter = new JaegerExporter({
+  const { 'service.name': serviceName, ...described } = resource.attributes;
+  const options = {
     // Of the process, once in a packet.
-    tags,
+    tags: Object.entries(described).map(([key, value]) => ({ key, value: String(value) })),
     host,
     port,
+    timeoutMs,
     ...(endpoint === undefined ? {} : { endpoint }),
     ...(username === undefined ? {} : { username }),
     ...(password === undefined ? {} : { password }),
-  });
-  // Its own end closes what it has open.
-  return { exporter, abort: nothing, takesWritten: false };
+  };
+  const exporter = new JaegerExporter(options);
+  const sender = sendWritten(exporter, String(serviceName));
+  if (sender === undefined) return { exporter, abort: nothing, writer: undefined };
+  const { _httpAgent: agent, _maxSpanBytes: mostBytes } = sender;
+  if (agent !== undefined) endSilentSockets(agent);
+  return { exporter, abort: agent === undefined ? nothing : () => endAgent(agent), writer: new SpanWriter(new JaegerOutput(), mostBytes) };
+};
+
+/** The library says when a socket has been silent for too long, and leaves it open. */
+const endSilentSockets = (agent: HttpAgent): void => {
+  const connect = agent.createConnection.bind(agent);
+  agent.createConnection = (...options) => {
+    const socket = connect(...options);
+    socket?.on('timeout', () => socket.destroy(new Error('no answer')));
+    return socket;
+  };
 };
 
 const loadOtlpHttp = async (destination: OtlpDestination): Promise<LoadedExporter> => {
@@ -62,8 +84,8 @@ const loadOtlpHttp = async (destination: OtlpDestination): Promise<LoadedExporte
     compression: destination.compression as never,
     httpAgentOptions: () => agent,
   });
-  const takesWritten = serialiseBy(exporter, otlpRequestWriter());
-  return { exporter, abort: () => endAgent(agent), takesWritten };
+  const writer = serialiseBy(exporter, otlpRequestWriter()) ? new SpanWriter(new OtlpOutput()) : undefined;
+  return { exporter, abort: () => endAgent(agent), writer };
 };
 
 interface OtlpInternals {
@@ -104,8 +126,8 @@ const loadOtlpGrpc = async (destination: OtlpDestination): Promise<LoadedExporte
       ? credentials.createSsl(ca ?? null, key ?? null, cert ?? null)
       : credentials.createInsecure(),
   });
-  const takesWritten = serialiseBy(exporter, otlpRequestWriter());
-  return { exporter, abort: nothing, takesWritten };
+  const writer = serialiseBy(exporter, otlpRequestWriter()) ? new SpanWriter(new OtlpOutput()) : undefined;
+  return { exporter, abort: nothing, writer };
 };
 
 export const readPems = ({ caPath, certPath, keyPath }: OtlpDestination) => ({

@@ -9,8 +9,7 @@ const longestMethod = 256;
 export const cutText = (text: string, most = longestText): string => (text.length > most ? `${text.slice(0, most)}...` : text);
 
 /**
- * What is kept of a call until its spans are written: at once for OTLP, and for others when they are sent, since a span is some dozens of
- * objects, and those of a queue would all grow old.
+ * What is asked of a call by its spans. They are written at once: what waits to be sent would grow old, and is bytes.
  */
 export class FinishedCall {
   readonly trace: CallTrace;

@@ -1,6 +1,7 @@
 import type { Attributes, HrTime } from '@opentelemetry/api';
-import type { AttributeSink, FinishedSpan } from './call-span.ts';
-import type { SpanResource } from './span-resource.ts';
+import type { FinishedSpan } from './call-span.ts';
+import { SpanOutput } from './span-output.ts';
+import type { WrittenSpan } from './span-writer.ts';
 
 /** Fields of OTLP's messages (opentelemetry/proto/trace/v1/trace.proto), each as the byte before its value. */
 const Tag = {
@@ -36,142 +37,84 @@ const Tag = {
 
 /** Of a length that is not known yet: four bytes, which hold as much as anybody may send. */
 const lengthBytes = 4;
-const firstBytes = 16 * 1_024;
-/** Shorter ones have a length of one byte, and are written here: a call into the system costs more. */
-const shortText = 64;
-const chunkBytes = 64 * 1_024;
 const nanosPerSecond = 1e9;
 const twoTo16 = 0x1_0000;
 const twoTo32 = 0x1_0000_0000;
 
-/**
- * Writes spans as OTLP has them, in one pass. The library's own way makes a tree of objects first: five times the time, and a heap full of
- * what it leaves behind.
- */
-class OtlpWriter implements AttributeSink {
+/** Spans as OTLP has them, in protobuf. */
+export class OtlpOutput extends SpanOutput {
   /** Names of attributes with their tag and length. */
   readonly #keys = new Map<string, Buffer>();
-  #bytes = Buffer.allocUnsafe(firstBytes);
-  #at = 0;
-
-  /** A copy of what was written since the last time. */
-  take(): Uint8Array {
-    const written = Uint8Array.prototype.slice.call(this.#bytes, 0, this.#at);
-    this.#begin();
-    return written;
-  }
-
-  /** Bytes since the last time. */
-  get length(): number {
-    return this.#at;
-  }
-
-  /** Moves what was written since the last time to `to`, where there is room for it. */
-  moveTo(to: Buffer, at: number): void {
-    this.#bytes.copy(to, at, 0, this.#at);
-    this.#begin();
-  }
-
-  /** What was written already. */
-  written(bytes: Buffer, start: number, end: number): void {
-    this.#reserve(end - start);
-    bytes.copy(this.#bytes, this.#at, start, end);
-    this.#at += end - start;
-  }
-
-  #begin(): void {
-    this.#at = 0;
-    if (this.#bytes.length > 64 * firstBytes) this.#bytes = Buffer.allocUnsafe(firstBytes);
-  }
 
   /** Begins a message; `end` takes what this returns. */
   begin(tag: number): number {
-    this.#reserve(1 + lengthBytes);
-    this.#bytes[this.#at++] = tag;
-    this.#at += lengthBytes;
-    return this.#at;
+    this.reserve(1 + lengthBytes);
+    this.bytes[this.at++] = tag;
+    this.at += lengthBytes;
+    return this.at;
   }
 
   end(start: number): void {
-    const length = this.#at - start;
+    const length = this.at - start;
     // A number may be written longer than it has to be.
     for (let i = 0; i < lengthBytes; i++)
-      this.#bytes[start - lengthBytes + i] = ((length >>> (7 * i)) & 0x7f) | (i < lengthBytes - 1 ? 0x80 : 0);
+      this.bytes[start - lengthBytes + i] = ((length >>> (7 * i)) & 0x7f) | (i < lengthBytes - 1 ? 0x80 : 0);
   }
 
   text(tag: number, text: string): void {
-    if (text.length < shortText && this.#shortText(tag, text)) return;
-    const start = this.begin(tag);
-    this.#reserve(3 * text.length);
-    this.#at += this.#bytes.write(text, this.#at, 'utf8');
-    this.end(start);
-  }
-
-  /** Where it is ASCII: false, and nothing is written, where it is not. */
-  #shortText(tag: number, text: string): boolean {
-    const { length } = text;
-    this.#reserve(2 + length);
-    const bytes = this.#bytes;
-    const at = this.#at + 2;
-    for (let i = 0; i < length; i++) {
-      const code = text.charCodeAt(i);
-      if (code > 0x7f) return false;
-      bytes[at + i] = code;
+    this.reserveText(text, 1 + lengthBytes);
+    if (this.shortText(text, this.at + 2)) {
+      this.bytes[this.at] = tag;
+      // Below 128: one byte.
+      this.bytes[this.at + 1] = text.length;
+      this.at += 2 + text.length;
+      return;
     }
-    bytes[this.#at] = tag;
-    bytes[this.#at + 1] = length;
-    this.#at = at + length;
-    return true;
+    const start = this.begin(tag);
+    this.at += this.bytes.write(text, this.at, 'utf8');
+    this.end(start);
   }
 
   /** Of `words`, 32 bits each. */
   words(tag: number, count: 2 | 4, first: number, second: number, third = 0, fourth = 0): void {
-    this.#reserve(18);
-    this.#bytes[this.#at++] = tag;
-    this.#bytes[this.#at++] = 4 * count;
-    this.#word(first);
-    this.#word(second);
+    this.reserve(18);
+    this.bytes[this.at++] = tag;
+    this.bytes[this.at++] = 4 * count;
+    this.word(first);
+    this.word(second);
     if (count === 2) return;
-    this.#word(third);
-    this.#word(fourth);
-  }
-
-  #word(word: number): void {
-    const bytes = this.#bytes;
-    bytes[this.#at++] = word >>> 24;
-    bytes[this.#at++] = (word >>> 16) & 0xff;
-    bytes[this.#at++] = (word >>> 8) & 0xff;
-    bytes[this.#at++] = word & 0xff;
+    this.word(third);
+    this.word(fourth);
   }
 
   time(tag: number, [seconds, nanos]: HrTime): void {
-    this.#reserve(9);
-    this.#bytes[this.#at++] = tag;
+    this.reserve(9);
+    this.bytes[this.at++] = tag;
     // More than a number holds: the upper bits of the seconds go by themselves.
     const upper = Math.floor(seconds / twoTo16) * nanosPerSecond;
     const lower = (seconds % twoTo16) * nanosPerSecond + nanos;
     const low = (upper % twoTo16) * twoTo16 + (lower % twoTo32);
     const high = Math.floor(upper / twoTo16) + Math.floor(lower / twoTo32) + Math.floor(low / twoTo32);
-    this.#at = this.#bytes.writeUInt32LE(low % twoTo32, this.#at);
-    this.#at = this.#bytes.writeUInt32LE(high, this.#at);
+    this.at = this.bytes.writeUInt32LE(low % twoTo32, this.at);
+    this.at = this.bytes.writeUInt32LE(high, this.at);
   }
 
   /** Not negative, and whole. */
   number(tag: number, value: number): void {
-    this.#reserve(11);
-    this.#bytes[this.#at++] = tag;
+    this.reserve(11);
+    this.bytes[this.at++] = tag;
     let rest = value;
     while (rest >= 128) {
-      this.#bytes[this.#at++] = (rest % 128) | 128;
+      this.bytes[this.at++] = (rest % 128) | 128;
       rest = Math.floor(rest / 128);
     }
-    this.#bytes[this.#at++] = rest;
+    this.bytes[this.at++] = rest;
   }
 
   double(tag: number, value: number): void {
-    this.#reserve(9);
-    this.#bytes[this.#at++] = tag;
-    this.#at = this.#bytes.writeDoubleLE(value, this.#at);
+    this.reserve(9);
+    this.bytes[this.at++] = tag;
+    this.at = this.bytes.writeDoubleLE(value, this.at);
   }
 
   attributes(tag: number, attributes: Attributes): void {
@@ -188,9 +131,9 @@ class OtlpWriter implements AttributeSink {
     const start = this.begin(Tag.attributes);
     let name = this.#keys.get(key);
     if (name === undefined) {
-      const at = this.#at;
+      const at = this.at;
       this.text(Tag.key, key);
-      name = Buffer.from(this.#bytes.subarray(at, this.#at));
+      name = this.since(at);
       this.#keys.set(key, name);
     } else this.written(name, 0, name.length);
     this.#value(value);
@@ -238,65 +181,11 @@ class OtlpWriter implements AttributeSink {
     this.words(Tag.spanId, 2, trace.spanHigh, spanLow);
     if ((parentHigh | parentLow) !== 0) this.words(Tag.parentSpanId, 2, parentHigh, parentLow);
   }
-
-  #reserve(bytes: number): void {
-    if (this.#at + bytes <= this.#bytes.length) return;
-    const grown = Buffer.allocUnsafe(Math.max(2 * this.#bytes.length, this.#at + bytes));
-    this.#bytes.copy(grown, 0, 0, this.#at);
-    this.#bytes = grown;
-  }
-}
-
-const recorded = { traceId: '', spanId: '', traceFlags: 1 };
-
-/** A span as the bytes that will be sent. The queue of the SDK looks at these few fields of it. */
-export class WrittenSpan {
-  readonly resource: SpanResource;
-  readonly instrumentationScope: { readonly name: string };
-  readonly chunk: Buffer;
-  readonly start: number;
-  readonly end: number;
-
-  constructor({ instrumentationScope, resource }: FinishedSpan, chunk: Buffer, start: number, end: number) {
-    this.resource = resource;
-    this.instrumentationScope = instrumentationScope;
-    this.chunk = chunk;
-    this.start = start;
-    this.end = end;
-  }
-
-  spanContext(): typeof recorded {
-    return recorded;
-  }
-}
-
-/**
- * Writes spans when their calls end. What waits for its collector is then bytes outside of the heap: objects would outlive the young
- * generation, where those of calls die, and moving them costs several times what writing them does.
- */
-export class SpanWriter {
-  readonly #out = new OtlpWriter();
-  #chunk = Buffer.alloc(0);
-  #at = 0;
-
-  write(span: FinishedSpan): WrittenSpan {
-    const out = this.#out;
-    out.span(span);
-    const { length } = out;
-    if (this.#at + length > this.#chunk.length) {
-      this.#chunk = Buffer.allocUnsafeSlow(Math.max(chunkBytes, length));
-      this.#at = 0;
-    }
-    const start = this.#at;
-    this.#at += length;
-    out.moveTo(this.#chunk, start);
-    return new WrittenSpan(span, this.#chunk, start, this.#at);
-  }
 }
 
 /** Serialises requests of spans that are all of one resource and one scope, as ours are. */
 export const otlpRequestWriter = (): ((spans: readonly WrittenSpan[]) => Uint8Array) => {
-  const out = new OtlpWriter();
+  const out = new OtlpOutput();
   return (spans) => {
     const [first] = spans;
     if (first === undefined) return out.take();

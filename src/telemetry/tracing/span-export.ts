@@ -4,13 +4,9 @@ import type { StatSink, StatSource } from '../stats.ts';
 import type { FinishedSpan } from './call-span.ts';
 import { CountingExporter, type ExportCounts } from './counting-exporter.ts';
 import { loadExporter } from './exporters.ts';
-import { SpanWriter, type WrittenSpan } from './otlp-spans.ts';
 import { SpanResource } from './span-resource.ts';
+import type { SpanWriter } from './span-writer.ts';
 import type { SpanDestination, SpanQueueOptions } from './tracing-options.ts';
-
-/** What has been given up must not go on by itself. */
-const bounded = (destination: SpanDestination, mostMs: number): SpanDestination =>
-  destination.kind === 'otlp' ? { ...destination, timeoutMs: Math.min(destination.timeoutMs, mostMs) } : destination;
 
 /** Where spans of calls go. */
 export interface SpanSink {
@@ -22,13 +18,10 @@ export interface SpanSink {
   drop(spans: number): void;
 }
 
-/** Jaeger's exporter makes hundreds of objects for a span; a few spans at a time are garbage before it is collected. */
-const jaegerBatchSize = 16;
-
 interface Pipeline {
   readonly processor: BatchSpanProcessor;
   readonly exporter: CountingExporter;
-  readonly takesWritten: boolean;
+  readonly writer: SpanWriter | undefined;
 }
 
 /**
@@ -36,17 +29,15 @@ interface Pipeline {
  * dropped and counted, and so is what a collector does not take.
  */
 export class SpanExport implements SpanSink, StatSource {
-  /** Of each span. Jaeger has what describes the process once in a packet; its exporter would repeat for every span what stands here. */
   readonly resource: SpanResource;
-  readonly #whole: SpanResource;
   readonly #destinations: readonly SpanDestination[];
   readonly #clock: Clock;
   readonly #log: Logger;
   readonly #queue: SpanQueueOptions;
   readonly #pipelines: Pipeline[] = [];
-  readonly #writer = new SpanWriter();
   readonly #counts: ExportCounts = { exported: 0, failed: 0, requestsFailed: 0 };
   #dropped = 0;
+  #tooLarge = 0;
   #closed = false;
 
   constructor(
@@ -54,9 +45,7 @@ export class SpanExport implements SpanSink, StatSource {
     { destinations, queue }: { readonly destinations: readonly SpanDestination[]; readonly queue: SpanQueueOptions },
     { clock, log }: { readonly clock: Clock; readonly log: Logger },
   ) {
-    this.#whole = new SpanResource(attributes);
-    const onlyJaeger = destinations.every(({ kind }) => kind === 'jaeger');
-    this.resource = onlyJaeger ? new SpanResource({ 'service.name': attributes['service.name'] }) : this.#whole;
+    this.resource = new SpanResource(attributes);
     this.#destinations = destinations;
     this.#queue = queue;
     this.#clock = clock;
@@ -70,7 +59,7 @@ export class SpanExport implements SpanSink, StatSource {
     const { BatchSpanProcessor: Processor } = await import('@opentelemetry/sdk-trace/build/src/platform/node/export/BatchSpanProcessor.js');
     const { exportTimeoutMs, maxExportBatchSize, maxQueueSize, scheduledDelayMs } = this.#queue;
     for (const destination of this.#destinations) {
-      const loaded = await loadExporter(bounded(destination, exportTimeoutMs), this.#whole);
+      const loaded = await loadExporter(destination, this.resource, exportTimeoutMs);
       const exporter = new CountingExporter(loaded, destination, {
         clock: this.#clock,
         log: this.#log,
@@ -80,12 +69,12 @@ export class SpanExport implements SpanSink, StatSource {
       const processor = new Processor({
         exporter,
         maxQueueSize,
-        maxExportBatchSize: destination.kind === 'jaeger' ? Math.min(maxExportBatchSize, jaegerBatchSize) : maxExportBatchSize,
+        maxExportBatchSize,
         scheduledDelayMillis: scheduledDelayMs,
         // Ours comes first: what the processor gives up by itself is told to nobody.
         exportTimeoutMillis: 2 * exportTimeoutMs,
       });
-      this.#pipelines.push({ processor, exporter, takesWritten: loaded.takesWritten });
+      this.#pipelines.push({ processor, exporter, writer: loaded.writer });
     }
   }
 
@@ -95,15 +84,18 @@ export class SpanExport implements SpanSink, StatSource {
   }
 
   add(span: FinishedSpan): void {
-    let written: WrittenSpan | undefined;
-    for (const { exporter, processor, takesWritten } of this.#pipelines) {
+    for (const { exporter, processor, writer } of this.#pipelines) {
       if (exporter.waiting >= this.#queue.maxQueueSize) {
         this.#dropped++;
         continue;
       }
+      const written = writer === undefined ? span : writer.write(span);
+      if (written === undefined) {
+        this.#tooLarge++;
+        continue;
+      }
       exporter.waiting++;
-      if (takesWritten) written ??= this.#writer.write(span);
-      processor.onEnd((takesWritten ? written : span) as unknown as ReadableSpan);
+      processor.onEnd(written as unknown as ReadableSpan);
     }
   }
 
@@ -129,6 +121,7 @@ export class SpanExport implements SpanSink, StatSource {
   collectStats(sink: StatSink): void {
     sink.counter('tracing.spans_exported', this.#counts.exported);
     sink.counter('tracing.spans_dropped', this.#dropped);
+    sink.counter('tracing.spans_too_large', this.#tooLarge);
     sink.counter('tracing.spans_failed', this.#counts.failed);
     sink.counter('tracing.export_requests_failed', this.#counts.requestsFailed);
     sink.gauge(

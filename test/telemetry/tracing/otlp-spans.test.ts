@@ -5,8 +5,9 @@ import type { EndedCall } from '../../../src/telemetry/index.ts';
 import { AttemptSpan, CallSpan } from '../../../src/telemetry/tracing/call-span.ts';
 import { type AttemptRecord, CallTrace, TraceFlag } from '../../../src/telemetry/tracing/call-trace.ts';
 import { FinishedCall } from '../../../src/telemetry/tracing/finished-call.ts';
-import { otlpRequestWriter, SpanWriter } from '../../../src/telemetry/tracing/otlp-spans.ts';
+import { OtlpOutput, otlpRequestWriter } from '../../../src/telemetry/tracing/otlp-spans.ts';
 import { SpanResource } from '../../../src/telemetry/tracing/span-resource.ts';
+import { SpanWriter, type WrittenSpan } from '../../../src/telemetry/tracing/span-writer.ts';
 
 // The library's own way of writing, which ours has to agree with.
 const exporter = createRequire(import.meta.resolve('@opentelemetry/exporter-trace-otlp-proto'));
@@ -101,11 +102,11 @@ test('spans are written as the library writes them, with texts of any kind, even
   };
   const finished = new FinishedCall(call as EndedCall, trace, 1.5, 2_000.125, Date.UTC(2026, 0, 1));
   const resource = new SpanResource({ 'service.name': 'auth-svc', 'host.name': 'ö' });
-  const writer = new SpanWriter();
+  const writer = new SpanWriter(new OtlpOutput());
   const write = otlpRequestWriter();
   const many = Array.from({ length: 40 }, () => [new CallSpan(finished, resource), new AttemptSpan(finished, attempt, resource)]).flat();
   for (const spans of [many.slice(0, 2), many, many.slice(0, 1)]) {
-    const ours = parse(Buffer.from(write(spans.map((span) => writer.write(span)))));
+    const ours = parse(Buffer.from(write(spans.map((span) => writer.write(span) as WrittenSpan))));
     assert.deepEqual(ours, parse(Buffer.from(ProtobufTraceSerializer.serializeRequest(spans))));
     assert.equal(ours.length, 1);
   }
