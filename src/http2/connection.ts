@@ -66,6 +66,8 @@ export class Connection {
   peerMaxConcurrentStreams = largestStreamId;
   /** The largest header list that the peer wants to see (SETTINGS_MAX_HEADER_LIST_SIZE); for the owner, who can refuse a call. */
   peerMaxHeaderListBytes = largestWindowBytes;
+  /** Client role: streams below this id were opened when the peer still allowed more at once than it does now. */
+  firstIdOfLimit = 1;
   /** Client role: the last stream that the peer will have looked at, as its GOAWAY said; all, before one has come. */
   lastProcessedStreamId = largestStreamId;
   /** For the owner: whatever belongs to this connection. */

@@ -106,12 +106,18 @@ export class SettingsReceiver {
     const wrong = settingProblem(id, value, connection.role);
     if (wrong !== undefined) connection.protocolError(wrong.code, wrong.message);
     else if (id === SettingId.headerTableSize) this.#writer.setPeerMaxTableBytes(value);
-    else if (id === SettingId.maxConcurrentStreams) connection.peerMaxConcurrentStreams = value;
+    else if (id === SettingId.maxConcurrentStreams) this.#limitStreams(value);
     else if (id === SettingId.maxHeaderListSize) connection.peerMaxHeaderListBytes = value;
     else if (id === SettingId.initialWindowSize) {
       this.#initialWindow = value;
       this.#largestInitialWindow = Math.max(this.#largestInitialWindow, value);
     }
     // Our frames never exceed the smallest maximum there is, and unknown settings are ignored (RFC 9113 6.5.2).
+  }
+
+  #limitStreams(atOnce: number): void {
+    const connection = this.#connection;
+    if (atOnce < connection.peerMaxConcurrentStreams) connection.firstIdOfLimit = this.#streams.ids.nextOwn;
+    connection.peerMaxConcurrentStreams = atOnce;
   }
 }

@@ -124,6 +124,11 @@ export class Stream {
     return this.id > this.connection.lastProcessedStreamId;
   }
 
+  /** Client role: the peer has lowered SETTINGS_MAX_CONCURRENT_STREAMS since, and may refuse it for that alone (RFC 9113 5.1.2). */
+  get isAboveLimit(): boolean {
+    return this.id < this.connection.firstIdOfLimit;
+  }
+
   /** DATA that waits for a window. */
   get queuedBytes(): number {
     return this.pending === undefined ? 0 : this.pending.length;

@@ -271,7 +271,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
     }
     this.#conclude(unprocessed ? 'neutral' : 'fail', 'error', unprocessed ? undefined : 'local_origin_failure');
     const reply = replyToReset((cluster as Cluster).name, (this.endpoint as Endpoint).key, stream, code);
-    const servedOthers = stream.isLeftOut && stream.connection.lastProcessedStreamId > 0;
+    const servedOthers = stream.isLeftOut ? stream.connection.lastProcessedStreamId > 0 : unprocessed && stream.isAboveLimit;
     this.#fail({ kind: 'reset', code, unprocessed, servedOthers, requestSent: true }, reply);
   }
 

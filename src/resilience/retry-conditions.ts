@@ -109,7 +109,7 @@ export type AttemptOutcome =
   | { readonly kind: 'http'; readonly httpStatus: number; readonly rateLimited?: boolean; readonly retriableHeader?: boolean }
   /**
    * The stream ended without an answer: RST_STREAM, or its connection was lost. `unprocessed`: GOAWAY named a last stream below it.
-   * `servedOthers`: that connection has served calls before it went, and the next one will. `requestSent`: bytes of the request have left.
+   * `servedOthers`: that connection served calls, but goes, or takes fewer at once than it did. `requestSent`: bytes of the request have left.
    */
   | {
       readonly kind: 'reset';

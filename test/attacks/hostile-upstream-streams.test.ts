@@ -108,6 +108,26 @@ overPlainAndTls('REFUSED_STREAM for ever: two attempts for each call, and no loo
   await friendAnswers();
 });
 
+overPlainAndTls('MAX_CONCURRENT_STREAMS lowered on each connection, and what is above it refused: none fails', async (t, hostile) => {
+  const calls = 200;
+  const seen = new Map<RawPeer, number>();
+  const { caller, outrider, stat, friendAnswers } = await hostile(t, {
+    settings: [[maxConcurrentStreams, 100]],
+    onRequest: (peer, id) => {
+      const count = (seen.get(peer) ?? 0) + 1;
+      seen.set(peer, count);
+      if (count === 20) peer.settings([[maxConcurrentStreams, 1]]);
+      if (count > 20 && count <= 100) peer.reset(id, refusedStream);
+      else answer(peer, id);
+    },
+  });
+  const outcomes = await Promise.all(Array.from({ length: calls }, () => caller.call()));
+  assert.deepEqual([...new Set(outcomes.map(({ details }) => details))], ['']);
+  assert.deepEqual(outrider.fates(), { ok: calls });
+  assert.ok(stat('upstream_rq_rx_reset') > 0);
+  await friendAnswers();
+});
+
 overPlainAndTls('MAX_CONCURRENT_STREAMS 0: calls wait, and go out when it is raised', async (t, hostile) => {
   const { caller, outrider, upstream, stat, friendAnswers } = await hostile(t, {
     settings: [[maxConcurrentStreams, 0]],
