@@ -110,15 +110,24 @@ overPlainAndTls('REFUSED_STREAM for ever: two attempts for each call, and no loo
 
 overPlainAndTls('MAX_CONCURRENT_STREAMS lowered on each connection, and what is above it refused: none fails', async (t, hostile) => {
   const calls = 200;
-  const seen = new Map<RawPeer, number>();
+  const limits = new Map<RawPeer, { open: number; most: number }>();
   const { caller, outrider, stat, friendAnswers } = await hostile(t, {
     settings: [[maxConcurrentStreams, 100]],
+    onConnection: (peer) => limits.set(peer, { open: 0, most: 100 }),
     onRequest: (peer, id) => {
-      const count = (seen.get(peer) ?? 0) + 1;
-      seen.set(peer, count);
-      if (count === 20) peer.settings([[maxConcurrentStreams, 1]]);
-      if (count > 20 && count <= 100) peer.reset(id, refusedStream);
-      else answer(peer, id);
+      const limit = limits.get(peer) as { open: number; most: number };
+      if (limit.open >= limit.most) {
+        peer.reset(id, refusedStream);
+        return;
+      }
+      limit.open++;
+      setImmediate(() => {
+        limit.open--;
+        answer(peer, id);
+      });
+      if (limit.open < 20 || limit.most === 1) return;
+      limit.most = 1;
+      peer.settings([[maxConcurrentStreams, 1]]);
     },
   });
   const outcomes = await Promise.all(Array.from({ length: calls }, () => caller.call()));
