@@ -34,8 +34,8 @@ export const adminPaths: readonly AdminPath[] = [
     summary: 'whether calls may be sent here: 200 or 503',
     anyHost: true,
     answer: (views) => {
-      const { ready, state, why } = views.readiness();
-      return text(`${state}${why === undefined ? '' : `: ${why}`}\n`, ready ? 200 : 503);
+      const { ready, state, why, but } = views.readiness();
+      return text(`${state}${why === undefined ? '' : `: ${why}`}${but === undefined ? '' : `, but ${but}`}\n`, ready ? 200 : 503);
     },
   },
   { method: 'GET', path: '/healthz', summary: 'whether the process lives', anyHost: true, answer: () => text('OK\n') },

@@ -13,6 +13,8 @@ export interface ReadinessView {
   readonly state: ServerState;
   /** Why it is not ready, where the state alone does not say it. */
   readonly why?: string;
+  /** What does not work as it was meant to, though it is ready; one line. */
+  readonly but?: string;
 }
 
 export interface ServerInfoView {

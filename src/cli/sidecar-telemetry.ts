@@ -1,6 +1,6 @@
 import { hostname } from 'node:os';
 import { RecentFailures } from '../admin/index.ts';
-import type { Clock, Logger, Watch } from '../core/index.ts';
+import type { Clock, Logger, Shortcoming, Watch } from '../core/index.ts';
 import type { Identity } from '../identity/index.ts';
 import type { PolicyTable } from '../policy/index.ts';
 import {
@@ -55,6 +55,7 @@ export class SidecarTelemetry {
   readonly #context: SidecarTelemetryContext;
   /** Where metrics are sent. */
   readonly #metricSinks: (StatsdHandle | OtlpMetricsHandle)[] = [];
+  #statsd: StatsdHandle | undefined;
 
   /** Opens the files of logs; throws a ConfigurationError for one that cannot be written. */
   constructor(configuration: SidecarConfiguration, context: SidecarTelemetryContext) {
@@ -85,10 +86,18 @@ export class SidecarTelemetry {
     const { clock, log, stats } = this.#context;
     await this.tracing?.load();
     const context = { clock, log, metrics: this.metrics };
-    if (statsd !== undefined) this.#metricSinks.push(await openStatsd(statsd, context));
+    if (statsd !== undefined) {
+      this.#statsd = await openStatsd(statsd, context);
+      this.#metricSinks.push(this.#statsd);
+    }
     if (otlpMetrics !== undefined)
       this.#metricSinks.push(await openOtlpMetrics(otlpMetrics, { ...context, serviceName, version: packageVersion() }));
     for (const sink of this.#metricSinks) stats.add(sink);
+  }
+
+  /** Whom it is to tell and cannot. */
+  get shortcomings(): readonly Shortcoming[] {
+    return [this.tracing?.shortcoming, this.#statsd?.shortcoming].filter((one) => one !== undefined);
   }
 
   /** All numbers, for whoever takes them elsewhere. */

@@ -37,6 +37,7 @@ import { machineLimits, type ProcessLimits, processLimits } from './limits.ts';
 import { packageVersion } from './package-version.ts';
 import { settingNames, settings } from './settings.ts';
 import { createRegistration } from './sidecar-registration.ts';
+import { describeShortcomings, shortcomingsOf } from './sidecar-shortcomings.ts';
 import { CertificateStats, PolicyFileStats } from './sidecar-stats.ts';
 import { SidecarTelemetry } from './sidecar-telemetry.ts';
 import { returnStartMemory } from './start-memory.ts';
@@ -96,7 +97,10 @@ export class Sidecar {
     this.#environment = environment;
     this.#startedMs = clock.now();
     this.#wheel = new TimerWheel(clock);
-    this.#identity = configuration.identity === undefined ? undefined : new IdentityFiles(configuration.identity, { clock, log });
+    this.#identity =
+      configuration.identity === undefined
+        ? undefined
+        : new IdentityFiles(configuration.identity, { clock, log, serviceName: configuration.serviceName });
     const thread = new ReadingThread(clock);
     this.#thread = thread;
     const consul =
@@ -430,7 +434,16 @@ export class Sidecar {
     const { eventLoopLagMs } = this.#process;
     const stall = eventLoopLagMs >= stallMs ? `the event loop was stalled for ${Math.round(eventLoopLagMs)} ms` : undefined;
     const why = stall ?? this.proxy.overload.unready;
-    return { ready: this.#state === 'LIVE' && why === undefined, state: this.#state, ...(why === undefined ? {} : { why }) };
+    if (why !== undefined || this.#state !== 'LIVE') return { ready: false, state: this.#state, ...(why === undefined ? {} : { why }) };
+    const but = describeShortcomings(
+      shortcomingsOf({
+        identity: this.#identity,
+        policyFiles: this.#policyFiles,
+        registration: this.#registration?.view,
+        telemetry: this.telemetry.shortcomings,
+      }),
+    );
+    return { ready: true, state: 'LIVE', ...(but === '' ? {} : { but }) };
   }
 
   #clusters() {

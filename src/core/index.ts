@@ -6,6 +6,7 @@ export { bracketed, formatHostPort } from './host-port.ts';
 export { LimitedLog } from './limited-log.ts';
 export { JsonLogger, type LogFields, type Logger, type LogLevel, logLevels, silentLogger } from './log.ts';
 export { ConfigurationError, type Fate, fates, MeshError, type MeshErrorOptions, type Reason, reasons } from './mesh-error.ts';
+export type { Shortcoming } from './shortcoming.ts';
 export { openFilesLimit, SocketBudget } from './socket-budget.ts';
 export { editDistance, suggest } from './suggest.ts';
 export { Deadline, TimerWheel } from './timer-wheel.ts';

@@ -4,6 +4,8 @@ import { type Identity, type IdentityPaths, loadIdentity } from './identity.ts';
 export interface IdentityFilesOptions {
   readonly clock: Clock;
   readonly log: Logger;
+  /** Whose certificate it has to be; `undefined`: anybody's. */
+  readonly serviceName?: string;
 }
 
 /**
@@ -32,7 +34,7 @@ export class IdentityFiles implements Watch<Identity> {
     // Before the first reading, so that no change falls between the two.
     this.#watch = new FolderWatch(files, options.clock, () => void this.reload());
     try {
-      this.#source = new WatchSource(loadIdentity(paths, options.clock));
+      this.#source = new WatchSource(loadIdentity(paths, options.clock, options.serviceName));
     } catch (error) {
       this.#watch.close();
       throw error;
@@ -53,7 +55,7 @@ export class IdentityFiles implements Watch<Identity> {
   reload(): boolean {
     let next: Identity;
     try {
-      next = loadIdentity(this.#paths, this.#options.clock);
+      next = this.#load(this.#paths);
     } catch (error) {
       this.#refuse(error);
       this.#keepListAlone();
@@ -72,6 +74,10 @@ export class IdentityFiles implements Watch<Identity> {
     this.#watch.close();
   }
 
+  #load(paths: IdentityPaths): Identity {
+    return loadIdentity(paths, this.#options.clock, this.#options.serviceName);
+  }
+
   #take(next: Identity): void {
     this.reloadOk++;
     this.#options.log.info('certificates reloaded', { fingerprint: next.fingerprint, not_after: new Date(next.notAfterMs).toISOString() });
@@ -87,7 +93,7 @@ export class IdentityFiles implements Watch<Identity> {
     if (crlPath === undefined || crlPem === undefined) return;
     let next: Identity;
     try {
-      next = loadIdentity(paths, this.#options.clock);
+      next = this.#load(paths);
     } catch {
       return;
     }
@@ -119,6 +125,6 @@ export class IdentityFiles implements Watch<Identity> {
   }
 
   #warn({ warnings }: Identity): void {
-    for (const why of warnings) this.#options.log.warning('certificate', { why });
+    for (const { why, remedy } of warnings) this.#options.log.warning('certificate', { why, remedy });
   }
 }

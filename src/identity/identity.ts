@@ -1,7 +1,7 @@
 import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createSecureContext } from 'node:tls';
-import { type Clock, ConfigurationError } from '../core/index.ts';
+import { type Clock, ConfigurationError, type Shortcoming } from '../core/index.ts';
 import { checkCertificate } from './certificate-check.ts';
 import { readCertificateFields } from './certificate-fields.ts';
 import { weaknessOf } from './certificate-strength.ts';
@@ -40,15 +40,15 @@ export interface Identity {
   readonly authorities: readonly X509Certificate[];
   /** What the lists of `CRL_PATH` revoke; empty without one. */
   readonly revocations: RevocationLists;
-  /** What works, but will surprise somebody: a leaf without an extended key usage, one that the authority did not sign. */
-  readonly warnings: readonly string[];
+  /** What works, but will surprise somebody: a leaf without an extended key usage, one for another service, one that the authority did not sign. */
+  readonly warnings: readonly Shortcoming[];
 }
 
 /**
- * Reads and checks the files. Throws a `ConfigurationError` that names the file, the environment variable and the remedy where
+ * Reads and checks the files. `serviceName`: whom peers will look for. Throws a `ConfigurationError` that names the file, the environment variable and the remedy where
  * one is missing, unreadable, empty, no PEM, encrypted or expired, and where the key does not match the certificate.
  */
-export const loadIdentity = (paths: IdentityPaths, clock: Clock): Identity => {
+export const loadIdentity = (paths: IdentityPaths, clock: Clock, serviceName?: string): Identity => {
   const caFile: IdentityFile = { variable: 'CA_CERT_PATH', path: paths.caCertPath };
   const certFile: IdentityFile = { variable: 'CLIENT_CERT_PATH', path: paths.clientCertPath };
   const keyFile: IdentityFile = { variable: 'CLIENT_KEY_PATH', path: paths.clientKeyPath };
@@ -87,7 +87,7 @@ export const loadIdentity = (paths: IdentityPaths, clock: Clock): Identity => {
     ...(uri !== undefined && second === undefined && uri.startsWith('spiffe://') ? { spiffeId: uri } : {}),
     dnsNames: fields.dnsNames,
     authorities,
-    warnings: warningsOf(certPem, authorities, nowMs),
+    warnings: warningsOf(certPem, authorities, serviceName, nowMs),
   };
 };
 
@@ -195,12 +195,23 @@ const readRevocations = (path: string | undefined, authorities: readonly X509Cer
 const describeName = (name: string | undefined): string => name?.replaceAll('\n', ', ') ?? 'the authority without a name';
 
 /** What a peer will refuse or stumble over, though we ourselves can work with it. */
-const warningsOf = (certPem: string, authorities: readonly X509Certificate[], nowMs: number): readonly string[] => {
-  const findings = checkCertificate({ certPem, keyPem: undefined, authorities, name: undefined, nowMs });
-  const warnings = findings.filter(({ result }) => result === 'wrong').map(({ detail }) => `our certificate ${detail}`);
+const warningsOf = (
+  certPem: string,
+  authorities: readonly X509Certificate[],
+  serviceName: string | undefined,
+  nowMs: number,
+): readonly Shortcoming[] => {
+  const findings = checkCertificate({ certPem, keyPem: undefined, authorities, name: serviceName, nowMs });
+  const warnings: Shortcoming[] = findings
+    .filter(({ result }) => result === 'wrong')
+    .map(({ detail, remedy }) => ({ why: `our certificate ${detail}`, ...(remedy === undefined ? {} : { remedy }) }));
   for (const authority of authorities) {
     const weakness = weaknessOf(authority);
-    if (weakness !== undefined) warnings.push(`every certificate of ${describeName(authority.subject)} will be refused: ${weakness}`);
+    if (weakness !== undefined)
+      warnings.push({
+        why: `every certificate of ${describeName(authority.subject)} will be refused: ${weakness}`,
+        remedy: 'make a new authority ("outrider certs init")',
+      });
   }
   return warnings;
 };

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { chmodSync, chownSync, copyFileSync, mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { CertificateAuthority } from '../../src/identity/index.ts';
 import { outriderPath, runProgram } from '../harness/program.ts';
 import { type TemporaryFolder, temporaryFolder } from '../harness/temporary-folder.ts';
 import { Container, docker, eventually, tryDocker, withoutEngine } from './docker.ts';
@@ -9,6 +10,7 @@ import { Container, docker, eventually, tryDocker, withoutEngine } from './docke
 const network = `outrider-bad-input-${process.pid}`;
 const files = { ca: 'certs/ca.crt', cert: 'certs/service.crt', key: 'private/service.key' };
 const nodeUser = 1_000;
+const anotherMesh = () => ({ trustDomain: 'mesh.local', keyType: 'p256', nowMs: Date.now() }) as const;
 
 /** Hardened as in deploy/compose, with a health check that asks often. */
 const hardened = [
@@ -126,6 +128,23 @@ describe('a container that is given what is wrong says what to do, tells it in i
     await container.health('healthy');
   });
 
+  test('a certificate of another service, and one of another authority', async () => {
+    using folder = mounted();
+    putAll(folder);
+    for (const name of ['key', 'cert'] as const) folder.put(name, 'learner-svc');
+    await using container = await sidecar(folder);
+    await container.said(/"why":"our certificate is for learner-svc,[^"]*not for auth-svc","remedy":"issue one for auth-svc /);
+    await container.health('healthy', /^LIVE, but our certificate is for learner-svc,.*; issue one for auth-svc/);
+    putAll(folder);
+    await container.health('healthy', /^LIVE\n$/);
+    writeFileSync(join(folder.path, 'certs/ca.crt.new'), (await CertificateAuthority.create(anotherMesh())).authority.certPem);
+    renameSync(join(folder.path, 'certs/ca.crt.new'), join(folder.path, 'certs/ca.crt'));
+    await container.health(
+      'healthy',
+      /^LIVE, but our certificate was signed by another authority .*; compare the CA_CERT_PATH of both sides/,
+    );
+  });
+
   test('the wait has an end: then the container ends with 2 and what is missing', async () => {
     using folder = mounted();
     await using container = await sidecar(folder, { STARTUP_WAIT: '1s' });
@@ -142,7 +161,8 @@ describe('a container that is given what is wrong says what to do, tells it in i
     putAll(folder);
     await using container = await sidecar(folder, { CONSUL_HTTP_ADDR: 'consul:8500', LOCAL_SERVICE_HEALTH_INTERVAL: '0s' });
     await container.health('healthy');
-    await container.said(/consul:8500/);
+    await container.said(/"msg":"not registered, trying again"[^\n]*correct CONSUL_HTTP_ADDR"/);
+    await container.health('healthy', /^LIVE, but not registered: Consul at http:\/\/consul:8500 .*correct CONSUL_HTTP_ADDR/);
     await using consul = await Container.run(
       '--network',
       network,
@@ -155,6 +175,7 @@ describe('a container that is given what is wrong says what to do, tells it in i
       '0.0.0.0',
     );
     await container.said(/"msg":"registered","service":"auth-svc"/);
+    await container.health('healthy', /^LIVE\n$/);
     await eventually('the registration', async () => {
       const { stdout } = await tryDocker('exec', consul.id, 'consul', 'catalog', 'services');
       return stdout.includes('auth-svc');
@@ -165,8 +186,13 @@ describe('a container that is given what is wrong says what to do, tells it in i
     using folder = mounted();
     putAll(folder);
     await using container = await sidecar(folder, { JAEGER_HOST: 'jaeger.nowhere.invalid', METRICS_HOST: 'statsd.nowhere.invalid' });
-    await container.health('healthy');
-    assert.equal(await container.inspect('{{.State.Running}}'), 'true');
+    // Told before the first call, in the log and in the health.
+    await container.said(/"msg":"spans could not be sent[^\n]*correct JAEGER_HOST"/);
+    await container.said(/"msg":"METRICS_HOST cannot be found"[^\n]*correct METRICS_HOST"/);
+    await container.health('healthy', /^LIVE, but .*correct JAEGER_HOST.*correct METRICS_HOST/);
+    // Lookups that nobody answers take longer than Docker waits.
+    await docker('stop', '--time', '6', container.id);
+    assert.equal(await container.inspect('{{.State.ExitCode}}'), '0');
   });
 
   test('two sidecars on one port: the second says which, and takes it over when the first is gone', async () => {
@@ -187,7 +213,7 @@ describe('a container that is given what is wrong says what to do, tells it in i
     using folder = mounted();
     putAll(folder);
     await using container = await sidecar(folder);
-    await container.health('healthy');
+    await container.health('healthy', /^LIVE, but \/etc\/outrider\/policies: warning: /);
     await container.said(/"level":"warning","msg":"policy warning","problem":"[^"]*\/etc\/outrider\/policies[^"]*"/);
     writeFileSync(
       join(folder.path, 'policies/mesh.yaml'),

@@ -221,7 +221,7 @@ test('what works, but peers will stumble over, is a warning', async () => {
     using files = new Files();
     files.write('tls.crt', pair.cert);
     files.write('tls.key', pair.key);
-    return files.load().warnings;
+    return files.load().warnings.map(({ why }) => why);
   };
   const foreign = await issue(otherMesh, 'auth-svc');
   assert.deepEqual(warningsOf(foreign), ['our certificate was signed by another authority of the name mesh.local root']);
@@ -240,7 +240,7 @@ test('an intermediate in the certificate file completes the chain, as far as its
     files.write('tls.crt', chain.cert);
     files.write('tls.key', chain.key);
     files.write('ca.crt', root.cert);
-    return files.load().warnings;
+    return files.load().warnings.map(({ why }) => why);
   };
   assert.deepEqual(await warningsUnder(issueWithOpenssl(undefined, { extensions: authorityExtensions, subject: '/CN=root' })), []);
   assert.deepEqual(await warningsUnder(mesh), ['our certificate is longer than mesh.local root allows (path length 0)']);

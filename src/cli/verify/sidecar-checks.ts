@@ -83,7 +83,7 @@ export const checkSidecar = async (admin: AdminPort, service: string, isExpected
 };
 
 const readiness = (state: string, status: number, body: string, service: string, admin: string): CheckResult => {
-  if (status === 200) return ok('ready', state);
+  if (status === 200) return ok('ready', body.trim().slice(0, 400) || state);
   if (state === 'DRAINING')
     return failed(
       'ready',

@@ -42,6 +42,7 @@ export interface RegistrationView {
   readonly sinceMs: number;
   /** Why the last attempt failed; the next is under way. */
   readonly error?: string;
+  readonly remedy?: string;
 }
 
 /** Whatever the agent was told is told again this often, in case it forgot without a word. */
@@ -67,6 +68,7 @@ export class Registration implements StatSource {
   #state: RegistrationState = 'registering';
   #sinceMs: number;
   #error: string | undefined;
+  #remedy: string | undefined;
   #failuresInARow = 0;
   #refused = false;
   #syncAtMs = 0;
@@ -94,6 +96,7 @@ export class Registration implements StatSource {
       agent: client.address,
       sinceMs: this.#sinceMs,
       ...(this.#error === undefined ? {} : { error: this.#error }),
+      ...(this.#error === undefined || this.#remedy === undefined ? {} : { remedy: this.#remedy }),
     };
   }
 
@@ -261,8 +264,9 @@ export class Registration implements StatSource {
     // Once for each reason: an agent that is away for a day fills no disk.
     if (text === this.#error) return;
     this.#error = text;
+    this.#remedy = this.#refused ? remedyOf(error, service) : 'see that an agent of Consul answers there, or correct CONSUL_HTTP_ADDR';
     const fields = { service: service.name, id: service.id, agent: client.address, error: text };
-    log.warning('not registered, trying again', { ...fields, ...(this.#refused ? { remedy: remedyOf(error, service) } : {}) });
+    log.warning('not registered, trying again', { ...fields, remedy: this.#remedy });
   }
 
   #move(state: RegistrationState): void {

@@ -1,6 +1,6 @@
 import { lookup } from 'node:dns/promises';
 import { isIP } from 'node:net';
-import { type Clock, formatHostPort, type Logger, type Timer } from '../../core/index.ts';
+import { type Clock, formatHostPort, type Logger, type Shortcoming, type Timer } from '../../core/index.ts';
 import type { MetricsInputs } from '../metrics/metrics-reader.ts';
 import type { StatSink, StatSource } from '../stats.ts';
 import { DatagramStream } from './datagram-stream.ts';
@@ -50,7 +50,7 @@ export class StatsdReporter implements StatSource {
   #timer: Timer | undefined;
   #flushing: Promise<void> | undefined;
   #closed = false;
-  #failing = false;
+  #shortcoming: Shortcoming | undefined;
   #flushes = 0;
   #resolveFailed = 0;
   #linesDropped = 0;
@@ -80,7 +80,14 @@ export class StatsdReporter implements StatSource {
       includeDatadogTelemetry: false,
       errorHandler: () => {},
     }) as unknown as HotShots;
-    if (!this.#closed) this.#arm();
+    if (this.#closed) return;
+    this.#arm();
+    // Of a name that is unknown somebody should hear at once.
+    void this.#resolve();
+  }
+
+  get shortcoming(): Shortcoming | undefined {
+    return this.#shortcoming;
   }
 
   /** Sends what has changed since the last time; one after the other. Never rejects. */
@@ -101,7 +108,9 @@ export class StatsdReporter implements StatSource {
       this.#stream.destroy();
       return;
     }
-    if (timeoutMs > 0) {
+    // A lookup that nobody answers would hold up the end of the process.
+    const isLost = this.#stream.address === '' && this.#shortcoming !== undefined;
+    if (timeoutMs > 0 && !isLost) {
       const { promise, resolve } = Promise.withResolvers<void>();
       const timer = this.#context.clock.setTimer(resolve, timeoutMs);
       const last = (this.#flushing ?? Promise.resolve()).then(() => this.flush()).then(() => this.#stream.sent());
@@ -209,14 +218,14 @@ export class StatsdReporter implements StatSource {
   }
 
   #onSuccess(): void {
-    if (!this.#failing) return;
-    this.#failing = false;
+    if (this.#shortcoming === undefined) return;
+    this.#shortcoming = undefined;
     this.#context.log.info('metrics are sent to StatsD again', { to: this.#place });
   }
 
   #onFailure(msg: string, why: string, remedy: string): void {
-    if (this.#failing) return;
-    this.#failing = true;
+    if (this.#shortcoming !== undefined) return;
+    this.#shortcoming = { why: `${msg} (${this.#place}): ${why}`, remedy };
     this.#context.log.warning(msg, { to: this.#place, why, remedy });
   }
 

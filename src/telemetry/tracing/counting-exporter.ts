@@ -1,8 +1,9 @@
 import type { ReadableSpan, SpanExporter } from '@opentelemetry/sdk-trace';
-import type { Clock, Logger } from '../../core/index.ts';
+import type { Clock, Logger, Shortcoming } from '../../core/index.ts';
 import { BoundedExports } from '../bounded-exports.ts';
 import type { LoadedExporter } from './exporters.ts';
-import { describeDestination, type SpanDestination } from './tracing-options.ts';
+import { HostLookUp } from './host-look-up.ts';
+import { describeDestination, hostOfDestination, type SpanDestination } from './tracing-options.ts';
 
 /** Spans since the start, over all destinations. */
 export interface ExportCounts {
@@ -35,7 +36,8 @@ export class CountingExporter implements SpanExporter {
   readonly #destination: SpanDestination;
   readonly #context: CountingExporterContext;
   readonly #requests: BoundedExports;
-  #failing = false;
+  readonly #lookUp: HostLookUp;
+  #shortcoming: Shortcoming | undefined;
   #lost = 0;
 
   constructor({ abort, exporter }: LoadedExporter, destination: SpanDestination, context: CountingExporterContext) {
@@ -44,6 +46,15 @@ export class CountingExporter implements SpanExporter {
     this.#destination = destination;
     this.#context = context;
     this.#requests = new BoundedExports(context.clock, context.timeoutMs);
+    this.#lookUp = new HostLookUp(hostOfDestination(destination), context.clock, (problem) => {
+      if (problem === undefined) this.#recover();
+      else this.#complain(problem);
+    });
+  }
+
+  /** Why spans do not arrive now; `undefined` while they do, as far as is known. */
+  get shortcoming(): Shortcoming | undefined {
+    return this.#shortcoming;
   }
 
   export(spans: ReadableSpan[], done: Done): void {
@@ -63,12 +74,14 @@ export class CountingExporter implements SpanExporter {
 
   /** Ends every request under way, and those that come: there is no more time. */
   giveUp(): void {
+    this.#lookUp.close();
     this.#abort();
     this.#requests.giveUp();
   }
 
   /** An exporter waits for its requests; those that were given up are nobody's any more. */
   async shutdown(): Promise<void> {
+    this.#lookUp.close();
     const ended = this.#exporter.shutdown();
     if (this.#requests.givenUp) ended.catch(() => {});
     else await ended;
@@ -78,24 +91,29 @@ export class CountingExporter implements SpanExporter {
 
   #onSuccess(spans: number): void {
     this.#context.counts.exported += spans;
-    if (!this.#failing) return;
-    this.#failing = false;
+    this.#recover();
+  }
+
+  #recover(): void {
+    if (this.#shortcoming === undefined) return;
+    this.#shortcoming = undefined;
     this.#context.log.info('spans are taken again', { to: describeDestination(this.#destination), lost: this.#lost });
     this.#lost = 0;
   }
 
   #onFailure(spans: number, why: string): void {
-    const { counts, log } = this.#context;
+    const { counts } = this.#context;
     counts.failed += spans;
     counts.requestsFailed++;
     this.#lost += spans;
-    if (this.#failing) return;
-    this.#failing = true;
-    log.warning('spans could not be sent, and are lost until they can; calls go on', {
-      to: describeDestination(this.#destination),
-      why,
-      remedy: remedyOf(this.#destination),
-    });
+    this.#complain(why);
+  }
+
+  #complain(why: string): void {
+    if (this.#shortcoming !== undefined) return;
+    const [to, remedy] = [describeDestination(this.#destination), remedyOf(this.#destination)];
+    this.#shortcoming = { why: `spans could not be sent to ${to}: ${why}`, remedy };
+    this.#context.log.warning('spans could not be sent, and are lost until they can; calls go on', { to, why, remedy });
   }
 }
 

@@ -1,5 +1,5 @@
 import type { BatchSpanProcessor, ReadableSpan } from '@opentelemetry/sdk-trace';
-import type { Clock, Logger } from '../../core/index.ts';
+import type { Clock, Logger, Shortcoming } from '../../core/index.ts';
 import type { StatSink, StatSource } from '../stats.ts';
 import type { FinishedSpan } from './call-span.ts';
 import { CountingExporter, type ExportCounts } from './counting-exporter.ts';
@@ -76,6 +76,11 @@ export class SpanExport implements SpanSink, StatSource {
       });
       this.#pipelines.push({ processor, exporter, writer: loaded.writer });
     }
+  }
+
+  /** Of the first destination that gets nothing; `undefined` while all do. */
+  get shortcoming(): Shortcoming | undefined {
+    return this.#pipelines.find(({ exporter }) => exporter.shortcoming !== undefined)?.exporter.shortcoming;
   }
 
   get hasRoom(): boolean {

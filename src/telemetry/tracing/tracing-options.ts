@@ -49,3 +49,10 @@ export const describeDestination = (destination: SpanDestination): string => {
   if (destination.kind === 'otlp') return destination.url;
   return destination.endpoint ?? `udp://${destination.host}:${destination.port}`;
 };
+
+/** Name or address of whoever gets the spans. */
+export const hostOfDestination = (destination: SpanDestination): string => {
+  const url = destination.kind === 'otlp' ? destination.url : destination.endpoint;
+  if (url !== undefined && URL.canParse(url)) return new URL(url).hostname.replace(/^\[|\]$/g, '');
+  return destination.kind === 'jaeger' ? destination.host : '';
+};

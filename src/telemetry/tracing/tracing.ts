@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import type { Clock, Logger } from '../../core/index.ts';
+import type { Clock, Logger, Shortcoming } from '../../core/index.ts';
 import type { StatSink, StatSource } from '../stats.ts';
 import { CallTracer } from './call-tracer.ts';
 import { SpanExport, type SpanSink } from './span-export.ts';
@@ -23,6 +23,11 @@ export class Tracing implements StatSource {
     const attributes = { 'service.instance.id': randomUUID(), ...options.resource, 'service.name': serviceName };
     this.#spans = new SpanExport(attributes, sink === undefined ? options : { ...options, destinations: [] }, { clock, log });
     this.tracer = new CallTracer(options, clock, sink ?? this.#spans);
+  }
+
+  /** Why spans do not arrive now; `undefined` while they do. */
+  get shortcoming(): Shortcoming | undefined {
+    return this.#spans.shortcoming;
   }
 
   /** To be awaited before there are calls. */

@@ -206,11 +206,14 @@ test('a name that does not resolve costs no counts, and one that moves is follow
   };
   await using sending = await setUp({ host: 'statsd', port: first.port, lookUp });
   const { counters, logged, own, reporter } = sending;
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(own()['statsd.resolve_failed'], 1, 'told at the start, before anything is to be sent');
+  assert.match(reporter.shortcoming?.why ?? '', /^METRICS_HOST cannot be found \(statsd:\d+\): getaddrinfo ENOTFOUND statsd$/);
   counters.set('policy.reload_ok', 1);
   await reporter.flush();
   counters.set('policy.reload_ok', 2);
   await reporter.flush();
-  assert.equal(own()['statsd.resolve_failed'], 2);
+  assert.equal(own()['statsd.resolve_failed'], 3);
   assert.deepEqual(
     logged.map(({ msg, to, why }) => [msg, to, why]),
     [['METRICS_HOST cannot be found', `statsd:${first.port}`, 'getaddrinfo ENOTFOUND statsd']],
@@ -218,6 +221,7 @@ test('a name that does not resolve costs no counts, and one that moves is follow
   addresses = ['127.0.0.1', '127.0.0.2'];
   await reporter.flush();
   assert.deepEqual(await first.take(), ['outrider.auth-svc.policy.reload_ok:2|c']);
+  assert.equal(reporter.shortcoming, undefined);
   // One of several stays; it is left when it is no longer among them.
   addresses = ['127.0.0.2', '127.0.0.1'];
   counters.set('policy.reload_ok', 5);
@@ -242,7 +246,19 @@ test('a name server that does not answer holds up nothing for longer than its ti
   await new Promise((resolve) => setImmediate(resolve));
   sending.clock.advance(5_000);
   await flushed;
-  assert.equal(sending.own()['statsd.resolve_failed'], 1);
+  assert.equal(sending.own()['statsd.resolve_failed'], 2, 'the one of the start, and this');
+});
+
+test('what was never found is not looked for once more at the end', async () => {
+  let asked = 0;
+  const lookUp: LookUp = async () => {
+    asked++;
+    throw new Error('getaddrinfo ENOTFOUND statsd');
+  };
+  const sending = await setUp({ host: 'statsd', port: 8_125, lookUp });
+  await new Promise((resolve) => setImmediate(resolve));
+  await sending.reporter.close(60_000);
+  assert.equal(asked, 1);
 });
 
 test('it is sent every interval, and once more at the end', async () => {
