@@ -38,3 +38,10 @@ export const oneOf = <W extends string>(words: readonly W[], example: W, others:
     return { ok: false, allowed: words.join(' | '), write: suggest(lower, words) ?? example };
   };
 };
+
+/** As Go reads it, since Consul's own programs do. */
+export const truth = (text: string): Parsed<boolean> => {
+  if (/^(1|t|true)$/i.test(text)) return accepted(true);
+  if (/^(0|f|false)$/i.test(text)) return accepted(false);
+  return { ok: false, allowed: 'true or false', write: 'true' };
+};

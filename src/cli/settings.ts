@@ -3,7 +3,7 @@ import { type LogLevel, logLevels, parseDurationMs, suggest } from '../core/inde
 import { parseConsulAddress } from '../discovery/index.ts';
 import type { TlsVersion } from '../identity/index.ts';
 import { otlpMetricsSettings } from './otlp-metrics-settings.ts';
-import { accepted, anyText, hostName, oneOf, type Parsed, type Setting, setting } from './setting.ts';
+import { accepted, anyText, hostName, oneOf, type Parsed, type Setting, setting, truth } from './setting.ts';
 import { statsdSettings } from './statsd-settings.ts';
 import { tracingSettings } from './tracing-settings.ts';
 
@@ -94,13 +94,6 @@ const consulAddress = (text: string): Parsed<string> => {
   if (parseConsulAddress(text) !== undefined) return accepted(text);
   const allowed = 'host:port, http://host:port, https://host:port or unix:///path, without a user';
   return { ok: false, allowed, write: '127.0.0.1:8500' };
-};
-
-/** As Go reads it, since Consul's own programs do. */
-const truth = (text: string): Parsed<boolean> => {
-  if (/^(1|t|true)$/i.test(text)) return accepted(true);
-  if (/^(0|f|false)$/i.test(text)) return accepted(false);
-  return { ok: false, allowed: 'true or false', write: 'true' };
 };
 
 const consulName = (text: string): Parsed<string> => {

@@ -1,14 +1,13 @@
 import type { SpanDestination, TracingOptions } from '../telemetry/index.ts';
 import type { SettingReader } from './configuration.ts';
 import { readResource } from './otel-resource.ts';
+import { otlpSettingsOf, readOtlpDestination } from './otlp-destination.ts';
 import { type SettingName, settings } from './settings.ts';
-
-const grpcPort = '4317';
 
 /** What the settings say of traces; `undefined`: nothing takes them, and nothing of them happens. */
 export const readTracing = (reader: SettingReader, serviceVersion: string | undefined, version: string): TracingOptions | undefined => {
   const jaeger = readJaeger(reader);
-  const otlp = readOtlp(reader);
+  const otlp = readOtlpDestination(reader, { signal: 'traces', localByDefault: false });
   const sampler = readSampler(reader);
   const propagators = reader.get('propagators') ?? [];
   const failedPerSecond = reader.get('tracesFailedPerSecond') ?? 0;
@@ -29,7 +28,7 @@ export const readTracing = (reader: SettingReader, serviceVersion: string | unde
       reader.problems.push(`OTEL_TRACES_EXPORTER: ${kind} has no address; write ${variable}, or OTEL_TRACES_EXPORTER=none`);
   }
   const destinations = found.filter(({ kind }) => chosen === undefined || chosen.includes(kind));
-  if (destinations.length === 0) return undefined;
+  if (destinations.length === 0 || reader.get('otelDisabled') === true) return undefined;
   return {
     sampler,
     failedPerSecond,
@@ -50,26 +49,6 @@ const readJaeger = (reader: SettingReader): SpanDestination | undefined => {
   return { kind: 'jaeger', host: host ?? '', port, endpoint, username, password };
 };
 
-const readOtlp = (reader: SettingReader): SpanDestination | undefined => {
-  const base = reader.get('otlpEndpoint');
-  const own = reader.get('otlpTracesEndpoint');
-  const written = own ?? base;
-  const wanted = reader.get('otlpTracesProtocol') ?? reader.get('otlpProtocol');
-  const headers = { ...reader.get('otlpHeaders'), ...reader.get('otlpTracesHeaders') };
-  const timeoutMs = reader.get('otlpTimeoutMs') ?? 1;
-  const compression = reader.get('otlpCompression') ?? 'none';
-  const [caPath, certPath, keyPath] = [reader.get('otlpCertificate'), reader.get('otlpClientCertificate'), reader.get('otlpClientKey')];
-  if ((certPath === undefined) !== (keyPath === undefined)) {
-    reader.problems.push(
-      'OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE, OTEL_EXPORTER_OTLP_CLIENT_KEY: one is set without the other; write the paths of both PEM files, or none',
-    );
-  }
-  if (written === undefined) return undefined;
-  const protocol = wanted ?? (new URL(written).port === grpcPort ? 'grpc' : 'http/protobuf');
-  const url = protocol === 'grpc' || own !== undefined ? written : `${written.replace(/\/$/, '')}/v1/traces`;
-  return { kind: 'otlp', protocol, url, headers, timeoutMs, compression, caPath, certPath, keyPath };
-};
-
 const readSampler = (reader: SettingReader): TracingOptions['sampler'] => {
   const name = reader.get('tracesSampler') ?? 'parentbased_always_off';
   const share = reader.get('tracesSamplerArg') ?? 0;
@@ -84,8 +63,7 @@ const dependent: readonly SettingName[] = [
   'jaegerAgentPort',
   'jaegerUser',
   'jaegerPassword',
-  'otlpTracesProtocol',
-  'otlpTracesHeaders',
+  ...otlpSettingsOf('traces'),
   'tracesSampler',
   'tracesSamplerArg',
   'tracesFailedPerSecond',
@@ -94,7 +72,7 @@ const dependent: readonly SettingName[] = [
 /** What is set and has no effect. */
 export const tracingWarnings = (reader: SettingReader, tracing: TracingOptions | undefined): readonly string[] => {
   const exporters = reader.written('tracesExporter')?.text;
-  if (tracing === undefined && exporters?.includes('none') !== true) {
+  if (tracing === undefined && exporters?.includes('none') !== true && reader.get('otelDisabled') !== true) {
     return dependent
       .filter((name) => reader.written(name) !== undefined)
       .map((name) => `${settings[name].variable} is set, and nothing takes traces: write JAEGER_HOST or OTEL_EXPORTER_OTLP_ENDPOINT`);

@@ -1,6 +1,6 @@
 import { isIP } from 'node:net';
 import { parseDurationMs } from '../core/index.ts';
-import { accepted, anyText, hostName, oneOf, type Parsed, secret, setting } from './setting.ts';
+import { accepted, anyText, hostName, oneOf, type Parsed, secret, setting, truth } from './setting.ts';
 
 /** Settings of traces, under the names that OpenTelemetry has for them, with its values. */
 
@@ -106,7 +106,7 @@ export const samplers = [
   'parentbased_traceidratio',
 ] as const;
 export const protocols = ['grpc', 'http/protobuf'] as const;
-const compressions = ['none', 'gzip'] as const;
+export const compressions = ['none', 'gzip'] as const;
 const propagators = ['tracecontext', 'baggage', 'b3', 'b3multi'] as const;
 const exporters = ['otlp', 'jaeger', 'none'] as const;
 
@@ -143,6 +143,11 @@ export const tracingSettings = {
   otlpCertificate: setting('OTEL_EXPORTER_OTLP_CERTIFICATE', undefined, anyText, 'PEM file of the authorities of the collector'),
   otlpClientCertificate: setting('OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE', undefined, anyText, 'PEM file of the certificate for it'),
   otlpClientKey: setting('OTEL_EXPORTER_OTLP_CLIENT_KEY', undefined, anyText, 'PEM file of its key'),
+  otlpTracesTimeoutMs: setting('OTEL_EXPORTER_OTLP_TRACES_TIMEOUT', undefined, milliseconds('10000'), 'another one for traces'),
+  otlpTracesCompression: setting('OTEL_EXPORTER_OTLP_TRACES_COMPRESSION', undefined, oneOf(compressions, 'gzip'), 'another one for traces'),
+  otlpTracesCertificate: setting('OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE', undefined, anyText, 'other ones for traces'),
+  otlpTracesClientCertificate: setting('OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE', undefined, anyText, 'another one for traces'),
+  otlpTracesClientKey: setting('OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY', undefined, anyText, 'its key'),
   tracesExporter: setting('OTEL_TRACES_EXPORTER', undefined, someOf(exporters, 'otlp'), 'otlp, jaeger, none (those that have an address)'),
   tracesSampler: setting(
     'OTEL_TRACES_SAMPLER',
@@ -163,6 +168,8 @@ export const tracingSettings = {
     someOf(propagators, 'b3'),
     'b3, b3multi: written also where the caller did not speak it',
   ),
+  otelDisabled: setting('OTEL_SDK_DISABLED', 'false', truth, 'true: neither traces nor metrics by OTLP, whatever else is set'),
+  otelServiceName: setting('OTEL_SERVICE_NAME', undefined, anyText, 'what the service is called in traces and by OTLP (SERVICE_NAME)'),
   resourceAttributes: setting(
     'OTEL_RESOURCE_ATTRIBUTES',
     '',

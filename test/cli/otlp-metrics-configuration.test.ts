@@ -50,3 +50,30 @@ test('what is wrong is told once, though traces read it as well, and what has no
     'OTEL_METRIC_EXPORT_INTERVAL is set, and no metrics are sent to a collector: write OTEL_METRICS_EXPORTER=otlp',
   ]);
 });
+
+test('what is written for metrics alone comes before what is written for all signals', () => {
+  const { destination } =
+    read({
+      OTEL_METRICS_EXPORTER: 'otlp',
+      OTEL_EXPORTER_OTLP_TIMEOUT: '9000',
+      OTEL_EXPORTER_OTLP_METRICS_TIMEOUT: '700',
+      OTEL_EXPORTER_OTLP_METRICS_COMPRESSION: 'gzip',
+      OTEL_EXPORTER_OTLP_CERTIFICATE: 'all.pem',
+      OTEL_EXPORTER_OTLP_METRICS_CERTIFICATE: 'ca.pem',
+      OTEL_EXPORTER_OTLP_METRICS_CLIENT_CERTIFICATE: 'cert.pem',
+      OTEL_EXPORTER_OTLP_METRICS_CLIENT_KEY: 'key.pem',
+    }).otlpMetrics ?? assert.fail('no metrics are sent');
+  assert.deepEqual([destination.timeoutMs, destination.compression], [700, 'gzip']);
+  assert.deepEqual([destination.caPath, destination.certPath, destination.keyPath], ['ca.pem', 'cert.pem', 'key.pem']);
+});
+
+test('OTEL_SDK_DISABLED ends metrics by OTLP, and says nothing of what else is set', () => {
+  const disabled = read({ OTEL_SDK_DISABLED: 'true', OTEL_METRICS_EXPORTER: 'otlp', OTEL_METRIC_EXPORT_INTERVAL: '5000' });
+  assert.equal(disabled.otlpMetrics, undefined);
+  assert.deepEqual(disabled.warnings, []);
+});
+
+test('deltas are not what is sent, and whoever wants some is told', () => {
+  const wanted = read({ OTEL_METRICS_EXPORTER: 'otlp', OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE: 'Delta' });
+  assert.match(wanted.warnings.join(), /TEMPORALITY_PREFERENCE is delta, and has no effect/);
+});

@@ -89,3 +89,42 @@ test('headers are decoded, and those of traces come last', () => {
   assert.equal(tracing?.resource['deployment.environment.name'], 'blue');
   assert.equal(tracing?.resource['service.version'], '7');
 });
+
+test('what is written for traces alone comes before what is written for all signals', () => {
+  const own = {
+    OTEL_EXPORTER_OTLP_ENDPOINT: 'https://c:4318',
+    OTEL_EXPORTER_OTLP_CERTIFICATE: 'all.pem',
+    OTEL_EXPORTER_OTLP_COMPRESSION: 'gzip',
+    OTEL_EXPORTER_OTLP_TRACES_TIMEOUT: '300',
+    OTEL_EXPORTER_OTLP_TRACES_COMPRESSION: 'none',
+    OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE: 'ca.pem',
+    OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE: 'cert.pem',
+    OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY: 'key.pem',
+  };
+  const [destination] = read(own).tracing?.destinations ?? [];
+  assert.ok(destination?.kind === 'otlp');
+  assert.deepEqual([destination.timeoutMs, destination.compression], [300, 'none']);
+  assert.deepEqual([destination.caPath, destination.certPath, destination.keyPath], ['ca.pem', 'cert.pem', 'key.pem']);
+  const { OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY: _, ...withoutKey } = own;
+  assert.match(problem(withoutKey), /^ *OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE, OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY: one is set/);
+  assert.match(read({ OTEL_EXPORTER_OTLP_TRACES_TIMEOUT: '300' }).warnings.join(), /OTEL_EXPORTER_OTLP_TRACES_TIMEOUT is set, and nothing/);
+});
+
+test('OTEL_SDK_DISABLED ends traces, wherever they would go, and says nothing of what else is set', () => {
+  const { tracing, warnings } = read({
+    OTEL_SDK_DISABLED: 'TRUE',
+    JAEGER_HOST: 'jaeger',
+    OTEL_EXPORTER_OTLP_ENDPOINT: 'http://c:4318',
+    OTEL_TRACES_SAMPLER_ARG: '1',
+  });
+  assert.equal(tracing, undefined);
+  assert.deepEqual(warnings, []);
+  assert.notEqual(read({ OTEL_SDK_DISABLED: 'false', JAEGER_HOST: 'jaeger' }).tracing, undefined);
+});
+
+test('OTEL_SERVICE_NAME comes before what OTEL_RESOURCE_ATTRIBUTES call the service, and neither is needed', () => {
+  const nameOf = (more: Readonly<Record<string, string>>) => read({ JAEGER_HOST: 'jaeger', ...more }).tracing?.resource['service.name'];
+  assert.equal(nameOf({}), undefined);
+  assert.equal(nameOf({ OTEL_RESOURCE_ATTRIBUTES: 'service.name=shop' }), 'shop');
+  assert.equal(nameOf({ OTEL_RESOURCE_ATTRIBUTES: 'service.name=shop', OTEL_SERVICE_NAME: 'till' }), 'till');
+});

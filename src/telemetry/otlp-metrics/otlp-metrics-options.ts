@@ -5,6 +5,6 @@ export interface OtlpMetricsOptions {
   readonly intervalMs: number;
   /** Of one export; at most the interval. */
   readonly timeoutMs: number;
-  /** Beside `service.name`, which is the service's. */
+  /** Beside `service.name`, which is the service's unless this has another. */
   readonly resource: Readonly<Record<string, string>>;
 }

@@ -84,7 +84,7 @@ export class OtlpMetrics implements StatSource {
       exportTimeoutMillis: intervalMs,
       maxExportBatchSize: pointsPerRequest,
     });
-    const resource = new SpanResource({ ...options.resource, 'service.name': serviceName });
+    const resource = new SpanResource({ 'service.name': serviceName, ...options.resource });
     reader.setMetricProducer(new RegistryProducer(new MetricsReader(metrics), sdk, { resource, version, clock }));
     return new OtlpMetrics(exporter, reader, clock);
   }

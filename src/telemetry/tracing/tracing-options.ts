@@ -40,7 +40,7 @@ export interface SpanQueueOptions {
 export interface TracingOptions extends CallTracerOptions {
   readonly destinations: readonly SpanDestination[];
   readonly queue: SpanQueueOptions;
-  /** Beside `service.name`, which is the service's. */
+  /** Beside `service.name`, which is the service's unless this has another. */
   readonly resource: Readonly<Record<string, string>>;
 }
 

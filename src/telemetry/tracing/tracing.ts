@@ -20,7 +20,7 @@ export class Tracing implements StatSource {
   readonly #spans: SpanExport;
 
   constructor(options: TracingOptions, { clock, log, serviceName, sink }: TracingContext) {
-    const attributes = { 'service.instance.id': randomUUID(), ...options.resource, 'service.name': serviceName };
+    const attributes = { 'service.instance.id': randomUUID(), 'service.name': serviceName, ...options.resource };
     this.#spans = new SpanExport(attributes, sink === undefined ? options : { ...options, destinations: [] }, { clock, log });
     this.tracer = new CallTracer(options, clock, sink ?? this.#spans);
   }
