@@ -185,6 +185,8 @@ export class ScriptedOwner implements ConnectionHandler {
         break;
       case Act.reset:
         if (stream.closed) {
+          // The connection is lost, and whoever ends its stream before it has heard so hears nothing more either.
+          to.ownReset ||= stream.lossUntold;
           stream.reset();
           break;
         }
