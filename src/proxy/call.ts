@@ -15,7 +15,7 @@ import {
   RetryMachine,
   type RetryThrottle,
 } from '../resilience/index.ts';
-import type { CallTrace } from '../telemetry/index.ts';
+import { type CallTrace, callersTraceId } from '../telemetry/index.ts';
 import type { AdaptiveLimit, Admission, Cluster, Endpoint } from '../upstream/index.ts';
 import { Attempt } from './attempt.ts';
 import type { BoundRoute } from './bound-table.ts';
@@ -27,7 +27,6 @@ import type { ReplayBuffer } from './replay-buffer.ts';
 import { type LocalReply, localReply, replyToError, sendReply } from './replies.ts';
 import { Rivals } from './rivals.ts';
 import type { Downstream } from './tls-acceptor.ts';
-import { traceIdIn } from './trace-id.ts';
 import type { FaultHeaders } from './traffic/fault-headers.ts';
 import type { MirroredCall } from './traffic/mirrored-call.ts';
 import { UnreadAnswer } from './unread-answer.ts';
@@ -508,7 +507,7 @@ export class Call extends Deadline implements StreamHandler {
   get forbidsRetry(): boolean {
     const { direction, engine, guard } = this.proxy;
     if (direction !== 'inbound' || guard.size === 0) return false;
-    const trace = traceIdIn(this.request);
+    const trace = callersTraceId(this.request);
     return trace !== undefined && guard.forbidsRetry(trace, this.startMs, engine.nowMs);
   }
 
@@ -518,7 +517,7 @@ export class Call extends Deadline implements StreamHandler {
     if (direction !== 'outbound' || !this.retriesExhausted) return;
     // A trace that began here is no inbound call's.
     if (this.trace?.beginsHere === true) return;
-    const trace = traceIdIn(this.request);
+    const trace = callersTraceId(this.request);
     if (trace !== undefined) guard.outboundFailed(trace, engine.nowMs);
   }
 

@@ -2,10 +2,16 @@ import type { Fate } from '../core/index.ts';
 import { Token } from '../http2/index.ts';
 import type { PeerIdentity } from '../identity/index.ts';
 import type { Direction } from '../policy/index.ts';
-import type { CallObserver, CallTracer, EndedCall, MethodMetrics } from '../telemetry/index.ts';
+import {
+  type CallObserver,
+  type CallTracer,
+  callerRecords,
+  callersTraceId,
+  type EndedCall,
+  type MethodMetrics,
+} from '../telemetry/index.ts';
 import type { Call } from './call.ts';
 import { headerValue } from './headers.ts';
-import { sampledIn, traceIdIn } from './trace-id.ts';
 
 const originalPath = 'x-envoy-original-path';
 const httpOk = 200;
@@ -156,7 +162,7 @@ export class EndedCallView implements EndedCall {
 
   get traceId(): string | undefined {
     const { request, trace } = this.#call;
-    return trace === undefined ? traceIdIn(request) : trace.traceId;
+    return trace === undefined ? callersTraceId(request) : trace.traceId;
   }
 
   get spanId(): string | undefined {
@@ -165,7 +171,7 @@ export class EndedCallView implements EndedCall {
 
   get sampled(): boolean {
     const { request, trace } = this.#call;
-    return trace === undefined ? sampledIn(request) : trace.kept;
+    return trace === undefined ? callerRecords(request) : trace.kept;
   }
 
   #value(token: number): string {

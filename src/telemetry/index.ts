@@ -19,5 +19,6 @@ export type { AttemptRecord, CallTrace } from './tracing/call-trace.ts';
 export type { CallTracer } from './tracing/call-tracer.ts';
 export type { SpanSink } from './tracing/span-export.ts';
 export { SpanResource } from './tracing/span-resource.ts';
+export { callerRecords, callersTraceId } from './tracing/trace-context.ts';
 export { Tracing } from './tracing/tracing.ts';
 export type { JaegerDestination, OtlpDestination, SpanDestination, TracingOptions } from './tracing/tracing-options.ts';

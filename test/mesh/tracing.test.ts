@@ -149,6 +149,25 @@ test('a caller of B3 is answered in B3, and in traceparent', async (t) => {
   assert.ok(spans.all.every((span) => span.traceId === traceId));
 });
 
+test('a caller of B3 that debugs a trace is recorded, and so is what follows', async (t) => {
+  const spans = new CollectedSpans();
+  const { client, service } = await throughOne(t, (call) => answerOk(call), { spans, environment: samplingAlone });
+  await client.call({ headers: { 'x-b3-traceid': traceId, 'x-b3-spanid': parent, 'x-b3-flags': '1' } });
+  await client.call({ headers: { b3: `${traceId}-${parent}-d` } });
+  await until(() => spans.all.length === 4, 'two spans of each call');
+  const [several, single] = service.received;
+  assert.deepEqual([contextOf(received(service.received)).flags, several?.headers['x-b3-flags']], ['01', '1']);
+  assert.equal(several?.headers['x-b3-sampled'], undefined);
+  assert.match(String(single?.headers['b3']), /-d$/);
+});
+
+test('the state of a traceparent that is none goes, also where B3 has a trace to continue', async (t) => {
+  const { client, service } = await throughOne(t, (call) => answerOk(call), { spans: new CollectedSpans() });
+  await client.call({ headers: { traceparent: 'nonsense', tracestate: 'vendor=1', b3: `${traceId}-${parent}-1` } });
+  const got = received(service.received);
+  assert.deepEqual([contextOf(got).trace, got.headers['tracestate']], [traceId, undefined]);
+});
+
 test('B3 is written for everybody where OTEL_PROPAGATORS says so', async (t) => {
   const environment = { OTEL_PROPAGATORS: 'tracecontext,b3,b3multi' };
   const { client, service } = await throughOne(t, (call) => answerOk(call), { spans: new CollectedSpans(), environment });

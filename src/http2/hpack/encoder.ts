@@ -34,6 +34,7 @@ const policies: Uint8Array = (() => {
     Token.xB3Traceid,
     Token.xB3Spanid,
     Token.xB3Sampled,
+    Token.xB3Parentspanid,
     Token.xRequestId,
   ]) {
     table[token] = Policy.never;

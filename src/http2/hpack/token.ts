@@ -92,6 +92,8 @@ export const Token = {
   upgrade: 82,
   xOutriderUnprocessed: 83,
   xEnvoyOriginalPath: 84,
+  xB3Flags: 85,
+  xB3Parentspanid: 86,
 } as const;
 
 /** Any value of {@link Token}. Plain `number` on the hot path: the decoder computes them. */
@@ -183,6 +185,8 @@ const names: readonly string[] = [
   'upgrade',
   'x-outrider-unprocessed',
   'x-envoy-original-path',
+  'x-b3-flags',
+  'x-b3-parentspanid',
 ];
 
 /** Tokens run from 0 to `tokenCount - 1`. */

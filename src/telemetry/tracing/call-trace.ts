@@ -38,6 +38,8 @@ export const TraceFlag = {
   kept: 32,
   /** Where the request has a `traceparent`, it is of this trace. */
   inPlace: 64,
+  /** Somebody wants to see it at every hop. */
+  debug: 128,
 } as const;
 
 /** A call that is tried again for ever must not fill the memory with how. */
@@ -91,6 +93,10 @@ export class CallTrace implements WrittenContext {
   /** Whether attempts have spans of their own; else they are events of the one span. */
   get spanPerAttempt(): boolean {
     return (this.#flags & TraceFlag.spanPerAttempt) !== 0;
+  }
+
+  get debug(): boolean {
+    return (this.#flags & TraceFlag.debug) !== 0;
   }
 
   get b3Single(): boolean {

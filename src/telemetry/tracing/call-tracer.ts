@@ -61,11 +61,12 @@ export class CallTracer implements StatSource {
     const trace1 = found ? (trace[1] as number) : ids.next();
     const trace2 = found ? (trace[2] as number) : ids.next();
     const trace3 = found ? (trace[3] as number) : ids.nextNonZero();
-    // Its meaning goes with the trace that it belongs to (W3C Trace Context 3.3).
-    if (!found) request.removeToken(Token.tracestate);
+    // It means something beside the traceparent that it came with alone (W3C Trace Context 3.3).
+    if (!context.inTraceparent) request.removeToken(Token.tracestate);
     const { b3Multiple, b3Single, sampler } = this.#options;
     let flags = direction === 'outbound' ? TraceFlag.spanPerAttempt : 0;
     if (context.inTraceparent) flags |= TraceFlag.inPlace;
+    if (context.debug) flags |= TraceFlag.debug;
     if (b3Single || context.b3Single) flags |= TraceFlag.b3Single;
     if (b3Multiple || context.b3Multiple) flags |= TraceFlag.b3Multiple;
     if (isSampled(sampler, policy, context.said, trace0, trace1, trace2, trace3)) flags |= TraceFlag.sampled;

@@ -1,5 +1,5 @@
 import { type HeaderBlock, Token } from '../../http2/index.ts';
-import { notHex, readHex, readHexByte, writeHex } from './trace-ids.ts';
+import { hexOf, notHex, readHex, readHexByte, writeHex } from './trace-ids.ts';
 
 /** What a caller says about being recorded. */
 export const Said = { nothing: 0, no: 1, yes: 2 } as const;
@@ -19,6 +19,8 @@ export class CallerContext {
   said: (typeof Said)[keyof typeof Said] = Said.nothing;
   /** It is `traceparent` that says so. */
   inTraceparent = false;
+  /** B3's word for a trace that everybody records, whatever share they record of others; it includes `yes`. */
+  debug = false;
   /** It spoke B3 in one header, or in several. */
   b3Single = false;
   b3Multiple = false;
@@ -27,15 +29,17 @@ export class CallerContext {
     this.found = false;
     this.inTraceparent = false;
     this.said = Said.nothing;
+    this.debug = false;
     const single = block.indexOf(Token.b3);
     const multiple = block.indexOf(Token.xB3Traceid);
     const decision = block.indexOf(Token.xB3Sampled);
+    const flags = block.indexOf(Token.xB3Flags);
     this.b3Single = single >= 0;
-    this.b3Multiple = multiple >= 0 || decision >= 0;
+    this.b3Multiple = multiple >= 0 || decision >= 0 || flags >= 0;
     const traceparent = block.indexOf(Token.traceparent);
     if (traceparent >= 0 && !block.duplicateOf(Token.traceparent) && this.#readTraceparent(block, traceparent)) return;
     if (single >= 0) this.#readSingle(block, single);
-    else if (this.b3Multiple) this.#readMultiple(block, multiple, decision);
+    else if (this.b3Multiple) this.#readMultiple(block, multiple, decision, flags);
   }
 
   /** `00-<trace>-<span>-<flags>`; a later version may have more behind it. */
@@ -60,27 +64,31 @@ export class CallerContext {
     const start = block.valueStart[at] as number;
     const end = block.valueEnd[at] as number;
     if (end - start === 1) {
-      this.said = decisionOf(bytes[start] as number);
+      this.#decide(bytes[start] as number);
       return;
     }
     const digits = bytes[start + 32] === dash ? 32 : 16;
     const span = start + digits + 1;
     if (end < span + 16 || bytes[span - 1] !== dash || (end > span + 16 && bytes[span + 16] !== dash)) return;
     if (!this.#readIds(bytes, start, digits, span, true)) return;
-    if (end >= span + 18 && (end === span + 18 || bytes[span + 18] === dash)) this.said = decisionOf(bytes[span + 17] as number);
+    if (end >= span + 18 && (end === span + 18 || bytes[span + 18] === dash)) this.#decide(bytes[span + 17] as number);
   }
 
-  #readMultiple(block: HeaderBlock, trace: number, decision: number): void {
+  #readMultiple(block: HeaderBlock, trace: number, decision: number, flags: number): void {
     const span = block.indexOf(Token.xB3Spanid);
-    if (decision >= 0) {
-      const text = block.bytes[block.valueStart[decision] as number] as number;
-      // Some write true and false.
-      this.said = text === 0x74 ? Said.yes : text === 0x66 ? Said.no : decisionOf(text);
-    }
+    if (decision >= 0) this.#decide(firstByte(block, decision));
+    // Whoever says this says nothing else of it.
+    if (flags >= 0 && firstByte(block, flags) === one) this.#decide(debug);
     if (trace < 0 || span < 0 || (block.valueEnd[span] as number) - (block.valueStart[span] as number) !== 16) return;
     const start = block.valueStart[trace] as number;
     const digits = (block.valueEnd[trace] as number) - start;
     if (digits === 16 || digits === 32) this.#readIds(block.bytes, start, digits, block.valueStart[span] as number, true);
+  }
+
+  /** `1` and `d` are yes; some write true and false. */
+  #decide(byte: number): void {
+    this.debug = byte === debug;
+    this.said = byte === one || byte === debug || byte === 0x74 ? Said.yes : byte === zero || byte === 0x66 ? Said.no : Said.nothing;
   }
 
   /** Takes the ids over where they are some. */
@@ -109,9 +117,28 @@ export class CallerContext {
 const dash = 0x2d;
 const traceparentBytes = 55;
 
-/** `1` and `d` (debug) are yes. */
-const decisionOf = (byte: number): (typeof Said)[keyof typeof Said] =>
-  byte === 0x31 || byte === 0x64 ? Said.yes : byte === 0x30 ? Said.no : Said.nothing;
+const zero = 0x30;
+const one = 0x31;
+const debug = 0x64;
+
+const firstByte = (block: HeaderBlock, at: number): number => {
+  const start = block.valueStart[at] as number;
+  return start < (block.valueEnd[at] as number) ? (block.bytes[start] as number) : 0;
+};
+
+const asked = new CallerContext();
+
+/** The trace that a caller says a request belongs to, as 32 hexadecimal digits; `undefined`: none. Makes a string. */
+export const callersTraceId = (block: HeaderBlock): string | undefined => {
+  asked.read(block);
+  return asked.found ? hexOf(...asked.trace) : undefined;
+};
+
+/** Whether a caller says that its trace is recorded. Makes nothing. */
+export const callerRecords = (block: HeaderBlock): boolean => {
+  asked.read(block);
+  return asked.said === Said.yes;
+};
 
 /** What is written into requests: the trace, the span that calls, whether it is recorded. */
 export interface WrittenContext {
@@ -120,14 +147,14 @@ export interface WrittenContext {
   readonly trace2: number;
   readonly trace3: number;
   readonly sampled: boolean;
+  /** B3 has a word of its own for that. */
+  readonly debug: boolean;
   readonly b3Single: boolean;
   readonly b3Multiple: boolean;
   /** The `traceparent` of the request, if it has the length of ours, is of this trace. */
   readonly inPlace: boolean;
 }
 
-const zero = 0x30;
-const one = 0x31;
 const traceparent = Buffer.from(`00-${'0'.repeat(32)}-${'0'.repeat(16)}-00`);
 const single = Buffer.from(`${'0'.repeat(32)}-${'0'.repeat(16)}-0`);
 
@@ -151,13 +178,14 @@ export const writeContext = (block: HeaderBlock, context: WrittenContext, spanHi
     writeHex(spanHigh, bytes, start + 36);
     writeHex(spanLow, bytes, start + 44);
     bytes[start + 53] = zero;
-    bytes[start + 54] = context.sampled ? one : zero;
+    // Whether the trace id is random is said of the trace (level 2 of the recommendation), and stays.
+    bytes[start + 54] = ((bytes[start + 54] as number) & 2) | (context.sampled ? one : zero);
     block.valueChanged(at);
   } else writeTraceparent(block, context, spanHigh, spanLow);
   if (!context.b3Single && !context.b3Multiple) return;
   writeIds(context, spanHigh, spanLow);
-  if (context.b3Single) writeSingle(block, context.sampled);
-  if (context.b3Multiple) writeMultiple(block, context.sampled);
+  if (context.b3Single) writeSingle(block, context);
+  if (context.b3Multiple) writeMultiple(block, context);
 };
 
 const writeIds = (context: WrittenContext, spanHigh: number, spanLow: number): void => {
@@ -176,19 +204,21 @@ const writeTraceparent = (block: HeaderBlock, context: WrittenContext, spanHigh:
   block.addBytes(Token.traceparent, traceparent, 0, traceparentBytes);
 };
 
-const writeSingle = (block: HeaderBlock, sampled: boolean): void => {
+const writeSingle = (block: HeaderBlock, context: WrittenContext): void => {
   single.set(traceparent.subarray(3, 52));
-  single[50] = sampled ? one : zero;
+  single[50] = !context.sampled ? zero : context.debug ? debug : one;
   block.removeToken(Token.b3);
   block.addBytes(Token.b3, single, 0, single.length);
 };
 
-const writeMultiple = (block: HeaderBlock, sampled: boolean): void => {
-  for (const token of [Token.xB3Traceid, Token.xB3Spanid, Token.xB3Sampled]) block.removeToken(token);
-  // Of the caller's own span; ours has another one.
-  const parent = block.find('x-b3-parentspanid');
-  if (parent >= 0) block.remove(parent);
+/** With `x-b3-flags` where it is a debugged trace's, beside which nothing is said of being recorded. */
+const writeMultiple = (block: HeaderBlock, { debug, sampled }: WrittenContext): void => {
+  // The parent is that of the caller's own span; ours has another one.
+  for (const token of b3Tokens) block.removeToken(token);
   block.addBytes(Token.xB3Traceid, traceparent, 3, 35);
   block.addBytes(Token.xB3Spanid, traceparent, 36, 52);
-  block.add(Token.xB3Sampled, sampled ? '1' : '0');
+  if (sampled && debug) block.add(Token.xB3Flags, '1');
+  else block.add(Token.xB3Sampled, sampled ? '1' : '0');
 };
+
+const b3Tokens = [Token.xB3Traceid, Token.xB3Spanid, Token.xB3Sampled, Token.xB3Flags, Token.xB3Parentspanid] as const;

@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { HpackDecoder, HpackProblem } from '../../../src/http2/hpack/decoder.ts';
 import { HpackEncoder } from '../../../src/http2/hpack/encoder.ts';
 import { HeaderBlock } from '../../../src/http2/index.ts';
-import { CallerContext, Said, writeContext } from '../../../src/telemetry/tracing/trace-context.ts';
+import { CallerContext, callerRecords, callersTraceId, Said, writeContext } from '../../../src/telemetry/tracing/trace-context.ts';
 import { hexOf, TraceIds } from '../../../src/telemetry/tracing/trace-ids.ts';
 
 const blockOf = (...fields: readonly (readonly [string, string])[]): HeaderBlock => {
@@ -91,6 +91,85 @@ test('a traceparent wins over B3, and where it is none B3 counts', () => {
   assert.deepEqual(read(['traceparent', 'nothing'], b3), { trace: traceId, parent, said: Said.no });
 });
 
+test("B3's word for a trace to debug is a yes, in one header and in several, with ids and without", () => {
+  const debugged = (...fields: readonly (readonly [string, string])[]) => {
+    const context = new CallerContext();
+    context.read(blockOf(...fields));
+    return [context.debug, context.said];
+  };
+  assert.deepEqual(debugged(['b3', `${traceId}-${parent}-d`]), [true, Said.yes]);
+  assert.deepEqual(debugged(['b3', 'd']), [true, Said.yes]);
+  assert.deepEqual(debugged(['x-b3-traceid', traceId], ['x-b3-spanid', parent], ['x-b3-flags', '1']), [true, Said.yes]);
+  assert.deepEqual(debugged(['x-b3-sampled', '0'], ['x-b3-flags', '1']), [true, Said.yes]);
+  assert.deepEqual(debugged(['x-b3-flags', '1']), [true, Said.yes]);
+  assert.deepEqual(debugged(['x-b3-flags', '0']), [false, Said.nothing]);
+  assert.deepEqual(debugged(['x-b3-flags', '']), [false, Said.nothing]);
+});
+
+test('a debugged trace goes on as one, in whatever words of B3', () => {
+  const write = (sampled: boolean, ...fields: readonly (readonly [string, string])[]) => {
+    const block = blockOf(...fields);
+    const ids = { trace0: 1, trace1: 2, trace2: 3, trace3: 4 };
+    writeContext(block, { ...ids, sampled, debug: true, b3Single: true, b3Multiple: true, inPlace: false }, 5, 6);
+    return Object.fromEntries(block.toPairs());
+  };
+  const [trace, span] = ['00000001000000020000000300000004', '0000000500000006'];
+  const came = [
+    ['x-b3-flags', '1'],
+    ['x-b3-parentspanid', parent],
+  ] as const;
+  const common = { 'x-b3-traceid': trace, 'x-b3-spanid': span };
+  assert.deepEqual(write(true, ...came), {
+    traceparent: `00-${trace}-${span}-01`,
+    b3: `${trace}-${span}-d`,
+    ...common,
+    'x-b3-flags': '1',
+  });
+  assert.deepEqual(write(false, ...came), {
+    traceparent: `00-${trace}-${span}-00`,
+    b3: `${trace}-${span}-0`,
+    ...common,
+    'x-b3-sampled': '0',
+  });
+});
+
+test('what a caller says of a trace id being random stays, and other bits of later levels go', () => {
+  const words = { trace0: 0x4bf92f35, trace1: 0x77b34da6, trace2: 0xa3ce929d | 0, trace3: 0x0e0e4736 };
+  for (const [came, sampled, flags] of [
+    ['03', false, '02'],
+    ['02', true, '03'],
+    ['0d', true, '01'],
+    ['ff', false, '02'],
+  ] as const) {
+    const block = blockOf(['traceparent', `00-${traceId}-${parent}-${came}`]);
+    writeContext(block, { ...words, sampled, debug: false, b3Single: false, b3Multiple: false, inPlace: true }, 5, 6);
+    assert.deepEqual(block.toPairs(), [['traceparent', `00-${traceId}-0000000500000006-${flags}`]]);
+  }
+});
+
+test('whoever makes no traces reads the same of them as whoever does', () => {
+  const span = ['x-b3-spanid', parent] as const;
+  for (const [fields, trace, records] of [
+    [[['traceparent', `00-${traceId}-${parent}-01`]], traceId, true],
+    [
+      [
+        ['traceparent', 'nothing'],
+        ['b3', `${traceId}-${parent}-1`],
+      ],
+      traceId,
+      true,
+    ],
+    [[['traceparent', `00-${traceId.toUpperCase()}-${parent}-01`]], undefined, false],
+    [[['x-b3-traceid', traceId.slice(16)], span, ['x-b3-flags', '1']], `${'0'.repeat(16)}${traceId.slice(16)}`, true],
+    [[['x-b3-sampled', 'true']], undefined, true],
+    [[['b3', `${traceId}-${parent}-0`]], traceId, false],
+    [[], undefined, false],
+  ] as const) {
+    const block = blockOf(...fields);
+    assert.deepEqual([callersTraceId(block), callerRecords(block)], [trace, records]);
+  }
+});
+
 const word = fc.integer({ min: -(2 ** 31), max: 2 ** 31 - 1 });
 
 test('what is written is read again, whether it is written over or anew, beside other fields', () => {
@@ -113,7 +192,7 @@ test('what is written is read again, whether it is written over or anew, beside 
         const [trace0, trace1, trace2, trace3] = trace;
         const fields = there ? ([['traceparent', `00-${hexOf(...trace)}-${parent}-01`]] as const) : [];
         const block = blockOf(['x-first', 'a'], ...fields, ['x-last', 'b']);
-        const written = { trace0, trace1, trace2, trace3, sampled, b3Single: false, b3Multiple: false, inPlace: there };
+        const written = { trace0, trace1, trace2, trace3, sampled, debug: false, b3Single: false, b3Multiple: false, inPlace: there };
         writeContext(block, written, high, low);
         const expected = `00-${hexOf(...trace)}-${hexOf(high, low)}-0${sampled ? 1 : 0}`;
         const pairs = block.toPairs();
