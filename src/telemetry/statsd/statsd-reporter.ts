@@ -50,6 +50,10 @@ export class StatsdReporter implements StatSource {
   #timer: Timer | undefined;
   #flushing: Promise<void> | undefined;
   #closed = false;
+  /** The flush before this one has sent something: only the next one hears that nobody took it. */
+  #sentBefore = false;
+  /** Nobody took what was sent last, as far as is known. */
+  #refused = false;
   #shortcoming: Shortcoming | undefined;
   #flushes = 0;
   #resolveFailed = 0;
@@ -148,6 +152,7 @@ export class StatsdReporter implements StatSource {
     const stats = await metrics.stats.collectInTurns();
     const clusters = new Set(metrics.clusterNames());
     const bounded = this.#bounded(client);
+    const writtenBefore = this.#stream.written;
     let [looks, written, paused] = [0, this.#lines.count, this.#stream.written];
     for (const lines of [this.#lines.ofStats(stats, clusters, bounded), this.#lines.ofCalls(metrics.calls, bounded)]) {
       for (const _ of lines) {
@@ -167,8 +172,10 @@ export class StatsdReporter implements StatSource {
     // Also what was said after the last time: that nobody listens is heard of a moment later.
     const { problem } = this.#stream;
     this.#stream.problem = undefined;
-    if (problem === undefined && found) this.#onSuccess();
-    else if (problem !== undefined)
+    this.#refused = problem !== undefined || (this.#refused && !this.#sentBefore);
+    this.#sentBefore = this.#stream.written > writtenBefore;
+    if (found && !this.#refused) this.#onSuccess();
+    if (problem !== undefined)
       this.#onFailure('metrics could not be sent to StatsD', problem, 'see that it listens there by UDP, or correct METRICS_HOST');
   }
 

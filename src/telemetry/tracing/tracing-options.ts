@@ -44,15 +44,20 @@ export interface TracingOptions extends CallTracerOptions {
   readonly resource: Readonly<Record<string, string>>;
 }
 
-/** For people. */
+const userOfUrl = /(?<=\/\/)[^/?#\s@]*(?=@)/;
+
+/** For people: a URL without its user and password. */
 export const describeDestination = (destination: SpanDestination): string => {
-  if (destination.kind === 'otlp') return destination.url;
-  return destination.endpoint ?? `udp://${destination.host}:${destination.port}`;
+  const udp = destination.kind === 'jaeger' && destination.endpoint === undefined;
+  return udp ? `udp://${destination.host}:${destination.port}` : String(urlOf(destination)).replace(userOfUrl, '(hidden)');
 };
+
+const urlOf = (destination: SpanDestination): string | undefined =>
+  destination.kind === 'otlp' ? destination.url : destination.endpoint;
 
 /** Name or address of whoever gets the spans. */
 export const hostOfDestination = (destination: SpanDestination): string => {
-  const url = destination.kind === 'otlp' ? destination.url : destination.endpoint;
+  const url = urlOf(destination);
   if (url !== undefined && URL.canParse(url)) return new URL(url).hostname.replace(/^\[|\]$/g, '');
   return destination.kind === 'jaeger' ? destination.host : '';
 };
