@@ -1,4 +1,5 @@
 import type { Clock } from '../core/index.ts';
+import { exportProblem } from './export-problem.ts';
 
 /** What OpenTelemetry's SDK calls SUCCESS. */
 const success = 0;
@@ -50,9 +51,9 @@ export class BoundedExports {
     const begin = (): void => {
       if (ended) return;
       try {
-        start(({ code, error }) => end(code === success ? undefined : (error?.message ?? 'refused')));
+        start(({ code, error }) => end(code === success ? undefined : exportProblem(error)));
       } catch (error) {
-        end((error as Error).message);
+        end(exportProblem(error as Error));
       }
     };
     if (later) setImmediate(begin);

@@ -1,7 +1,7 @@
 import type { PushMetricExporter, ResourceMetrics } from '@opentelemetry/sdk-metrics';
 import type { Clock, Logger } from '../../core/index.ts';
 import { BoundedExports } from '../bounded-exports.ts';
-import type { OtlpDestination } from '../tracing/tracing-options.ts';
+import { describeDestination, type OtlpDestination, tlsRemedy } from '../tracing/tracing-options.ts';
 
 type Done = Parameters<PushMetricExporter['export']>[1];
 
@@ -63,19 +63,18 @@ export class CountingMetricExporter implements PushMetricExporter {
     this.exported++;
     if (!this.#failing) return;
     this.#failing = false;
-    this.#context.log.info('metrics are taken by the collector again', { to: this.#destination.url });
+    this.#context.log.info('metrics are taken by the collector again', { to: describeDestination(this.#destination) });
   }
 
   #onFailure(why: string): void {
     this.failed++;
     if (this.#failing) return;
     this.#failing = true;
-    const { protocol, url } = this.#destination;
-    const port = protocol === 'grpc' ? 'gRPC (usually port 4317)' : 'HTTP (usually port 4318)';
+    const port = this.#destination.protocol === 'grpc' ? 'gRPC (usually port 4317)' : 'HTTP (usually port 4318)';
     this.#context.log.warning('metrics could not be sent to the collector; calls go on, and numbers are sent with the next interval', {
-      to: url,
+      to: describeDestination(this.#destination),
       why,
-      remedy: `see that a collector takes metrics by OTLP and ${port} there, or correct OTEL_EXPORTER_OTLP_METRICS_ENDPOINT, OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_PROTOCOL, or write OTEL_METRICS_EXPORTER=none`,
+      remedy: `see that a collector takes metrics by OTLP and ${port} there, or correct OTEL_EXPORTER_OTLP_METRICS_ENDPOINT, OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_PROTOCOL, or write OTEL_METRICS_EXPORTER=none${tlsRemedy(this.#destination)}`,
     });
   }
 }

@@ -3,7 +3,7 @@ import type { Clock, Logger, Shortcoming } from '../../core/index.ts';
 import { BoundedExports } from '../bounded-exports.ts';
 import type { LoadedExporter } from './exporters.ts';
 import { HostLookUp } from './host-look-up.ts';
-import { describeDestination, hostOfDestination, type SpanDestination } from './tracing-options.ts';
+import { describeDestination, hostOfDestination, type SpanDestination, tlsRemedy } from './tracing-options.ts';
 
 /** Spans since the start, over all destinations. */
 export interface ExportCounts {
@@ -121,7 +121,7 @@ const remedyOf = (destination: SpanDestination): string => {
   if (destination.kind === 'otlp') {
     const setting = 'OTEL_EXPORTER_OTLP_ENDPOINT';
     const protocol = destination.protocol === 'grpc' ? 'gRPC (usually port 4317)' : 'HTTP (usually port 4318)';
-    return `see that a collector takes OTLP by ${protocol} there, or correct ${setting} or OTEL_EXPORTER_OTLP_PROTOCOL`;
+    return `see that a collector takes OTLP by ${protocol} there, or correct ${setting} or OTEL_EXPORTER_OTLP_PROTOCOL${tlsRemedy(destination)}`;
   }
   if (destination.endpoint !== undefined)
     return 'see that a collector of Jaeger takes thrift there, or correct OTEL_EXPORTER_JAEGER_ENDPOINT';

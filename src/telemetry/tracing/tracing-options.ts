@@ -52,8 +52,13 @@ export const describeDestination = (destination: SpanDestination): string => {
   return udp ? `udp://${destination.host}:${destination.port}` : String(urlOf(destination)).replace(userOfUrl, '(hidden)');
 };
 
-const urlOf = (destination: SpanDestination): string | undefined =>
-  destination.kind === 'otlp' ? destination.url : destination.endpoint;
+/** What else helps where a collector is reached by TLS. */
+export const tlsRemedy = ({ url }: OtlpDestination): string =>
+  url.startsWith('https:')
+    ? '; by TLS its certificate has to be of an authority in OTEL_EXPORTER_OTLP_CERTIFICATE, and it may want OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE'
+    : '';
+
+const urlOf = (destination: SpanDestination): string | undefined => (destination.kind === 'otlp' ? destination.url : destination.endpoint);
 
 /** Name or address of whoever gets the spans. */
 export const hostOfDestination = (destination: SpanDestination): string => {

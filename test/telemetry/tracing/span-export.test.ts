@@ -68,6 +68,31 @@ test('a request without an answer is given up in its time, and the next one is s
   assert.equal(again?.['lost'], 3);
 });
 
+for (const [status, headers, body, expected] of [
+  [401, {}, 'no such\ntoken', /HTTP 401 Unauthorized: no such token$/],
+  [302, { location: '/login' }, '', /HTTP 302 Found$/],
+  [503, { 'retry-after': '3600' }, 'busy', /HTTP 429, 502, 503 or 504/],
+] as const) {
+  test(`why a collector that answers ${status} gets nothing is told in words`, async (t) => {
+    const collector = await collecting(t, (response) => response.writeHead(status, headers).end(body));
+    const exported = await exporting(t, otlp(collector.url));
+    exported.add(3);
+    await until(() => exported.stat('spans_failed') === 3, 'failed');
+    assert.match(String(warnings(exported)[0]?.['why']), expected);
+  });
+}
+
+test('the password in the URL of a collector is shown to nobody, and TLS has a remedy of its own', async (t) => {
+  const collector = await collecting(t, () => {});
+  const exported = await exporting(t, otlp(collector.url.replace('http://', 'https://user:secret@')));
+  exported.add(3);
+  await until(() => exported.stat('spans_failed') === 3, 'failed');
+  const [line] = warnings(exported);
+  assert.equal(line?.['to'], collector.url.replace('http://', 'https://(hidden)@'));
+  assert.match(String(line?.['why']), /^TLS: /);
+  assert.match(String(line?.['remedy']), /OTEL_EXPORTER_OTLP_CERTIFICATE/);
+});
+
 for (const [what, answer] of Object.entries({
   'says no': (response: ServerResponse) => response.writeHead(400).end('no'),
   'answers nonsense': (response: ServerResponse) => response.writeHead(500, { 'content-type': 'text/html' }).end('<html>'.repeat(1_000)),
