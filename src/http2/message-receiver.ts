@@ -143,9 +143,13 @@ export class MessageReceiver {
     if (!block.overflowed) return block;
     if (mostFields > 0) this.counters.headerOverflow++;
     if (block.listSizeBytes <= 2 * maxHeaderListBytes && block.fieldCount <= 2 * maxHeaderFields) return block;
-    const message = `${block.fieldCount} headers of ${block.listSizeBytes} bytes, ${maxHeaderFields} of ${maxHeaderListBytes} bytes are allowed`;
-    this.#connection.protocolError(ErrorCode.enhanceYourCalm, message);
+    this.#connection.protocolError(ErrorCode.enhanceYourCalm, this.#tooLarge('headers', block));
     return undefined;
+  }
+
+  #tooLarge(what: string, { fieldCount, listSizeBytes }: HeaderBlock): string {
+    const { maxHeaderFields, maxHeaderListBytes } = this.options;
+    return `${what} are too large: ${fieldCount} of ${listSizeBytes} bytes, ${maxHeaderFields} of ${maxHeaderListBytes} bytes are allowed`;
   }
 
   #onNewRequest(streamId: number, block: HeaderBlock, endStream: boolean, selfDependent: boolean): void {
@@ -183,7 +187,7 @@ export class MessageReceiver {
   }
 
   #onResponse(stream: Stream, block: HeaderBlock, endStream: boolean): void {
-    const problem = block.overflowed ? 'response headers are too large' : responseProblem(block);
+    const problem = block.overflowed ? this.#tooLarge('response headers', block) : responseProblem(block);
     if (problem !== undefined) {
       this.#streams.fail(stream, ErrorCode.protocolError, problem);
       return;
@@ -220,7 +224,7 @@ export class MessageReceiver {
     this.counters.trailers++;
     let problem = endStream ? trailersProblem(block) : 'trailers that do not end the stream (RFC 9113 8.1)';
     if (problem === undefined && stream.expectedBytes > 0) problem = 'DATA differs from content-length (RFC 9113 8.1.1)';
-    if (problem === undefined && block.overflowed) problem = 'trailers are too large';
+    if (problem === undefined && block.overflowed) problem = this.#tooLarge('trailers', block);
     if (problem !== undefined) {
       this.#streams.fail(stream, ErrorCode.protocolError, problem);
       return;
