@@ -140,7 +140,7 @@ export const hpackBomb: Attack = {
     },
     {
       name: 'one indexed field, 60 MB of it',
-      answers: [calm(/headers of \d+ bytes/)],
+      answers: [calm(/headers are too large: \d+ of \d+ bytes/)],
       counters: overflow,
       send: (attacker) => calls(attacker, () => bomb(attacker, 15_000)),
     },
@@ -158,7 +158,7 @@ export const hpackBomb: Attack = {
     },
     {
       name: '5,000 cookie crumbs',
-      answers: [calm(/headers of \d+ bytes/)],
+      answers: [calm(/headers are too large: \d+ of \d+ bytes/)],
       counters: overflow,
       send: (attacker) =>
         calls(attacker, () =>
