@@ -133,7 +133,13 @@ test('Accept decides the format', () => {
     ['text/plain;version=0.0.4', 'text'],
     [';;,=,q', 'text'],
   ];
-  for (const [accept, format] of cases) assert.equal(negotiateFormat(accept), format, String(accept));
+  const ranges: typeof cases = [
+    ['*/*;q=1, application/openmetrics-text;q=0.1', 'text'],
+    ['text/*, application/openmetrics-text;q=0.5', 'text'],
+    ['text/*;q=0.1, */*, application/openmetrics-text;q=0.5', 'openmetrics'],
+    ['text/plain;q=0.2, text/*, application/openmetrics-text;q=0.5', 'openmetrics'],
+  ];
+  for (const [accept, format] of [...cases, ...ranges]) assert.equal(negotiateFormat(accept), format, String(accept));
   const encodings: readonly (readonly [string | undefined, boolean])[] = [
     ['gzip', true],
     ['deflate, gzip;q=0.5', true],

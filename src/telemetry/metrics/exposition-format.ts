@@ -34,16 +34,22 @@ const acceptedOf = (header: string): readonly Accepted[] =>
     })
     .filter(({ type }) => type !== '');
 
+const textRanges = ['text/plain', 'text/*', '*/*'];
 const openMetricsVersions = new Set([undefined, '1.0.0', '0.0.1']);
 
 /** OpenMetrics for whoever names it and wants it no less than text; a browser, and whoever takes anything, gets text. */
 export const negotiateFormat = (accept: string | undefined): ExpositionFormat => {
-  let open = 0;
-  let text = 0;
-  for (const { type, parameters, quality } of acceptedOf(accept ?? '')) {
-    if (type === 'application/openmetrics-text' && openMetricsVersions.has(parameters.get('version'))) open = Math.max(open, quality);
-    else if (type === 'text/plain') text = Math.max(text, quality);
-  }
+  const accepted = acceptedOf(accept ?? '');
+  const qualityOf = (wanted: string): number =>
+    Math.max(-1, ...accepted.filter(({ type }) => type === wanted).map(({ quality }) => quality));
+  const open = Math.max(
+    0,
+    ...accepted
+      .filter(({ parameters, type }) => type === 'application/openmetrics-text' && openMetricsVersions.has(parameters.get('version')))
+      .map(({ quality }) => quality),
+  );
+  // What names it most closely counts (RFC 9110 12.5.1).
+  const text = textRanges.map(qualityOf).find((quality) => quality >= 0) ?? 0;
   return open > 0 && open >= text ? 'openmetrics' : 'text';
 };
 
