@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto';
-import { type Clock, formatHostPort } from '../../core/index.ts';
+import { formatHostPort } from '../../core/index.ts';
 import { type Json, list, object, text } from '../json.ts';
 import type { Address } from './address.ts';
 import type { AdminPort } from './admin-port.ts';
+import { askAgain, type Found, final, passing } from './ask-again.ts';
 import { type CheckResult, failed, ok, skipped } from './check-result.ts';
 import { askHttp, askJson, type HttpQuestion } from './http-question.ts';
 import { UnansweredError } from './network-failure.ts';
@@ -38,46 +39,49 @@ export const checkMetrics = async (admin: AdminPort, hasServed: boolean, hasTls:
   }
 };
 
+export interface ScrapeQuestion extends HttpQuestion {
+  /** How long Prometheus may take to find a sidecar, and to scrape it for the first time. */
+  readonly patienceMs: number;
+}
+
 /** Whether Prometheus scrapes that sidecar, and has its series. */
-export const checkPrometheus = async (base: string, admin: Address, service: string, question: HttpQuestion): Promise<CheckResult> => {
+export const checkPrometheus = (base: string, admin: Address, service: string, question: ScrapeQuestion): Promise<CheckResult> =>
+  askAgain(question.clock, question.patienceMs, async () => {
+    try {
+      return await askPrometheus(base, admin, service, question);
+    } catch (error) {
+      const remedy = `curl -s ${base}/api/v1/targets  # or name another one: outrider verify --prometheus <url>`;
+      return final(failed('metrics.scraped', `Prometheus at ${base}: ${whyOf(error)}`, remedy));
+    }
+  });
+
+const askPrometheus = async (base: string, admin: Address, service: string, question: HttpQuestion): Promise<Found> => {
   const name = formatHostPort(admin);
-  const targets = `curl -s ${base}/api/v1/targets`;
-  try {
-    const { value } = await askJson(`${base}/api/v1/targets?state=active`, question);
-    const active = list(object(object(value)['data'])['activeTargets']);
-    const found = active.find((target) => addressOf(target) === name) ?? active.find((target) => isLabelled(target, service));
-    if (found === undefined) {
-      const remedy = `${targets}  # add ${name} to scrape_configs, path /metrics`;
-      return failed('metrics.scraped', `Prometheus has no target ${name}, nor one with the label sidecar="${service}"`, remedy);
-    }
-    const url = text(found['scrapeUrl']);
-    if (found['health'] !== 'up') {
-      const why = text(found['lastError'], text(found['health']));
-      return failed(
-        'metrics.scraped',
-        `${url} is ${text(found['health'])}: ${why}`,
-        `curl -s ${url}  # from the machine of Prometheus; ADMIN_ADDRESS says on which interface it listens`,
-      );
-    }
-    const instance = text(object(found['labels'])['instance']);
-    const query = `count({__name__=~"outrider_.+|mtls_certificate_expiry_seconds",instance=${JSON.stringify(instance)}})`;
-    const answer = await askJson(`${base}/api/v1/query?query=${encodeURIComponent(query)}`, question);
-    const [sample] = list(object(object(answer.value)['data'])['result']);
-    const series = Array.isArray(sample?.['value']) ? Number(sample['value'][1]) : 0;
-    if (!(series > 0))
-      return failed(
-        'metrics.scraped',
-        `${url} is up, and Prometheus has no series of it`,
-        `curl -sG ${base}/api/v1/query --data-urlencode 'query=${query}'`,
-      );
-    return ok('metrics.scraped', `${url} is up, ${series} series`);
-  } catch (error) {
-    return failed(
-      'metrics.scraped',
-      `Prometheus at ${base}: ${whyOf(error)}`,
-      `${targets}  # or name another one: outrider verify --prometheus <url>`,
-    );
+  const { value } = await askJson(`${base}/api/v1/targets?state=active`, question);
+  const active = list(object(object(value)['data'])['activeTargets']);
+  const found = active.find((target) => addressOf(target) === name) ?? active.find((target) => isLabelled(target, service));
+  if (found === undefined) {
+    const remedy = `curl -s ${base}/api/v1/targets  # add ${name} to scrape_configs, path /metrics`;
+    return passing(failed('metrics.scraped', `Prometheus has no target ${name}, nor one with the label sidecar="${service}"`, remedy));
   }
+  const url = text(found['scrapeUrl']);
+  if (found['health'] === 'unknown') {
+    const remedy = `curl -s ${base}/api/v1/targets  # scrapeInterval says how often; --scrape-timeout waits longer`;
+    return passing(failed('metrics.scraped', `${url} has not been scraped yet`, remedy));
+  }
+  if (found['health'] !== 'up') {
+    const why = text(found['lastError'], text(found['health']));
+    const remedy = `curl -s ${url}  # from the machine of Prometheus; ADMIN_ADDRESS says on which interface it listens`;
+    return final(failed('metrics.scraped', `${url} is ${text(found['health'])}: ${why}`, remedy));
+  }
+  const instance = text(object(found['labels'])['instance']);
+  const query = `count({__name__=~"outrider_.+|mtls_certificate_expiry_seconds",instance=${JSON.stringify(instance)}})`;
+  const answer = await askJson(`${base}/api/v1/query?query=${encodeURIComponent(query)}`, question);
+  const [sample] = list(object(object(answer.value)['data'])['result']);
+  const series = Array.isArray(sample?.['value']) ? Number(sample['value'][1]) : 0;
+  if (series > 0) return final(ok('metrics.scraped', `${url} is up, ${series} series`));
+  const remedy = `curl -sG ${base}/api/v1/query --data-urlencode 'query=${query}'`;
+  return passing(failed('metrics.scraped', `${url} is up, and Prometheus has no series of it`, remedy));
 };
 
 const addressOf = (target: Json): string => {
@@ -104,37 +108,30 @@ export interface TraceQuestion extends HttpQuestion {
   readonly throughBoth: boolean;
 }
 
-const pollMs = 250;
-
-const pause = (clock: Clock, ms: number): Promise<void> => new Promise((resolve) => void clock.setTimer(resolve, ms));
-
 /** Asks Jaeger again and again until it shows the trace with spans of the sidecars on the way. */
-export const checkTrace = async (base: string, traceId: string, service: string, question: TraceQuestion): Promise<CheckResult> => {
+export const checkTrace = (base: string, traceId: string, service: string, question: TraceQuestion): Promise<CheckResult> => {
   const { clock, patienceMs, throughBoth } = question;
   const url = `${base}/api/traces/${traceId}`;
-  const giveUpAtMs = clock.now() + patienceMs;
-  let seen: readonly SeenSpan[] = [];
-  for (;;) {
+  const missing = `curl -s ${url}  # JAEGER_HOST of the sidecars says where spans go; outrider stats --filter '^tracing' counts those that did not arrive`;
+  const patience = `after ${patienceMs / 1_000} s`;
+  return askAgain(clock, patienceMs, async () => {
+    let seen: readonly SeenSpan[];
     try {
       const answer = await askHttp(url, question);
       // 404 is "not yet".
       if (answer.status >= 400 && answer.status !== 404)
-        return failed('trace', `Jaeger at ${base} answers ${answer.status}`, `curl -s ${base}/api/services`);
+        return final(failed('trace', `Jaeger at ${base} answers ${answer.status}`, `curl -s ${base}/api/services`));
       seen = answer.status === 404 ? [] : spansIn(answer.body);
     } catch (error) {
       const remedy = `curl -s ${base}/api/services  # or name another one: outrider verify --jaeger <url>`;
-      return failed('trace', `Jaeger at ${base}: ${whyOf(error)}`, remedy);
+      return final(failed('trace', `Jaeger at ${base}: ${whyOf(error)}`, remedy));
     }
     const arrived = seen.some((span) => span.kind === 'server' && span.service === service);
     const left = !throughBoth || seen.some(({ kind }) => kind === 'client');
-    if (arrived && left) return ok('trace', `${traceId} shows ${namesOf(seen)}`);
-    if (clock.now() >= giveUpAtMs) break;
-    await pause(clock, pollMs);
-  }
-  const remedy = `curl -s ${url}  # JAEGER_HOST of the sidecars says where spans go; outrider stats --filter '^tracing' counts those that did not arrive`;
-  const patience = `after ${patienceMs / 1_000} s`;
-  if (seen.length === 0) return failed('trace', `Jaeger does not know the trace ${traceId} ${patience}`, remedy);
-  return failed('trace', `the trace ${traceId} shows ${namesOf(seen)} only, ${patience}`, remedy);
+    if (arrived && left) return final(ok('trace', `${traceId} shows ${namesOf(seen)}`));
+    if (seen.length === 0) return passing(failed('trace', `Jaeger does not know the trace ${traceId} ${patience}`, missing));
+    return passing(failed('trace', `the trace ${traceId} shows ${namesOf(seen)} only, ${patience}`, missing));
+  });
 };
 
 interface SeenSpan {

@@ -27,6 +27,8 @@ export interface VerifyPlan {
   readonly timeoutMs: number;
   /** How long exporters may take to send a trace, and Jaeger to show it. */
   readonly traceTimeoutMs: number;
+  /** How long Prometheus may take to find a sidecar, and to scrape it for the first time. */
+  readonly scrapeTimeoutMs: number;
   readonly clockSkewMs: number;
   readonly expiryWarningMs: number;
   readonly expiryFailureMs: number;

@@ -26,6 +26,7 @@ export interface VerifyOptions {
   readonly ownPolicies?: boolean;
   readonly timeout: string;
   readonly traceTimeout: string;
+  readonly scrapeTimeout: string;
   readonly clockSkew: string;
   readonly expiryWarning: string;
   readonly expiryFailure: string;
@@ -76,6 +77,7 @@ export const verifyCommand = (context: CommandContext, finish: (code: number) =>
     .option('--own-policies', 'services have policies of their own: only instances of one service must have the same')
     .option('--timeout <duration>', 'how long each answer may take', '5s')
     .option('--trace-timeout <duration>', 'how long a trace may take to arrive in Jaeger', '15s')
+    .option('--scrape-timeout <duration>', 'how long Prometheus may take to find a sidecar and to scrape it', '20s')
     .option('--clock-skew <duration>', 'how far clocks may be apart', '2s')
     .option('--expiry-warning <duration>', 'certificates that end sooner are a warning', '14d')
     .option('--expiry-failure <duration>', 'certificates that end sooner are a failure', '1d')
@@ -126,6 +128,7 @@ const makePlan = (options: VerifyOptions, environment: Environment): VerifyPlan 
     jaeger: readUrl('--jaeger', options.jaeger, 'http://127.0.0.1:16686'),
     timeoutMs: readDuration('--timeout', options.timeout, 50, 120_000),
     traceTimeoutMs: readDuration('--trace-timeout', options.traceTimeout, 0, 600_000),
+    scrapeTimeoutMs: readDuration('--scrape-timeout', options.scrapeTimeout, 0, 600_000),
     clockSkewMs: readDuration('--clock-skew', options.clockSkew, 0, dayMs),
     expiryWarningMs: readDuration('--expiry-warning', options.expiryWarning, 0, 3_650 * dayMs),
     expiryFailureMs: readDuration('--expiry-failure', options.expiryFailure, 0, 3_650 * dayMs),

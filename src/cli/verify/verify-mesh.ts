@@ -59,15 +59,7 @@ export const verifyMesh = async (plan: VerifyPlan, world: VerifyWorld): Promise<
     address: undefined,
     results: [
       ...agent.results,
-      ...(services.length === 0
-        ? [
-            failed(
-              'services',
-              'no sidecar has registered one',
-              `outrider verify --services <names>  # or see: curl -s ${consul.address}/v1/catalog/services`,
-            ),
-          ]
-        : []),
+      ...(services.length > 0 ? [] : [noServices(agent.answers, consul.address)]),
       ...checkClientIdentity(plan.identity, plan, clock.wallNow()),
       checkSamePolicies(seen, plan.samePoliciesEverywhere),
     ],
@@ -98,6 +90,15 @@ const checkConsul = async (
   ];
   return { answers: true, results };
 };
+
+const noServices = (consulAnswers: boolean, consul: string): CheckResult =>
+  consulAnswers
+    ? failed(
+        'services',
+        'no sidecar has registered one',
+        `outrider verify --services <names>  # or see: curl -s ${consul}/v1/catalog/services`,
+      )
+    : skipped('services', 'Consul does not say which there are: name them with --services');
 
 const ask = async (service: string, consul: ConsulDirectory, answers: boolean): Promise<Asked> => {
   if (!answers) return { service, instances: [], error: 'Consul does not answer', isFiltered: false };
@@ -212,7 +213,7 @@ const observe = async (
   traceId: string,
   { clock }: VerifyWorld,
 ): Promise<readonly CheckResult[]> => {
-  const { prometheus, jaeger, via, timeoutMs, traceTimeoutMs, identity } = plan;
+  const { prometheus, jaeger, via, timeoutMs, traceTimeoutMs, scrapeTimeoutMs, identity } = plan;
   const question = { timeoutMs, clock };
   const arrived = (check: string): boolean => calls.some((call) => call.check === check && call.outcome === 'ok');
   const traced = via === undefined ? 'call.inbound' : 'call.through_both';
@@ -224,7 +225,7 @@ const observe = async (
       ? skipped('metrics.scraped', 'name a Prometheus with --prometheus URL')
       : admin === undefined
         ? skipped('metrics.scraped', 'no admin port that could be a target')
-        : checkPrometheus(prometheus, admin.address, service, question),
+        : checkPrometheus(prometheus, admin.address, service, { ...question, patienceMs: scrapeTimeoutMs }),
     jaeger === undefined
       ? skipped('trace', 'name a Jaeger with --jaeger URL')
       : arrived(traced)

@@ -50,6 +50,35 @@ test('a real Jaeger is asked until it shows a call through both sidecars', { ski
   );
 });
 
+test('a Prometheus that has only just found a sidecar is given the time to scrape it', {
+  skip: skip || prometheusProgram.skip,
+}, async () => {
+  assert.ok(mesh);
+  const sidecar = await mesh.sidecar({ name: 'young-svc' });
+  await mesh.registered('young-svc');
+  const target = `127.0.0.1:${sidecar.adminPort}`;
+  const configuration = (often: string): string => `global: { scrape_interval: ${often}, scrape_timeout: 1s }
+scrape_configs: [{ job_name: outrider, static_configs: [{ targets: ["${target}"] }] }]
+`;
+  await using soon = await PrometheusProcess.start(prometheusProgram.path, configuration('1s'));
+  const found = await mesh.verify('young-svc', ['--prometheus', `http://127.0.0.1:${soon.port}`]);
+  assert.equal(found.check('metrics.scraped').result, 'ok', found.check('metrics.scraped').detail);
+  await using late = await PrometheusProcess.start(prometheusProgram.path, configuration('1h'));
+  const deadline = performance.now() + 20_000;
+  for (;;) {
+    const answer = await fetch(`http://127.0.0.1:${late.port}/api/v1/targets`, { headers: { connection: 'close' } });
+    if ((await answer.text()).includes(target)) break;
+    assert.ok(performance.now() < deadline, 'Prometheus does not read its configuration');
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  const hasty = await mesh.verify('young-svc', ['--prometheus', `http://127.0.0.1:${late.port}`, '--scrape-timeout', '0s']);
+  assertFailure(
+    hasty.check('metrics.scraped'),
+    new RegExp(`^http://${target.replaceAll('.', '\\.')}/metrics has not been scraped yet$`),
+    /--scrape-timeout waits longer$/,
+  );
+});
+
 test('a real Prometheus is asked for the target and for its series', { skip: skip || prometheusProgram.skip }, async () => {
   assert.ok(mesh);
   const [scraped] = await Promise.all([mesh.sidecar({ name: 'scraped-svc' }), mesh.sidecar({ name: 'unknown-svc' })]);
@@ -72,7 +101,7 @@ scrape_configs:
   const killed = await mesh.sidecar({ name: 'dead-svc', environment: { REGISTRATION: 'off' } });
   const [good, unknown, down, gone] = await Promise.all([
     mesh.verify('scraped-svc', ['--prometheus', url]),
-    mesh.verify('unknown-svc', ['--prometheus', url]),
+    mesh.verify('unknown-svc', ['--prometheus', url, '--scrape-timeout', '0s']),
     mesh.verify('dead-svc', ['--prometheus', url, '--admin', `dead-svc=127.0.0.1:${killed.adminPort}`]),
     mesh.verify('scraped-svc', ['--prometheus', `http://127.0.0.1:${dead}`]),
   ]);
