@@ -4,6 +4,9 @@ import { readResource } from './otel-resource.ts';
 import { otlpSettingsOf, readOtlpDestination } from './otlp-destination.ts';
 import { type SettingName, settings } from './settings.ts';
 
+/** Of the other clients of Jaeger, whose settings people bring along. */
+const compactThriftPort = 6831;
+
 /** What the settings say of traces; `undefined`: nothing takes them, and nothing of them happens. */
 export const readTracing = (reader: SettingReader, serviceVersion: string | undefined, version: string): TracingOptions | undefined => {
   const jaeger = readJaeger(reader);
@@ -77,8 +80,16 @@ export const tracingWarnings = (reader: SettingReader, tracing: TracingOptions |
       .filter((name) => reader.written(name) !== undefined)
       .map((name) => `${settings[name].variable} is set, and nothing takes traces: write JAEGER_HOST or OTEL_EXPORTER_OTLP_ENDPOINT`);
   }
+  const warnings: string[] = [];
   const sampler = reader.written('tracesSampler')?.text;
   if (sampler !== undefined && !sampler.endsWith('traceidratio') && reader.written('tracesSamplerArg') !== undefined)
-    return [`OTEL_TRACES_SAMPLER_ARG is set, and ${sampler} does not look at it`];
-  return [];
+    warnings.push(`OTEL_TRACES_SAMPLER_ARG is set, and ${sampler} does not look at it`);
+  if (tracing?.destinations.some(isForCompactThrift) === true)
+    warnings.push(
+      'OTEL_EXPORTER_JAEGER_AGENT_PORT: at 6831 agents of Jaeger read compact thrift, and drop the binary one that comes from here without a word; write 6832',
+    );
+  return warnings;
 };
+
+const isForCompactThrift = (destination: SpanDestination): boolean =>
+  destination.kind === 'jaeger' && destination.endpoint === undefined && destination.port === compactThriftPort;

@@ -72,6 +72,7 @@ test('what has no effect is a warning', () => {
     read({ JAEGER_HOST: 'j', OTEL_TRACES_SAMPLER: 'always_on', OTEL_TRACES_SAMPLER_ARG: '0.5' }).warnings[0] ?? '',
     /does not look/,
   );
+  assert.match(read({ JAEGER_HOST: 'j', OTEL_EXPORTER_JAEGER_AGENT_PORT: '6831' }).warnings[0] ?? '', /write 6832/);
   assert.deepEqual(read({ JAEGER_HOST: 'j' }).warnings, []);
   assert.equal(read({ JAEGER_HOST: 'j', OTEL_TRACES_EXPORTER: 'none' }).tracing, undefined);
 });
