@@ -315,7 +315,8 @@ export class ConsulWatch {
       if (graceMs > 0) this.#graceTimer = this.#shared.clock.setTimer(() => this.#endGrace(), graceMs);
     } else {
       this.endpoints = [...this.#listed, ...missing].sort(byAddress);
-      const kept = `${missing.length === 1 ? '1 endpoint that Consul has not listed since it was away is' : `${missing.length} endpoints that Consul has not listed since it was away are`} kept for a while`;
+      const [which, are] = missing.length === 1 ? ['1 endpoint', 'is'] : [`${missing.length} endpoints`, 'are'];
+      const kept = `${which} that Consul has not listed since it was away ${are} kept for a while`;
       this.partly = this.#refused === undefined ? kept : `${this.#refused}; ${kept}`;
       this.#graceTimer = this.#shared.clock.setTimer(() => this.#endGrace(), graceMs);
     }
