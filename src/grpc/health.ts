@@ -63,7 +63,8 @@ export class HealthResponses {
       onStatus(status);
       at += prefixBytes + length;
     }
-    this.#kept = at === input.length ? empty : input.slice(at);
+    // Of a Buffer `slice` would be a view.
+    this.#kept = at === input.length ? empty : new Uint8Array(input.subarray(at));
     return undefined;
   }
 

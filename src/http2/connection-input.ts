@@ -66,15 +66,18 @@ export class ConnectionInput extends Deadline implements WaitingInput {
     this.#share = this.answers ? answersShare : serverShare;
   }
 
-  /** Bytes have come, in an event that has begun. */
-  receive(bytes: Buffer): void {
+  /**
+   * Bytes have come, in an event that has begun.
+   * @param lent they may be kept as a copy only.
+   */
+  receive(bytes: Buffer, lent = false): void {
     const reader = this.#reader;
     const turns = this.#turns;
     reader.engine.beginTurn();
     this.#takenBytes += bytes.length;
     if (this.#stopAsked && this.#takenBytes >= largestReadBytes) this.#stopNow();
     if (this.#chunks.length > 0) {
-      this.#chunks.push(bytes);
+      this.#chunks.push(lent ? Buffer.from(bytes) : bytes);
       this.#stop();
       return;
     }
@@ -88,7 +91,10 @@ export class ConnectionInput extends Deadline implements WaitingInput {
     const more = bytes.length >= largeChunkBytes;
     if (delay !== undefined && (more || delay.active)) delay.observe(0, more, this.#isGreedy);
     const at = turns.isLate && !this.answers ? this.#readLittle(bytes) : this.#frames.workLeft > 0 ? reader.readInput(bytes, 0) : 0;
-    if (at < bytes.length && !reader.closed) this.#hold(bytes, at);
+    if (at < bytes.length && !reader.closed) {
+      if (lent) this.#hold(Buffer.from(bytes.subarray(at)), 0);
+      else this.#hold(bytes, at);
+    }
     if (this.#frames.workLeft <= 0) this.#exhaustedAtMs = reader.engine.nowMs;
     this.#rest();
   }

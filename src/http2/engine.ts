@@ -10,6 +10,8 @@ import { SlowReaders } from './slow-readers.ts';
 /** Most turns write little to each of many sockets; what writes more gets large slabs, so that a body is few writes. */
 const smallSlabBytes = 16 * 1024;
 const largeSlabBytes = 64 * 1024;
+/** As much as Node reads at once. */
+const longestLoanBytes = 64 * 1024;
 const pooledSmallSlabs = 64;
 const pooledLargeSlabs = 16;
 const pooledBlocks = 1_024;
@@ -54,6 +56,8 @@ export class Engine {
   readonly losses: LostStreams;
   /** Connections that hold more than three quarters of what they may. */
   readonly shortWindows = new Set<ReceiveWindow>();
+  /** Where the next bytes of any socket may be read to that hands them on at once (`Connection.receiveLent`): what Node allocates for each reading is garbage. */
+  readonly lentBytes = Buffer.allocUnsafeSlow(longestLoanBytes);
   readonly #smallSlabs = new Slabs(smallSlabBytes, pooledSmallSlabs);
   readonly #largeSlabs = new Slabs(largeSlabBytes, pooledLargeSlabs);
   readonly #blocks: HeaderBlock[] = [];

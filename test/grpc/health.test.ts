@@ -21,7 +21,12 @@ const read = (...parts: readonly Uint8Array[]) => {
   const responses = new HealthResponses();
   const statuses: ServingStatus[] = [];
   let problem: string | undefined;
-  for (const part of parts) problem ??= responses.read(part, 0, part.length, (status) => statuses.push(status));
+  for (const part of parts) {
+    // Memory that is lent, and somebody else's afterwards.
+    const lent = Buffer.from(part);
+    problem ??= responses.read(lent, 0, lent.length, (status) => statuses.push(status));
+    lent.fill(0xee);
+  }
   return { statuses, problem };
 };
 
