@@ -12,6 +12,7 @@ import {
 } from '../telemetry/index.ts';
 import type { Call } from './call.ts';
 import { headerValue } from './headers.ts';
+import { notGrpcMessage } from './replies.ts';
 
 const originalPath = 'x-envoy-original-path';
 const httpOk = 200;
@@ -157,7 +158,9 @@ export class EndedCallView implements EndedCall {
 
   get replyMessage(): string | undefined {
     const { downstream, replied } = this.#call;
-    return replied?.message ?? (this.#fate === 'malformed_request' ? downstream.problem : undefined);
+    if (replied !== undefined) return replied.message;
+    if (this.#fate === 'unsupported_content_type') return notGrpcMessage;
+    return this.#fate === 'malformed_request' ? downstream.problem : undefined;
   }
 
   get traceId(): string | undefined {

@@ -66,7 +66,9 @@ export const encodeReply = ({ status, message, reason }: LocalReply): Uint8Array
     ['x-outrider-reason', reason],
   ]);
 
-const notGrpc = Buffer.from('This port proxies gRPC: content-type must begin with application/grpc.\n');
+/** What somebody hears whose request is not gRPC. */
+export const notGrpcMessage = 'This port proxies gRPC: content-type must begin with application/grpc.';
+const notGrpc = Buffer.from(`${notGrpcMessage}\n`);
 
 /** Answers a request that is not gRPC: HTTP 415 with a text for whoever points a browser here. */
 export const sendUnsupportedContentType = (stream: Stream, isHead: boolean): void => {

@@ -125,7 +125,9 @@ test('a caller that went away was sent nothing, and a request that is no gRPC 41
   const call = await one(listener);
   assert.deepEqual([call.fate, call.httpStatus, call.upstreamHttpStatus], ['cancelled', 0, 0]);
   await client.call({ headers: { 'content-type': 'text/html' } });
-  assert.deepEqual(listener.heard.map(({ fate, httpStatus }) => [fate, httpStatus]).at(-1), ['unsupported_content_type', 415]);
+  const last = listener.heard.at(-1);
+  assert.deepEqual([last?.fate, last?.httpStatus], ['unsupported_content_type', 415]);
+  assert.match(String(last?.replyMessage), /content-type must begin with application\/grpc/);
 });
 
 test('the path is the one that the caller wrote, whatever the route makes of it', async (t) => {
