@@ -10,6 +10,7 @@ import { Container, docker, eventually, tryDocker, withoutEngine } from './docke
 const network = `outrider-bad-input-${process.pid}`;
 const files = { ca: 'certs/ca.crt', cert: 'certs/service.crt', key: 'private/service.key' };
 const nodeUser = 1_000;
+const somePolicy = 'routes: [{ match: { prefix: /a.B/ }, route: { cluster: b } }]\nclusters: { b: { endpoints: ["127.0.0.1:9"] } }\n';
 const anotherMesh = () => ({ trustDomain: 'mesh.local', keyType: 'p256', nowMs: Date.now() }) as const;
 
 /** Hardened as in deploy/compose, with a health check that asks often. */
@@ -131,6 +132,7 @@ describe('a container that is given what is wrong says what to do, tells it in i
   test('a certificate of another service, and one of another authority', async () => {
     using folder = mounted();
     putAll(folder);
+    writeFileSync(join(folder.path, 'policies/mesh.yaml'), somePolicy);
     for (const name of ['key', 'cert'] as const) folder.put(name, 'learner-svc');
     await using container = await sidecar(folder);
     await container.said(/"why":"our certificate is for learner-svc,[^"]*not for auth-svc","remedy":"issue one for auth-svc /);
@@ -159,6 +161,7 @@ describe('a container that is given what is wrong says what to do, tells it in i
   test('a Consul that is not there yet: calls are served meanwhile, and the service is registered once it comes', async () => {
     using folder = mounted();
     putAll(folder);
+    writeFileSync(join(folder.path, 'policies/mesh.yaml'), somePolicy);
     await using container = await sidecar(folder, { CONSUL_HTTP_ADDR: 'consul:8500', LOCAL_SERVICE_HEALTH_INTERVAL: '0s' });
     await container.health('healthy');
     await container.said(/"msg":"not registered, trying again"[^\n]*correct CONSUL_HTTP_ADDR"/);
@@ -215,10 +218,7 @@ describe('a container that is given what is wrong says what to do, tells it in i
     await using container = await sidecar(folder);
     await container.health('healthy', /^LIVE, but \/etc\/outrider\/policies: warning: /);
     await container.said(/"level":"warning","msg":"policy warning","problem":"[^"]*\/etc\/outrider\/policies[^"]*"/);
-    writeFileSync(
-      join(folder.path, 'policies/mesh.yaml'),
-      'routes: [{ match: { prefix: /a.B/ }, route: { cluster: b } }]\nclusters: { b: { endpoints: ["127.0.0.1:9"] } }\n',
-    );
+    writeFileSync(join(folder.path, 'policies/mesh.yaml'), somePolicy);
     await container.said(/"msg":"policies (re)?loaded"[^\n]*"routes":1/);
   });
 });

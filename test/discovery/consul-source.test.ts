@@ -165,7 +165,7 @@ test('an index that goes backwards asks for everything anew, and whom Consul has
   assert.equal(keys(source), '10.0.0.1:50051 10.0.0.2:50051 10.0.0.3:50051');
   assert.match(source.value.error ?? '', /^2 endpoints that Consul has not listed since it was away/);
   made.consul.say([at(2), at(3)]);
-  await made.until('an answer', () => /^1 endpoints/.test(source.value.error ?? ''));
+  await made.until('an answer', () => /^1 endpoint that .* is kept /.test(source.value.error ?? ''));
   made.clock.advance(75_000);
   assert.equal(keys(source), '10.0.0.2:50051 10.0.0.3:50051');
   assert.equal(source.value.error, undefined);
@@ -180,7 +180,7 @@ test('who was listed again after a loss and then is not has left, while those th
   made.consul.say([], 7);
   await made.until('the next question', () => made.consul.waiting === 1 && made.consul.asked.length >= 4);
   made.consul.say([at(2), at(3)]);
-  await made.until('two of them', () => /^1 endpoints/.test(source.value.error ?? ''));
+  await made.until('two of them', () => /^1 endpoint that .* is kept /.test(source.value.error ?? ''));
   assert.equal(keys(source), '10.0.0.1:50051 10.0.0.2:50051 10.0.0.3:50051');
   // In maintenance, killed, or deregistered: that is news of the service, not of the agent.
   made.consul.say([at(3)]);
