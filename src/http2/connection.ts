@@ -223,6 +223,10 @@ export class Connection {
     this.#sender.sendHeaders(stream, block, endStream);
   }
 
+  sendInformational(stream: Stream, block: HeaderBlock): void {
+    this.#sender.sendInformational(stream, block);
+  }
+
   sendData(stream: Stream, bytes: Buffer, start: number, end: number, endStream: boolean): number {
     return this.#sender.sendData(stream, bytes, start, end, endStream);
   }

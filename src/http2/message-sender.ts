@@ -25,6 +25,10 @@ export class MessageSender {
     if (endStream) this.#connection.onEndSent(stream);
   }
 
+  sendInformational(stream: Stream, block: HeaderBlock): void {
+    this.#writeHeaders(stream, block, false);
+  }
+
   sendData(stream: Stream, bytes: Buffer, start: number, end: number, endStream: boolean): number {
     if (endStream) stream.localEnded = true;
     const sent = this.data.send(stream, bytes, start, end, endStream);

@@ -90,6 +90,11 @@ export class Stream {
     if (!this.closed && !this.localEnded) this.connection.sendHeaders(this, block, endStream);
   }
 
+  /** Server role: an informational response (RFC 9113 8.1), while no other headers have gone out. */
+  sendInformational(block: HeaderBlock): void {
+    if (!this.closed && !this.headersSent) this.connection.sendInformational(this, block);
+  }
+
   /**
    * Sends DATA, or keeps a copy of what the windows do not admit. Returns the bytes that left at once; `onSent` tells of the others.
    */

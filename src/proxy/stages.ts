@@ -8,6 +8,7 @@ import { clusterOfAuthority } from './bound-table.ts';
 import type { Call } from './call.ts';
 import { CallSizes } from './call-sizes.ts';
 import { readCallerWishes, retryAsWished } from './caller-wishes.ts';
+import { awaitsContinue, sendContinue } from './expect-continue.ts';
 import { ForeignRequest } from './foreign-request.ts';
 import { sanitizeRequest } from './headers.ts';
 import { localReply } from './replies.ts';
@@ -56,6 +57,7 @@ const guard = (call: Call): boolean => {
   if (!isGrpcPathBytes(block.bytes, block.valueStart[path] as number, block.valueEnd[path] as number)) {
     return refuse(call, 'malformed_request', ':path must have the form /package.Service/Method, without escapes or a query');
   }
+  if (!call.requestEnded && awaitsContinue(block)) sendContinue(call.downstream);
   if (call.proxy.direction === 'outbound') call.wishes = readCallerWishes(block);
   if (call.proxy.table.readsFaultHeaders) call.faultHeaders = readFaultHeaders(block);
   sanitizeRequest(block);

@@ -151,6 +151,27 @@ const sound: readonly (readonly [what: string, fields: Fields, wanted?: Fields])
 ];
 
 for (const direction of directions) {
+  test(`${direction}: a client that waits for 100 Continue is told to go on, once and before the answer`, async (t) => {
+    const mesh = await between(t, direction, {
+      onRequest: (peer, id) => {
+        peer.headers(id, [[':status', '100']], END_HEADERS);
+        answer(peer, id);
+      },
+    });
+    const client = await mesh.connect();
+    const { id } = client;
+    client.headers(id, requestPlus(['expect', '100-Continue']), END_HEADERS);
+    assert.deepEqual(client.fieldList(await client.next(Type.HEADERS, id)), [[':status', '100']]);
+    client.data(id, message('ping'), true);
+    const { headers, trailers } = await client.answer(id);
+    assert.equal(fieldOf(headers, ':status'), '100');
+    assert.equal(fieldOf(trailers, 'grpc-status'), '0');
+    assert.equal(client.seen(Type.HEADERS, id).length, 3);
+    const whole = await client.answer(client.request(requestPlus(['expect', '100-continue'])));
+    assert.equal(fieldOf(whole.headers, ':status'), '200');
+    await isServed(mesh, client);
+  });
+
   test(`${direction}: a request that is malformed by its headers is reset and reaches nobody`, async (t) => {
     const mesh = await between(t, direction, { onRequest });
     const client = await mesh.connect();
