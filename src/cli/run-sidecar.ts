@@ -1,7 +1,8 @@
 import { JsonLogger, SystemClock } from '../core/index.ts';
 import { type Environment, readSidecarConfiguration } from './configuration.ts';
 import { Sidecar } from './sidecar.ts';
-import { startPatiently } from './startup-wait.ts';
+import { singleFileMounts } from './single-file-mounts.ts';
+import { filesOf, startPatiently } from './startup-wait.ts';
 
 const longestLingerMs = 1_500;
 
@@ -28,6 +29,7 @@ export const runSidecar = async (options: { readonly config?: string }, environm
   });
   const log = new JsonLogger(clock, (line) => process.stderr.write(line), configuration.logLevel);
   for (const warning of configuration.warnings) log.warning('configuration', { why: warning });
+  for (const { why, remedy } of singleFileMounts(filesOf(configuration))) log.warning('configuration', { why, remedy });
   // As process 1 of a container a signal without a handler is ignored, so there is one from the beginning.
   const wait = { givenUp: false };
   let sidecar: Sidecar | undefined;

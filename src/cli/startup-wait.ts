@@ -1,15 +1,11 @@
 import { statSync } from 'node:fs';
 import { type Clock, ConfigurationError, formatDurationMs, holdProcess, type Logger } from '../core/index.ts';
 import type { SidecarConfiguration } from './configuration.ts';
+import type { NamedFile } from './single-file-mounts.ts';
 import { StartupPage } from './startup-page.ts';
 
 const pollIntervalMs = 200;
 const longestRetryMs = 2_000;
-
-interface AwaitedFile {
-  readonly variable: string;
-  readonly path: string;
-}
 
 /** Who waits, and whoever may end the wait. */
 export interface StartupWait {
@@ -19,7 +15,7 @@ export interface StartupWait {
 }
 
 /** A file in a folder that may not be entered is not missing: reading it says what is wrong. */
-const isMissing = ({ path }: AwaitedFile): boolean => {
+const isMissing = ({ path }: NamedFile): boolean => {
   try {
     statSync(path);
     return false;
@@ -29,8 +25,9 @@ const isMissing = ({ path }: AwaitedFile): boolean => {
   }
 };
 
-const awaitedFiles = ({ consul, identity, policyPath }: SidecarConfiguration): readonly AwaitedFile[] => {
-  const files: AwaitedFile[] = [];
+/** Everything that the configuration names and that has to be there. */
+export const filesOf = ({ consul, identity, policyPath }: SidecarConfiguration): readonly NamedFile[] => {
+  const files: NamedFile[] = [];
   const add = (variable: string, path: string | undefined): void => {
     if (path !== undefined) files.push({ variable, path });
   };
@@ -59,7 +56,7 @@ export const awaitStartupFiles = async (
   const startedMs = clock.now();
   let reported = 0;
   while (!wait.givenUp) {
-    const missing = awaitedFiles(configuration).filter(isMissing);
+    const missing = filesOf(configuration).filter(isMissing);
     if (missing.length === 0) return;
     if (clock.now() - startedMs >= configuration.startupWaitMs) throw missingFiles(missing, configuration.startupWaitMs);
     if (missing.length !== reported) wait.onMissing?.(missing.map(({ path }) => path));
@@ -128,7 +125,7 @@ export const startPatiently = async <T extends Startable>(
   }
 };
 
-const missingFiles = (missing: readonly AwaitedFile[], waitedMs: number): ConfigurationError => {
+const missingFiles = (missing: readonly NamedFile[], waitedMs: number): ConfigurationError => {
   const waited = waitedMs === 0 ? '' : ` after ${formatDurationMs(waitedMs)}`;
   const list = missing.map(({ variable, path }) => `  ${variable}: ${path}: no such file or folder`).join('\n');
   return new ConfigurationError(`files of the configuration are missing${waited}:\n${list}`, {

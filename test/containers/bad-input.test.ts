@@ -212,6 +212,19 @@ describe('a container that is given what is wrong says what to do, tells it in i
     await second.said(/"msg":"ready"/);
   });
 
+  test('a file that is mounted by itself is a warning: what an editor puts in its place would not be seen', async () => {
+    using folder = mounted();
+    putAll(folder);
+    const file = join(folder.path, 'mesh.yaml');
+    writeFileSync(file, somePolicy);
+    await using container = await sidecar(folder, { POLICY_PATH: '/etc/mesh.yaml' }, '-v', `${file}:/etc/mesh.yaml:ro`);
+    await container.said(
+      /"why":"POLICY_PATH: \/etc\/mesh\.yaml is mounted as a single file: [^"]*","remedy":"mount the folder that holds it"/,
+    );
+    await container.health('healthy');
+    assert.equal((await container.log()).split('mounted as a single file').length, 2, 'certificates lie in folders');
+  });
+
   test('an empty folder of policies is a warning, and a file that comes is taken up', async () => {
     using folder = mounted();
     putAll(folder);
