@@ -1,8 +1,8 @@
 import type { PeriodicExportingMetricReader, PushMetricExporter } from '@opentelemetry/sdk-metrics';
 import type { Clock, Logger } from '../../core/index.ts';
 import { type MetricsInputs, MetricsReader } from '../metrics/metrics-reader.ts';
+import { grpcOptions, httpOptions, tlsOptions } from '../otlp-connection.ts';
 import type { StatSink, StatSource } from '../stats.ts';
-import { readPems } from '../tracing/exporters.ts';
 import { SpanResource } from '../tracing/span-resource.ts';
 import type { OtlpDestination } from '../tracing/tracing-options.ts';
 import { CountingMetricExporter } from './counting-metric-exporter.ts';
@@ -22,35 +22,15 @@ export interface OtlpMetricsContext {
 /** Points that are put into one request: a thousand routes at once would hold calls up while they are written. */
 const pointsPerRequest = 500;
 
+/** @param timeoutMs how long a request may take. */
 const loadExporter = async (destination: OtlpDestination, timeoutMs: number): Promise<PushMetricExporter> => {
-  const { compression, headers, protocol, url } = destination;
-  const { ca, cert, key } = readPems(destination);
-  const common = { url, timeoutMillis: timeoutMs, compression: compression as never };
-  if (protocol === 'grpc') {
-    const [{ OTLPMetricExporter }, { credentials, Metadata }] = await Promise.all([
-      import('@opentelemetry/exporter-metrics-otlp-grpc'),
-      import('@grpc/grpc-js'),
-    ]);
-    const metadata = new Metadata();
-    for (const [name, value] of Object.entries(headers)) metadata.set(name, value);
-    const secured = url.startsWith('https:');
-    return new OTLPMetricExporter({
-      ...common,
-      metadata,
-      credentials: secured ? credentials.createSsl(ca ?? null, key ?? null, cert ?? null) : credentials.createInsecure(),
-    });
+  const bounded = { ...destination, timeoutMs };
+  if (destination.protocol === 'grpc') {
+    const { OTLPMetricExporter } = await import('@opentelemetry/exporter-metrics-otlp-grpc');
+    return new OTLPMetricExporter(await grpcOptions(bounded));
   }
   const { OTLPMetricExporter } = await import('@opentelemetry/exporter-metrics-otlp-proto');
-  return new OTLPMetricExporter({
-    ...common,
-    headers: { ...headers },
-    httpAgentOptions: {
-      keepAlive: true,
-      ...(ca === undefined ? {} : { ca }),
-      ...(cert === undefined ? {} : { cert }),
-      ...(key === undefined ? {} : { key }),
-    },
-  });
+  return new OTLPMetricExporter({ ...httpOptions(bounded), httpAgentOptions: { keepAlive: true, ...tlsOptions(bounded) } });
 };
 
 /** Sends all metrics to a collector of OpenTelemetry, every interval and at the end. A collector that is slow or gone costs a counter. */

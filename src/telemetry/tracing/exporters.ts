@@ -1,8 +1,7 @@
-import { readFileSync } from 'node:fs';
 import { Agent as HttpAgent } from 'node:http';
 import { Agent as HttpsAgent } from 'node:https';
 import type { SpanExporter } from '@opentelemetry/sdk-trace';
-import { ConfigurationError } from '../../core/index.ts';
+import { grpcOptions, httpOptions, tlsOptions } from '../otlp-connection.ts';
 import { sendWritten } from './jaeger-sender.ts';
 import { JaegerOutput } from './jaeger-spans.ts';
 import { OtlpOutput, otlpRequestWriter } from './otlp-spans.ts';
@@ -68,22 +67,10 @@ const endSilentSockets = (agent: HttpAgent): void => {
 
 const loadOtlpHttp = async (destination: OtlpDestination): Promise<LoadedExporter> => {
   const { OTLPTraceExporter } = await import('@opentelemetry/exporter-trace-otlp-proto');
-  const { ca, cert, key } = readPems(destination);
-  const options = {
-    keepAlive: true,
-    ...(ca === undefined ? {} : { ca }),
-    ...(cert === undefined ? {} : { cert }),
-    ...(key === undefined ? {} : { key }),
-  };
+  const tls = tlsOptions(destination);
   // Ours, since the library waits for requests under way before it ends.
-  const agent = destination.url.startsWith('https:') ? new HttpsAgent(options) : new HttpAgent({ keepAlive: true });
-  const exporter = new OTLPTraceExporter({
-    url: destination.url,
-    headers: destination.headers,
-    timeoutMillis: destination.timeoutMs,
-    compression: destination.compression as never,
-    httpAgentOptions: () => agent,
-  });
+  const agent = destination.url.startsWith('https:') ? new HttpsAgent({ keepAlive: true, ...tls }) : new HttpAgent({ keepAlive: true });
+  const exporter = new OTLPTraceExporter({ ...httpOptions(destination), httpAgentOptions: () => agent });
   const writer = serialiseBy(exporter, otlpRequestWriter()) ? new SpanWriter(new OtlpOutput()) : undefined;
   return { exporter, abort: () => endAgent(agent), writer };
 };
@@ -110,41 +97,8 @@ const endAgent = (agent: HttpAgent): void => {
 };
 
 const loadOtlpGrpc = async (destination: OtlpDestination): Promise<LoadedExporter> => {
-  const [{ OTLPTraceExporter }, { credentials, Metadata }] = await Promise.all([
-    import('@opentelemetry/exporter-trace-otlp-grpc'),
-    import('@grpc/grpc-js'),
-  ]);
-  const { ca, cert, key } = readPems(destination);
-  const metadata = new Metadata();
-  for (const [name, value] of Object.entries(destination.headers)) metadata.set(name, value);
-  const exporter = new OTLPTraceExporter({
-    url: destination.url,
-    metadata,
-    timeoutMillis: destination.timeoutMs,
-    compression: destination.compression as never,
-    credentials: destination.url.startsWith('https:')
-      ? credentials.createSsl(ca ?? null, key ?? null, cert ?? null)
-      : credentials.createInsecure(),
-  });
+  const { OTLPTraceExporter } = await import('@opentelemetry/exporter-trace-otlp-grpc');
+  const exporter = new OTLPTraceExporter(await grpcOptions(destination));
   const writer = serialiseBy(exporter, otlpRequestWriter()) ? new SpanWriter(new OtlpOutput()) : undefined;
   return { exporter, abort: nothing, writer };
-};
-
-export const readPems = ({ caPath, certPath, keyPath }: OtlpDestination) => ({
-  ca: readPem(caPath),
-  cert: readPem(certPath),
-  key: readPem(keyPath),
-});
-
-const readPem = (path: string | undefined): Buffer | undefined => {
-  if (path === undefined) return undefined;
-  try {
-    return readFileSync(path);
-  } catch (error) {
-    throw new ConfigurationError(`cannot read ${path} of the OTLP exporter: ${(error as Error).message}`, {
-      remedy:
-        'Write the path of a PEM file that this user may read into OTEL_EXPORTER_OTLP_CERTIFICATE, _CLIENT_CERTIFICATE and _CLIENT_KEY',
-      cause: error,
-    });
-  }
 };
