@@ -142,10 +142,8 @@ export class DataSender {
       copyBytes(bytes, at, at + count, output.bytes, to);
       output.length = to + count;
       at += count;
-      this.framesSent++;
+      this.#account(stream, count);
     } while (at < end);
-    stream.sendWindow -= end - start;
-    this.window -= end - start;
   }
 
   #unwait(stream: Stream, bytes: number): void {
