@@ -17,7 +17,7 @@ const lateAfterMs = 3;
 /** Answers that wait are read for so long, in each turn and before anything else that waits. */
 const serveAnswersForMs = 4;
 /** What stands in line is read for so long, then sockets, timers and the admin port have their turn. */
-const serveForMs = 2;
+const serveForMs = 1;
 const measureEveryMs = 50;
 const saturation = 0.95;
 const mostRounds = 2 ** 30;

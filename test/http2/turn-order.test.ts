@@ -6,6 +6,7 @@ import { test } from 'node:test';
 import { TimerWheel, VirtualClock } from '../../src/core/index.ts';
 import { ConnectionInput, type InputReader } from '../../src/http2/connection-input.ts';
 import { FrameReader, type FrameSink } from '../../src/http2/frame-reader.ts';
+import type { WaitingInput } from '../../src/http2/input-turns.ts';
 import { Output } from '../../src/http2/output.ts';
 import type { Stream } from '../../src/http2/stream.ts';
 import { checkLeaks } from '../harness/leak-check.ts';
@@ -79,6 +80,34 @@ for (const role of ['server', 'client'] as const) {
     assert.deepEqual(log.slice(0, 3), ['torrent read', 'neighbour answered', 'torrent read']);
   });
 }
+
+test('what stands in line is read for a millisecond in each turn, and the rest in the turns that follow', async () => {
+  const clock = new VirtualClock();
+  const engine = new CountingEngine(clock, new TimerWheel(clock));
+  const perTurn: number[] = [];
+  let left = 40;
+  /** Reads for a quarter of a millisecond each time that it is served. */
+  const waiting: WaitingInput = {
+    answers: false,
+    round: 0,
+    serve: () => {
+      clock.advance(0.25);
+      if (perTurn.length <= turns) perTurn.push(0);
+      perTurn[turns] = (perTurn[turns] as number) + 1;
+      if (--left > 0) engine.turns.add(waiting);
+    },
+    onTurnEnd: () => {},
+  };
+  let turns = 0;
+  engine.turns.add(waiting);
+  engine.tick();
+  engine.beginTurn();
+  while (left > 0) {
+    await new Promise(setImmediate);
+    turns++;
+  }
+  assert.deepEqual(perTurn, Array(10).fill(4));
+});
 
 test('what others have been answered is written before more owners hear that their connection is lost', async () => {
   const engine = newEngine();
