@@ -5,6 +5,7 @@ import { type FrameReader, unlimitedWork } from './frame-reader.ts';
 import { InputDelay } from './input-delay.ts';
 import type { InputTurns, WaitingInput } from './input-turns.ts';
 import type { RequestShedding } from './request-shedding.ts';
+import { startReading, stopReading } from './socket-input.ts';
 
 /** What reads the bytes. */
 export interface InputReader {
@@ -14,8 +15,8 @@ export interface InputReader {
   readonly closed: boolean;
   /** Asks the peer for a sign that will stand behind everything that it has sent; `onDelayAnswered` hears of it. */
   askDelay(): void;
-  /** Reads `bytes` from `from` on, until its frames have no work left, and returns how far it came. */
-  readInput(bytes: Buffer, from: number): number;
+  /** Reads `bytes[from, end)` until its frames have no work left, and returns how far it came. */
+  readInput(bytes: Buffer, from: number, end: number): number;
 }
 
 /** Work of one connection in one round: a few dozen calls. An upstream connection has as much in each turn. */
@@ -28,8 +29,8 @@ const largeChunkBytes = 32 * 1024;
 /** Node reads as much at once. */
 const largestReadBytes = 64 * 1024;
 const greedyForMs = 1_000;
-/** Short beside the delay that is allowed. */
-const restMs = 20;
+/** Short beside the delay that is allowed, and long enough for a few dozen calls: what a read and a write cost is shared by them. */
+const restMs = 50;
 
 /**
  * Bytes between a connection's socket and its frames: as a rule they are read as they come. Who has used up the share of this round waits, and
@@ -66,18 +67,15 @@ export class ConnectionInput extends Deadline implements WaitingInput {
     this.#share = this.answers ? answersShare : serverShare;
   }
 
-  /**
-   * Bytes have come, in an event that has begun.
-   * @param lent they may be kept as a copy only.
-   */
-  receive(bytes: Buffer, lent = false): void {
+  /** `bytes[0, end)` have come, in an event that has begun; what is not read at once is copied. */
+  receive(bytes: Buffer, end: number): void {
     const reader = this.#reader;
     const turns = this.#turns;
     reader.engine.beginTurn();
-    this.#takenBytes += bytes.length;
+    this.#takenBytes += end;
     if (this.#stopAsked && this.#takenBytes >= largestReadBytes) this.#stopNow();
     if (this.#chunks.length > 0) {
-      this.#chunks.push(lent ? Buffer.from(bytes) : bytes);
+      this.#chunks.push(copyOf(bytes, 0, end));
       this.#stop();
       return;
     }
@@ -85,16 +83,14 @@ export class ConnectionInput extends Deadline implements WaitingInput {
     if (this.round !== round) {
       this.round = round;
       this.#frames.workLeft = this.#share;
-      this.#takenBytes = bytes.length;
+      this.#takenBytes = end;
     }
     const delay = this.#delay;
-    const more = bytes.length >= largeChunkBytes;
+    const more = end >= largeChunkBytes;
     if (delay !== undefined && (more || delay.active)) delay.observe(0, more, this.#isGreedy);
-    const at = turns.isLate && !this.answers ? this.#readLittle(bytes) : this.#frames.workLeft > 0 ? reader.readInput(bytes, 0) : 0;
-    if (at < bytes.length && !reader.closed) {
-      if (lent) this.#hold(Buffer.from(bytes.subarray(at)), 0);
-      else this.#hold(bytes, at);
-    }
+    const at =
+      turns.isLate && !this.answers ? this.#readLittle(bytes, end) : this.#frames.workLeft > 0 ? reader.readInput(bytes, 0, end) : 0;
+    if (at < end && !reader.closed) this.#hold(bytes, at, end);
     if (this.#frames.workLeft <= 0) this.#exhaustedAtMs = reader.engine.nowMs;
     this.#rest();
   }
@@ -158,7 +154,7 @@ export class ConnectionInput extends Deadline implements WaitingInput {
     const chunks = this.#chunks;
     while (chunks.length > 0 && this.#frames.workLeft > 0 && !reader.closed) {
       const chunk = chunks[0] as Buffer;
-      this.#offset = reader.readInput(chunk, this.#offset);
+      this.#offset = reader.readInput(chunk, this.#offset, chunk.length);
       // It may have been closed by what was read.
       if (chunks.length === 0 || this.#offset < chunk.length) return;
       this.#offset = 0;
@@ -184,22 +180,21 @@ export class ConnectionInput extends Deadline implements WaitingInput {
   }
 
   /** What is small is read even in a late turn. Whoever wants more stands in the line of this round. */
-  #readLittle(bytes: Buffer): number {
+  #readLittle(bytes: Buffer, end: number): number {
     const frames = this.#frames;
     const allowed = smallWork - (this.#share - frames.workLeft);
     if (allowed <= 0) return 0;
     const kept = frames.workLeft - allowed;
     frames.workLeft = allowed;
-    const at = this.#reader.readInput(bytes, 0);
+    const at = this.#reader.readInput(bytes, 0, end);
     frames.workLeft += kept;
-    if (at < bytes.length) this.round = -1;
+    if (at < end) this.round = -1;
     return at;
   }
 
-  #hold(bytes: Buffer, at: number): void {
-    this.#chunks.push(bytes);
-    this.#offset = at;
-    if (bytes.length >= largeChunkBytes) this.#stop();
+  #hold(bytes: Buffer, at: number, end: number): void {
+    this.#chunks.push(copyOf(bytes, at, end));
+    if (end >= largeChunkBytes) this.#stop();
     this.#wait();
   }
 
@@ -239,27 +234,8 @@ export class ConnectionInput extends Deadline implements WaitingInput {
   }
 }
 
-interface SocketHandle {
-  readStop(): void;
-  readStart(): void;
-}
-
-const handleOf = (socket: Duplex): Partial<SocketHandle> | undefined =>
-  (socket as { _handle?: Partial<SocketHandle> })._handle ?? undefined;
-
-/**
- * `pause` reads one chunk more before it takes effect, 64 KiB for each of a thousand connections that send too much; the handle beneath the socket stops
- * at once. Node does not look at it while the socket flows.
- */
-const stopReading = (socket: Duplex): void => {
-  const handle = handleOf(socket);
-  if (handle?.readStop !== undefined) handle.readStop();
-  else socket.pause();
-};
-
-const startReading = (socket: Duplex): void => {
-  if (socket.destroyed) return;
-  const handle = handleOf(socket);
-  if (handle?.readStart !== undefined) handle.readStart();
-  else socket.resume();
+const copyOf = (bytes: Buffer, start: number, end: number): Buffer => {
+  const copy = Buffer.allocUnsafeSlow(end - start);
+  bytes.copy(copy, 0, start, end);
+  return copy;
 };

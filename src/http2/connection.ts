@@ -22,6 +22,7 @@ import { type ForeignGreeting, PrefaceReader } from './preface-reader.ts';
 import { ReceiveWindow } from './receive-window.ts';
 import { RequestShedding, type SheddingOwner } from './request-shedding.ts';
 import { SettingsReceiver } from './settings-receiver.ts';
+import { readInto } from './socket-input.ts';
 import type { Stream, StreamHandler } from './stream.ts';
 
 export type { ConnectionCloseCause } from './connection-life.ts';
@@ -133,7 +134,7 @@ export class Connection {
     counters.connectionsTotal++;
     counters.connectionsActive++;
     if (role === 'client') this.#control.preface();
-    socket.on('data', this.receive);
+    readInto(socket, engine.readBuffer, this.receive);
   }
 
   // ---- for the owner ----
@@ -245,33 +246,26 @@ export class Connection {
 
   // ---- input ----
 
-  /** Bytes from the socket. They may be kept for a moment where there is more input than time: nobody may write to them any more. */
-  readonly receive = (bytes: Buffer): void => {
+  /** `bytes[0, end)` come from the socket, and belong to the next read as soon as this returns. */
+  readonly receive = (bytes: Buffer, end: number): void => {
     this.engine.tick();
-    if (this.closed) this.#input.discard(bytes.length);
-    else this.#input.receive(bytes);
+    if (this.closed) this.#input.discard(end);
+    else this.#input.receive(bytes, end);
   };
 
-  /** The same of bytes that are somebody else's again when it returns: what has to wait is copied. */
-  receiveLent(bytes: Buffer): void {
-    this.engine.tick();
-    if (this.closed) this.#input.discard(bytes.length);
-    else this.#input.receive(bytes, true);
-  }
-
   /** ConnectionInput. */
-  readInput(bytes: Buffer, from: number): number {
+  readInput(bytes: Buffer, from: number, end: number): number {
     let at = from;
     if (!this.#preface.complete) {
-      const read = this.#preface.read(bytes);
+      const read = this.#preface.read(bytes, end);
       if (typeof read !== 'number') {
         this.#refuseForeign(read);
-        return bytes.length;
+        return end;
       }
       at = read;
       this.#control.preface();
     }
-    return this.#reader.read(bytes, at, bytes.length);
+    return this.#reader.read(bytes, at, end);
   }
 
   /** ConnectionLife: the peer has closed its side. What it said before counts. */

@@ -10,12 +10,11 @@ import { SlowReaders } from './slow-readers.ts';
 /** Most turns write little to each of many sockets; what writes more gets large slabs, so that a body is few writes. */
 const smallSlabBytes = 16 * 1024;
 const largeSlabBytes = 64 * 1024;
-/** As much as Node reads at once. */
-const longestLoanBytes = 64 * 1024;
 const pooledSmallSlabs = 64;
 const pooledLargeSlabs = 16;
 const pooledBlocks = 1_024;
 const mostFutileFeeds = 8;
+const readBytes = 64 * 1024;
 
 /**
  * What all connections of a process share: time, pools, the end of the turn, the account of buffered bytes. Handed to each
@@ -49,6 +48,8 @@ export class Engine {
   readonly maxOutputBytes: number;
   /** Kept of frames and header blocks whose ends have not come, apart from 8 KiB for each connection. */
   readonly maxUnfinishedBytes: number;
+  /** Sockets are read into it, one after the other. */
+  readonly readBuffer = Buffer.allocUnsafeSlow(readBytes);
   readonly slowReaders: SlowReaders;
   /** Whose input is read when. */
   readonly turns: InputTurns;
@@ -56,8 +57,6 @@ export class Engine {
   readonly losses: LostStreams;
   /** Connections that hold more than three quarters of what they may. */
   readonly shortWindows = new Set<ReceiveWindow>();
-  /** Where the next bytes of any socket may be read to that hands them on at once (`Connection.receiveLent`): what Node allocates for each reading is garbage. */
-  readonly lentBytes = Buffer.allocUnsafeSlow(longestLoanBytes);
   readonly #smallSlabs = new Slabs(smallSlabBytes, pooledSmallSlabs);
   readonly #largeSlabs = new Slabs(largeSlabBytes, pooledLargeSlabs);
   readonly #blocks: HeaderBlock[] = [];

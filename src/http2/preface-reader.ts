@@ -23,12 +23,12 @@ export class PrefaceReader {
     return this.#matched === clientPreface.length;
   }
 
-  /** Returns the offset behind the preface's part in `bytes`, or what was said instead. */
-  read(bytes: Buffer): number | ForeignGreeting {
+  /** Returns the offset behind the preface's part in `bytes[0, end)`, or what was said instead. */
+  read(bytes: Buffer, end: number): number | ForeignGreeting {
     const begins = this.#matched === 0;
     let at = 0;
-    while (at < bytes.length && !this.complete) {
-      if (bytes[at] !== clientPreface[this.#matched]) return { answer: begins && isHttp1(bytes) ? http1Answer : undefined };
+    while (at < end && !this.complete) {
+      if (bytes[at] !== clientPreface[this.#matched]) return { answer: begins && isHttp1(bytes, end) ? http1Answer : undefined };
       at++;
       this.#matched++;
     }
@@ -36,7 +36,7 @@ export class PrefaceReader {
   }
 }
 
-const isHttp1 = (bytes: Buffer): boolean => {
-  const beginning = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.length, longestGreetingBytes)).toString('latin1');
+const isHttp1 = (bytes: Buffer, end: number): boolean => {
+  const beginning = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(end, longestGreetingBytes)).toString('latin1');
   return /^(?!PRI )[A-Z]{3,10} ([/*]|http)/.test(beginning);
 };

@@ -19,7 +19,7 @@ export const longestDelayMs = 200;
 /** What has waited for so long is of no use to many callers: to refuse all of it is the quickest way back to those that can be answered in time. */
 const hopelessDelayMs = 400;
 /** A process that stood still for a moment catches up by itself: only where every call has waited too long for this long, some are refused. */
-const patienceMs = 1_000;
+const patienceMs = 500;
 /** Of 1,024. */
 const increase = 10;
 /** Where requests do wait, if not too long: there is nothing to spare. */

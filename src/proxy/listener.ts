@@ -230,7 +230,7 @@ export class Listener {
       beginTls: (socket) => this.#acceptor?.begin(socket),
       onPlain: (socket, bytes) => {
         const connection = this.#adopt(socket, plainDownstream(socket));
-        connection.receive(bytes);
+        connection.receive(bytes, bytes.length);
         socket.resume();
       },
       onTooMany: (peer) => {

@@ -186,14 +186,8 @@ export class UpstreamConnection implements ConnectionHandler {
   // ---- connecting ----
 
   #startPlain(): void {
-    const { context, host, port } = this.#options;
-    const { lentBytes } = context.engine;
-    // It connects before it reads: there is a connection then, or the socket is gone.
-    const callback = (length: number): boolean => {
-      this.#connection?.receiveLent(lentBytes.subarray(0, length));
-      return true;
-    };
-    const socket = net.connect({ host, port, noDelay: true, onread: { buffer: lentBytes, callback } });
+    const { host, port } = this.#options;
+    const socket = net.connect({ host, port, noDelay: true });
     this.#adopt(socket);
     socket.once('connect', () => this.#speakHttp2(socket));
   }

@@ -34,11 +34,11 @@ class Reader implements InputReader, FrameSink {
 
   receive(bytes: Buffer): void {
     this.engine.tick();
-    this.input.receive(bytes);
+    this.input.receive(bytes, bytes.length);
   }
 
-  readInput(bytes: Buffer, from: number): number {
-    return this.#frames.read(bytes, from, bytes.length);
+  readInput(bytes: Buffer, from: number, end: number): number {
+    return this.#frames.read(bytes, from, end);
   }
 
   onFrame(): void {

@@ -14,8 +14,8 @@ const lender = () => {
   const client = new Party(socket, 'client', new VirtualClock());
   const lend = (bytes: Buffer, most: number): void => {
     for (let at = 0; at < bytes.length; at += most) {
-      const lent = client.engine.lentBytes.subarray(0, bytes.copy(client.engine.lentBytes, 0, at, at + most));
-      client.connection.receiveLent(lent);
+      const lent = client.engine.readBuffer;
+      client.connection.receive(lent, bytes.copy(lent, 0, at, at + most));
       lent.fill(0xee);
     }
   };

@@ -25,32 +25,32 @@ const watch = (shedding: RequestShedding, fromMs: number, delays: readonly numbe
 
 test('one long delay refuses nothing, nor do many with a short one between them', () => {
   const shedding = new RequestShedding();
-  watch(shedding, 0, [900, 0, ...Array(90).fill(900), 50, ...Array(90).fill(900)]);
+  watch(shedding, 0, [900, 0, ...Array(45).fill(900), 50, ...Array(45).fill(900)]);
   assert.equal(shedding.active, false);
 });
 
 test('where every request waits too long, fewer are admitted, until they do not', () => {
   const shedding = new RequestShedding();
-  watch(shedding, 0, Array(140).fill(300));
+  watch(shedding, 0, Array(75).fill(300));
   const early = admitted(shedding, 1_000);
   assert.ok(early < 950 && early > 400, String(early));
-  watch(shedding, 1_400, Array(100).fill(300));
+  watch(shedding, 750, Array(100).fill(300));
   const late = admitted(shedding, 1_000);
   assert.ok(late < early / 2, `${late} after ${early}`);
-  watch(shedding, 2_400, Array(100).fill(40));
+  watch(shedding, 1_750, Array(100).fill(40));
   const recovered = admitted(shedding, 1_000);
   assert.ok(recovered > late * 1.5, `${recovered} after ${late}`);
-  watch(shedding, 3_400, Array(1_000).fill(40));
+  watch(shedding, 2_750, Array(1_000).fill(40));
   assert.equal(shedding.active, false);
 });
 
 test('what has waited hopelessly long is refused whole, without the share falling for it', () => {
   const shedding = new RequestShedding();
-  watch(shedding, 0, Array(130).fill(300));
+  watch(shedding, 0, Array(80).fill(300));
   const before = admitted(shedding, 1_000);
-  watch(shedding, 1_300, Array(200).fill(800));
+  watch(shedding, 800, Array(200).fill(800));
   assert.equal(admitted(shedding, 1_000), 0);
-  shedding.onDelay(10, 3_300);
+  shedding.onDelay(10, 2_800);
   assert.ok(admitted(shedding, 1_000) > before * 0.6);
 });
 
