@@ -173,6 +173,8 @@ export const runSoak = async (options: SoakOptions): Promise<SoakReport> => {
   const startedMs = performance.now();
   load.start();
   const sampling = sampleSidecars(mesh, stop.signal);
+  // Where something else ends the run, the sidecars go, and that is what is to be told.
+  sampling.catch(() => {});
   const others = Promise.all([
     runWireCallers(mesh, ledger, options.wirePauseMs, stop.signal),
     runChanges(mesh, ledger, options.changes, stop.signal),
