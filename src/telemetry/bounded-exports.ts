@@ -16,6 +16,7 @@ export class BoundedExports {
   readonly #timeoutMs: number;
   readonly #underWay = new Set<() => void>();
   #givenUp = false;
+  #settled: PromiseWithResolvers<void> | undefined;
 
   /** @param timeoutMs how long a request may take. */
   constructor(clock: Clock, timeoutMs: number) {
@@ -40,6 +41,7 @@ export class BoundedExports {
       timer.cancel();
       this.#underWay.delete(giveUp);
       onEnd(problem);
+      if (this.#underWay.size === 0) this.#settled?.resolve();
     };
     const giveUp = (): void => end('the sidecar ends, and has not waited for the answer');
     const timer = this.#clock.setTimer(() => end(`no answer within ${this.#timeoutMs} ms`), this.#timeoutMs);
@@ -58,6 +60,13 @@ export class BoundedExports {
     };
     if (later) setImmediate(begin);
     else begin();
+  }
+
+  /** Resolves when none is under way. To be called when no more will come. */
+  async settled(): Promise<void> {
+    if (this.#underWay.size === 0) return;
+    this.#settled ??= Promise.withResolvers<void>();
+    await this.#settled.promise;
   }
 
   /** Ends every request under way, and those that come: there is no more time. */

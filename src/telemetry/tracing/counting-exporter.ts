@@ -79,10 +79,12 @@ export class CountingExporter implements SpanExporter {
     this.#requests.giveUp();
   }
 
-  /** An exporter waits for its requests; those that were given up are nobody's any more. */
+  /** Waits for what is under way, of which the queue forgets a batch that it has sent by itself, and Jaeger's exporter would cut it off. */
   async shutdown(): Promise<void> {
     this.#lookUp.close();
+    await this.#requests.settled();
     const ended = this.#exporter.shutdown();
+    // Those that were given up are nobody's any more.
     if (this.#requests.givenUp) ended.catch(() => {});
     else await ended;
   }

@@ -43,6 +43,8 @@ const loadJaeger = async (
     host,
     port,
     timeoutMs,
+    // Each export sends what it got: at the end nothing is left to send, and the timer for that would outlive it by two seconds.
+    flushTimeout: 0,
     ...(endpoint === undefined ? {} : { endpoint }),
     ...(username === undefined ? {} : { username }),
     ...(password === undefined ? {} : { password }),

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
+import type { ServerResponse } from 'node:http';
 import { type TestContext, test } from 'node:test';
 import { JaegerExporter } from '@opentelemetry/exporter-jaeger';
 import type { ReadableSpan, SpanExporter } from '@opentelemetry/sdk-trace';
@@ -178,6 +179,21 @@ test('a request under way ends with the sidecar', async (t) => {
   await exported.spans.close(20);
   await until(() => collector.connections === 0, 'closed');
   assert.equal(exported.stat('spans_failed'), 3);
+});
+
+test('a batch that is under way when the sidecar ends is waited for', async (t) => {
+  const answers: ServerResponse[] = [];
+  const collector = await collecting(t, (response) => answers.push(response));
+  const queue = { maxExportBatchSize: 3, scheduledDelayMs: 60_000, exportTimeoutMs: 60_000 };
+  const exported = await exporting(t, jaeger({ endpoint: collector.url }), queue);
+  exported.add(3);
+  await until(() => answers.length === 1, 'the batch');
+  exported.add(2);
+  const closed = exported.spans.close(10_000);
+  await until(() => answers.length === 2, 'the rest');
+  for (const response of answers.toReversed()) response.end();
+  await closed;
+  assert.deepEqual([exported.stat('spans_exported'), exported.stat('spans_failed')], [5, 0]);
 });
 
 test('a library that has no place for written spans gets spans as they are', () => {

@@ -59,7 +59,7 @@ test('a collector that hangs holds as many spans as fit, and the others are drop
 
 test('a request without an answer is given up in its time, and the next one is sent', async (t) => {
   const collector = await collecting(t, (response, i) => (i === 0 ? undefined : response.end()));
-  const exported = await exporting(t, otlp(collector.url, { timeoutMs: 60_000 }), { exportTimeoutMs: 50 });
+  const exported = await exporting(t, otlp(collector.url, { timeoutMs: 60_000 }), { exportTimeoutMs: 500 });
   exported.add(3);
   await until(() => exported.stat('spans_failed') === 3, 'given up');
   exported.add(2);
