@@ -3,7 +3,7 @@ import { ConfigurationError, formatHostPort, parseDurationMs } from '../../core/
 import { type CommandContext, formatTable } from '../console.ts';
 import { componentNames, readComponents } from './components.ts';
 import { Docker } from './docker.ts';
-import { findComposeFile, Stack, type StackContainer } from './stack.ts';
+import { findComposeFile, Stack, type StackContainer, shellWords } from './stack.ts';
 
 interface StackOptions {
   readonly file?: string;
@@ -72,7 +72,7 @@ const runUp = async (options: UpOptions, { environment, console }: CommandContex
   await stack.up(extras, { build: options.build, waitSeconds: Math.ceil(timeoutMs / 1_000) });
   const containers = await stack.containers();
   const addresses = addressesOf(containers);
-  const next = nextCommands(stack, containers);
+  const next = nextCommands(stack, containers, options);
   if (options.json === true) console.out(`${JSON.stringify({ addresses, next, containers }, null, 2)}\n`);
   else {
     const rows = addresses.map(({ what, address }) => [what, address]);
@@ -119,6 +119,7 @@ const addressesOf = (containers: readonly StackContainer[]): readonly { readonly
 const nextCommands = (
   stack: Stack,
   containers: readonly StackContainer[],
+  { file, project }: StackOptions,
 ): readonly { readonly what: string; readonly command: string }[] => {
   const running = new Set(containers.filter(({ state }) => state === 'running').map(({ service }) => service));
   const [sidecar] = [...running].filter((name) => name.endsWith('-sidecar')).sort();
@@ -132,6 +133,14 @@ const nextCommands = (
     { what: 'whether everything is right', command: `${stack.command} run --rm --no-deps ${sidecar} ${verify}` },
     { what: 'what a sidecar says of its peers', command: `${stack.command} exec ${sidecar} outrider clusters` },
     { what: 'what it did', command: `${stack.command} logs --follow ${sidecar}` },
-    { what: 'end it', command: 'outrider down' },
+    {
+      what: 'end it',
+      command: shellWords(
+        'outrider',
+        'down',
+        ...(file === undefined ? [] : ['--file', stack.file]),
+        ...(project === undefined ? [] : ['--project', project]),
+      ),
+    },
   ];
 };

@@ -30,6 +30,10 @@ export const findComposeFile = (option: string | undefined): string => {
 /** In a checkout the image is made of the sources; a package has none. */
 const canBuild = (): boolean => existsSync(join(root, 'Dockerfile')) && existsSync(join(root, 'src'));
 
+/** As one writes it at a shell. */
+export const shellWords = (...words: readonly string[]): string =>
+  words.map((word) => (/^[\w./:=-]+$/.test(word) ? word : `'${word}'`)).join(' ');
+
 /** The compose project of a file. */
 export class Stack {
   readonly #docker: Docker;
@@ -44,7 +48,7 @@ export class Stack {
 
   /** As one writes it at a shell. */
   get command(): string {
-    return `docker ${this.#base.map((word) => (/^[\w./:=-]+$/.test(word) ? word : `'${word}'`)).join(' ')}`;
+    return shellWords('docker', ...this.#base);
   }
 
   /**

@@ -46,7 +46,7 @@ Each check has a tick, or a cause with the command that helps; "-" is what could
   mtls           no certificate, one of another authority, plain text and TLS 1.2 are refused
   call           grpc.health.v1.Health/Check through the inbound listener, and with --via through both sidecars
   admin          ready, no overload, policies in force, breakers closed, nobody ejected, endpoints known, the service beside it well
-  local_service  .bypass: a call in plain text to the service itself, around its sidecar, fails
+  local_service.bypass  a call in plain text to the service itself, around its sidecar, fails
   policies.same  all sidecars have the same policies
   clock          the clocks of Consul and of each sidecar agree with ours
   metrics        /metrics has what dashboards need; with --prometheus it is scraped

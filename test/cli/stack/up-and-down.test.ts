@@ -80,6 +80,8 @@ test('--json has addresses, commands and containers', async () => {
   assert.deepEqual(addresses[0], { what: 'Consul', address: 'http://127.0.0.1:18500/ui' });
   assert.match(next[0]?.command ?? '', /--project-name mine run --rm --no-deps auth-svc-sidecar verify/);
   assert.equal(containers.length, 4);
+  // Another project than the one that was started would be ended otherwise.
+  assert.equal(next.at(-1)?.command, 'outrider down --project mine');
 });
 
 test('down ends what was started with components, too, and keeps certificates unless told otherwise', async () => {
