@@ -11,9 +11,10 @@ import {
 import { type Clock, ConfigurationError, constantWatch, type Logger, TimerWheel, type Watch } from '../core/index.ts';
 import {
   ConsulDiscovery,
-  ConsulPolicyEntries,
-  ConsulPolicyIntentions,
-  ConsulPolicyKeys,
+  type ConsulPolicies,
+  consulPolicyEntries,
+  consulPolicyIntentions,
+  consulPolicyKeys,
   createEndpointSource,
   ReadingThread,
   type Registration,
@@ -54,8 +55,6 @@ export interface SidecarWorld {
   /** Gets spans in the place of whoever the configuration names. */
   readonly spans?: SpanSink;
 }
-
-type ConsulPolicies = ConsulPolicyKeys | ConsulPolicyEntries | ConsulPolicyIntentions;
 
 /**
  * One sidecar, put together: configuration, identity, policies, clusters and listeners, admin. Each part is started in this
@@ -362,9 +361,9 @@ export class Sidecar {
     const { policyConsulKv: prefix, policyConsulEntries, policyConsulIntentions, serviceName } = this.#configuration;
     const { log, random } = this.#world;
     return [
-      ...(prefix === undefined ? [] : [new ConsulPolicyKeys({ client, log, random, prefix })]),
-      ...(policyConsulEntries ? [new ConsulPolicyEntries({ client, log, random, serviceName })] : []),
-      ...(policyConsulIntentions ? [new ConsulPolicyIntentions({ client, log, random, serviceName })] : []),
+      ...(prefix === undefined ? [] : [consulPolicyKeys({ client, log, random, prefix })]),
+      ...(policyConsulEntries ? [consulPolicyEntries({ client, log, random, serviceName })] : []),
+      ...(policyConsulIntentions ? [consulPolicyIntentions({ client, log, random, serviceName })] : []),
     ];
   }
 

@@ -2,10 +2,11 @@ export { type ConsulAddress, formatConsulAddress, parseConsulAddress } from './c
 export { type ConsulAnswer, ConsulClient, type ConsulClientOptions, type ConsulConnection } from './consul/consul-client.ts';
 export { ConsulDiscovery, type ConsulDiscoveryOptions } from './consul/consul-discovery.ts';
 export { ConsulError } from './consul/consul-error.ts';
+export type { ConsulPolicies } from './consul/consul-policies.ts';
 export { findOwnAddress } from './consul/own-address.ts';
-export { ConsulPolicyEntries, type ConsulPolicyEntriesOptions } from './consul/policy-entries.ts';
-export { ConsulPolicyIntentions, type ConsulPolicyIntentionsOptions } from './consul/policy-intentions.ts';
-export { ConsulPolicyKeys, type ConsulPolicyKeysOptions } from './consul/policy-keys.ts';
+export { consulPolicyEntries } from './consul/policy-entries.ts';
+export { consulPolicyIntentions } from './consul/policy-intentions.ts';
+export { consulPolicyKeys } from './consul/policy-keys.ts';
 export { Registration, type RegistrationState, type RegistrationView } from './consul/registration.ts';
 export type { RegisteredService, RegistrationCheck, ServiceReport } from './consul/registration-definition.ts';
 export { createEndpointSource, type EndpointSourceContext } from './create-source.ts';

@@ -1,14 +1,8 @@
-import { type Logger, WatchSource } from '../../core/index.ts';
-import type { PolicyProblem, PolicyReading, PolicyTexts } from '../../policy/index.ts';
-import { BlockingQuery } from './blocking-query.ts';
-import type { ConsulClient } from './consul-client.ts';
+import type { PolicyProblem, PolicyReading } from '../../policy/index.ts';
+import { ConsulPolicies, type ConsulPolicyOptions, onlyChanges } from './consul-policies.ts';
 import { getPath } from './package-get.ts';
 
-export interface ConsulPolicyIntentionsOptions {
-  readonly client: ConsulClient;
-  readonly log: Logger;
-  /** From 0 to 1, for jitter. */
-  readonly random: () => number;
+export interface ConsulPolicyIntentionsOptions extends ConsulPolicyOptions {
   /** Who is called. */
   readonly serviceName: string;
 }
@@ -20,84 +14,37 @@ const nobody = 'outrider-nobody';
  * Consul's intentions about who may call this service, as `inbound.access`: by their precedence, and below them what holds without one
  * (which the default policy of ACLs says). Until they have been read nobody may call; in an outage the last ones stay in force.
  */
-export class ConsulPolicyIntentions implements PolicyTexts {
-  readonly where: string;
-  /** Settles when Consul has answered for the first time, well or not. Bound the wait yourself. */
-  readonly first: Promise<void>;
-  /** Why the last question had no answer. */
-  error: string | undefined;
-  readonly #reading: WatchSource<PolicyReading>;
-  readonly #query: BlockingQuery<unknown>;
-  readonly #log: Logger;
-  readonly #askDefault: () => Promise<unknown>;
-  #fingerprint = '';
-  #closed = false;
-  #onFirst: () => void = () => {};
-
-  constructor({ client, log, random, serviceName }: ConsulPolicyIntentionsOptions) {
-    this.where = `consul:intentions/${serviceName}`;
-    this.#log = log;
-    this.#reading = new WatchSource<PolicyReading>(translate([], false, this.where));
-    this.first = new Promise((resolve) => {
-      this.#onFirst = resolve;
-    });
-    this.#askDefault = async () => {
-      const query = { source: nobody, destination: serviceName };
-      return (await client.call((api, ctx) => getPath(api, '/connect/intentions/check', query, ctx))).body;
-    };
-    this.#query = new BlockingQuery<unknown>({
-      client,
-      random,
-      ask: (api, ctx) => getPath(api, '/connect/intentions/match', { by: 'destination', name: serviceName }, ctx),
-      onAnswer: ({ body }) => {
-        const intentions = (body as Readonly<Record<string, unknown>> | null)?.[serviceName] ?? [];
-        if (!Array.isArray(intentions)) throw new Error('Consul answered what is no list of intentions');
-        return this.#take(intentions);
-      },
-      onFailure: (error) => this.#fail(error),
-    });
-    this.#query.start();
-  }
-
-  get value(): PolicyReading {
-    return this.#reading.value;
-  }
-
-  subscribe(listener: (reading: PolicyReading) => void): () => void {
-    return this.#reading.subscribe(listener);
-  }
-
-  /** Idempotent. */
-  close(): void {
-    this.#closed = true;
-    this.#query.close();
-    this.#onFirst();
-  }
-
+export const consulPolicyIntentions = ({ serviceName, ...options }: ConsulPolicyIntentionsOptions): ConsulPolicies => {
+  const where = `consul:intentions/${serviceName}`;
+  const differs = onlyChanges();
   /** What holds without an intention has no index to wait by: it is asked for beside each answer. */
-  async #take(intentions: readonly unknown[]): Promise<void> {
-    const { Allowed: allowed } = ((await this.#askDefault()) ?? {}) as { readonly Allowed?: unknown };
-    if (this.#closed) return;
+  const askDefault = async (): Promise<boolean> => {
+    const query = { source: nobody, destination: serviceName };
+    const { body } = await options.client.call((api, ctx) => getPath(api, '/connect/intentions/check', query, ctx));
+    const { Allowed: allowed } = (body ?? {}) as { readonly Allowed?: unknown };
     if (typeof allowed !== 'boolean') throw new Error('Consul does not say what holds without an intention');
-    const fingerprint = JSON.stringify([intentions, allowed]);
-    this.error = undefined;
-    if (fingerprint !== this.#fingerprint) {
-      this.#fingerprint = fingerprint;
-      this.#reading.set(translate(intentions, allowed, this.where));
-    }
-    this.#onFirst();
-  }
-
-  #fail({ message }: Error): void {
-    if (this.#closed) return;
-    if (this.error !== message) {
-      const now = this.#fingerprint === '' ? 'nobody may call' : 'the last ones stay in force';
-      this.#log.warning(`intentions of Consul cannot be read, ${now}`, { why: message });
-    }
-    this.error = message;
-    this.#onFirst();
-  }
-}
+    return allowed;
+  };
+  return new ConsulPolicies({
+    ...options,
+    where,
+    name: 'intentions of Consul',
+    initial: translate([], false, where),
+    initially: 'nobody may call',
+    questions: [
+      {
+        fields: {},
+        ask: (api, ctx) => getPath(api, '/connect/intentions/match', { by: 'destination', name: serviceName }, ctx),
+        read: async (body) => {
+          const intentions = (body as Readonly<Record<string, unknown>> | null)?.[serviceName] ?? [];
+          if (!Array.isArray(intentions)) throw new Error('Consul answered what is no list of intentions');
+          const allowed = await askDefault();
+          return differs([intentions, allowed]) ? translate(intentions, allowed, where) : undefined;
+        },
+      },
+    ],
+  });
+};
 
 interface Intention {
   readonly SourceName?: unknown;
