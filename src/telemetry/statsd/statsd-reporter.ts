@@ -30,7 +30,16 @@ const longestLookUpMs = 5_000;
 /** Of one flush: what is beyond it is dropped. */
 const mostLines = 60_000;
 
-const systemLookUp: LookUp = (host) => lookup(host, { all: true });
+/** One at a time, also where the last one was given up: it still has one of few threads. */
+const systemLookUp = (): LookUp => {
+  let pending: ReturnType<LookUp> | undefined;
+  return (host) => {
+    pending ??= lookup(host, { all: true }).finally(() => {
+      pending = undefined;
+    });
+    return pending;
+  };
+};
 
 interface HotShots extends StatsdClient {
   flush(done: (error?: Error) => void): void;
@@ -44,6 +53,7 @@ interface HotShots extends StatsdClient {
 export class StatsdReporter implements StatSource {
   readonly #options: StatsdOptions;
   readonly #context: StatsdContext;
+  readonly #lookUpHost: LookUp;
   readonly #lines: StatsdLines;
   readonly #stream = new DatagramStream(packetBytes);
   #client: HotShots | undefined;
@@ -62,6 +72,7 @@ export class StatsdReporter implements StatSource {
   constructor(options: StatsdOptions, context: StatsdContext) {
     this.#options = options;
     this.#context = context;
+    this.#lookUpHost = context.lookUp ?? systemLookUp();
     this.#lines = new StatsdLines(new StatsdNames(options), options.format);
     this.#stream.on('error', () => {});
   }
@@ -213,11 +224,11 @@ export class StatsdReporter implements StatSource {
   }
 
   async #lookUp(host: string): Promise<readonly string[]> {
-    const { clock, lookUp = systemLookUp } = this.#context;
+    const { clock } = this.#context;
     const { promise, reject } = Promise.withResolvers<never>();
     const timer = clock.setTimer(() => reject(new Error(`no answer within ${longestLookUpMs} ms`)), longestLookUpMs);
     try {
-      const found = await Promise.race([lookUp(host), promise]);
+      const found = await Promise.race([this.#lookUpHost(host), promise]);
       return found.map(({ address }) => address);
     } finally {
       timer.cancel();

@@ -58,6 +58,14 @@ export class CountingExporter implements SpanExporter {
   }
 
   export(spans: ReadableSpan[], done: Done): void {
+    const { problem: lost } = this.#lookUp;
+    if (lost !== undefined) {
+      // Another lookup for each batch would leave none for those who need one, such as for Consul's name.
+      this.waiting -= spans.length;
+      this.#onFailure(spans.length, lost);
+      done({ code: success });
+      return;
+    }
     this.#requests.run(
       (taken) => this.#exporter.export(spans, taken),
       (problem) => {

@@ -2,15 +2,17 @@ import { lookup } from 'node:dns/promises';
 import { isIP } from 'node:net';
 import type { Clock, Timer } from '../../core/index.ts';
 
-const againAfterMs = 30_000;
+const againAfterMs = 2_000;
 
 /**
  * Looks a host up until it is found: of one that does not resolve nobody would hear before the first spans, which may be hours away. Nobody
- * waits for it.
+ * waits for it. One lookup at a time: each has a thread of few, and where a name server says nothing it has it for many seconds.
  */
 export class HostLookUp {
   readonly #clock: Clock;
   readonly #onResult: (problem: string | undefined) => void;
+  /** Why it is not found; `undefined`: it is, or nobody knows yet. */
+  problem: string | undefined;
   #timer: Timer | undefined;
   #closed = false;
 
@@ -28,12 +30,12 @@ export class HostLookUp {
   }
 
   async #look(host: string): Promise<void> {
-    const problem = await lookup(host).then(
+    this.problem = await lookup(host).then(
       () => undefined,
       (error: Error) => error.message,
     );
     if (this.#closed) return;
-    this.#onResult(problem);
-    if (problem !== undefined) this.#timer = this.#clock.setTimer(() => void this.#look(host), againAfterMs);
+    this.#onResult(this.problem);
+    if (this.problem !== undefined) this.#timer = this.#clock.setTimer(() => void this.#look(host), againAfterMs);
   }
 }
