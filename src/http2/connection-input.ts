@@ -50,7 +50,6 @@ export class ConnectionInput extends Deadline implements WaitingInput {
   #stopAsked = false;
   /** Since the socket was last started, or in this round. */
   #takenBytes = 0;
-  readonly #shedding: RequestShedding | undefined;
   #heldSinceMs = 0;
   #exhaustedAtMs = Number.NEGATIVE_INFINITY;
   readonly #delay: InputDelay | undefined;
@@ -58,7 +57,6 @@ export class ConnectionInput extends Deadline implements WaitingInput {
   /** @param shedding hears how long input waits. */
   constructor(reader: InputReader, frames: FrameReader, shedding?: RequestShedding) {
     super();
-    this.#shedding = shedding;
     this.#delay = shedding === undefined ? undefined : new InputDelay(reader, shedding);
     this.#reader = reader;
     this.#frames = frames;
@@ -168,7 +166,7 @@ export class ConnectionInput extends Deadline implements WaitingInput {
    */
   #rest(): boolean {
     const { closed, engine } = this.#reader;
-    if (closed || this.#chunks.length > 0 || !this.#shedding?.active) return false;
+    if (closed || this.#chunks.length > 0 || !this.#delay?.refusing) return false;
     this.#stop();
     engine.wheel.arm(this, engine.nowMs + restMs);
     return true;

@@ -18,9 +18,14 @@ export class InputDelay {
     this.#shedding = shedding;
   }
 
+  /** Requests are refused. */
+  get refusing(): boolean {
+    return this.#shedding.active;
+  }
+
   /** Requests are refused, or it may soon be known that they have to be. */
   get active(): boolean {
-    return this.#shedding.active || this.#askedAtMs > 0;
+    return this.refusing || this.#askedAtMs > 0;
   }
 
   /** As far as it is known: of what was read last, and since the peer was asked. */

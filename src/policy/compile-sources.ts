@@ -1,5 +1,6 @@
 import { isIP } from 'node:net';
 import { dirname, isAbsolute, join } from 'node:path';
+import { formatHostPort } from '../core/index.ts';
 import type { ListedCluster, MappedCluster } from './cluster-schema.ts';
 import { compileConsul } from './compile-consul.ts';
 import { readHostPort } from './endpoint-address.ts';
@@ -209,7 +210,7 @@ const readServer = ({ value, place }: Placed<string>, problems: Problems): reado
     );
     return [];
   }
-  return [isIP(host) === 6 ? `[${host}]:${number}` : `${host}:${number}`];
+  return [formatHostPort({ host, port: number })];
 };
 
 const readResolvers = (resolvers: ResolverGroups | undefined, problems: Problems): readonly string[] | undefined =>
@@ -217,6 +218,6 @@ const readResolvers = (resolvers: ResolverGroups | undefined, problems: Problems
     const address = values.socket_address?.values.address;
     const port = values.socket_address?.values.port_value ?? 53;
     if (address === undefined) return [];
-    const value = isIP(address.value) === 6 ? `[${address.value}]:${port}` : `${address.value}:${port}`;
+    const value = formatHostPort({ host: address.value, port });
     return readServer({ value, place: address.place }, problems);
   });

@@ -1,4 +1,5 @@
 import { isIP } from 'node:net';
+import { formatHostPort } from '../../core/index.ts';
 
 /** Where an agent of Consul listens. */
 export interface ConsulAddress {
@@ -36,5 +37,5 @@ export const parseConsulAddress = (text: string, ssl = false): ConsulAddress | u
 /** As people write it, for the log and error messages. */
 export const formatConsulAddress = ({ secure, host, port, pathPrefix, socketPath }: ConsulAddress): string => {
   if (socketPath !== undefined) return `unix://${socketPath}`;
-  return `${secure ? 'https' : 'http'}://${isIP(host) === 6 ? `[${host}]` : host}:${port}${pathPrefix}`;
+  return `${secure ? 'https' : 'http'}://${formatHostPort({ host, port })}${pathPrefix}`;
 };
