@@ -14,22 +14,34 @@ const hasTaskset =
     ({ code }) => code === 0,
     () => false,
   ));
-export const pinning = hasTaskset ? 'sidecar on core 0, all else on core 1' : 'processes are not pinned: no taskset, or one core only';
+/** Niceness counts within a session only, where the kernel groups processes by session. */
+const hasRealTime =
+  process.getuid?.() === 0 &&
+  (await runProgram('chrt', ['--rr', '1', 'true']).then(
+    ({ code }) => code === 0,
+    () => false,
+  ));
+const cores = hasTaskset ? 'sidecar on core 0, all else on core 1' : 'processes are not pinned: no taskset, or one core only';
+export const pinning = `${cores}; ${hasRealTime ? 'the attacker behind the others, which run before all else' : 'what else this machine does is in the figures'}`;
 
 const onCore = (core: number, command: string, args: readonly string[]): readonly [string, readonly string[]] =>
   hasTaskset ? ['taskset', ['-c', String(core), command, ...args]] : [command, args];
 
-/** Above 0 it stands behind the others; below, which only root may, before what else this machine does. */
-const withNice = (nice: number, command: string, args: readonly string[]): readonly [string, readonly string[]] =>
-  nice > 0 || process.getuid?.() === 0 ? ['nice', ['-n', String(nice), command, ...args]] : [command, args];
-const foremost = -10;
+/** Who goes first: what is measured goes before what else this machine does, which only root may, and the attacker behind it. */
+type Rank = 'foremost' | 'first' | 'hindmost';
+
+const inRank = (rank: Rank, command: string, args: readonly string[]): readonly [string, readonly string[]] => {
+  if (rank === 'hindmost') return ['nice', ['-n', '10', command, ...args]];
+  if (hasRealTime) return ['chrt', ['--rr', rank === 'foremost' ? '2' : '1', command, ...args]];
+  return process.getuid?.() === 0 ? ['nice', ['-n', '-10', command, ...args]] : [command, args];
+};
 
 const spawnOn = (core: number, command: string, args: readonly string[], env?: Readonly<Record<string, string | undefined>>): Program =>
   spawnProgram(...onCore(core, command, args), { patienceMs: 300_000, ...(env === undefined ? {} : { env }) });
 
-/** A script beside this file, on the core of the others; `hindmost` for the attacker, which must not keep them from their work. */
-export const spawnScript = (name: string, argument: string, hindmost = false): Program =>
-  spawnOn(1, ...withNice(hindmost ? 10 : foremost, process.execPath, [resolve(here, name), argument]));
+/** A script beside this file, on the core of the others: `hindmost` for the attacker, which must not keep them from their work. */
+export const spawnScript = (name: string, argument: string, rank: Rank = 'first'): Program =>
+  spawnOn(1, ...inRank(rank, process.execPath, [resolve(here, name), argument]));
 
 /** Everything that is the same for all contenders. */
 export interface Ground {
@@ -117,7 +129,7 @@ export const startOutrider = async ({ folder, servicePort, identity }: Ground): 
   const policyPath = join(folder, 'policies', 'attacks.yaml');
   writeFileSync(policyPath, policies(servicePort));
   const { ca, cert, key } = identity('echo');
-  const program = spawnOn(0, ...withNice(foremost, outriderPath, ['sidecar']), {
+  const program = spawnOn(0, ...inRank('first', outriderPath, ['sidecar']), {
     PATH: process.env['PATH'],
     SERVICE_NAME: 'echo',
     GRPC_PORT: '0',
@@ -159,7 +171,7 @@ export const startEnvoy = async ({ folder, servicePort, identity }: Ground, path
   );
   const program = spawnOn(
     0,
-    ...withNice(foremost, path, ['-c', file, '--concurrency', '1', '--disable-hot-restart', '-l', 'error']),
+    ...inRank('first', path, ['-c', file, '--concurrency', '1', '--disable-hot-restart', '-l', 'error']),
     process.env,
   );
   await untilAnswering(program, async () => {

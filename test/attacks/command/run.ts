@@ -7,7 +7,8 @@
  *     npm run attacks -- [--only <part of a name>,...] [--plain | --tls] [--connections N] [--beside envoy] [--quick] [--json]
  *
  * What is measured is the sidecar and not the generator: the sidecar has core 0; service, neighbour and attacker are processes of their own on core 1.
- * The attacker computes what it sends beforehand, runs behind the others (nice) and rests two thirds of its time. The neighbour makes each of its
+ * The attacker computes what it sends beforehand, runs behind the others (nice) and rests two thirds of its time. Where root runs them, the others have
+ * real-time priority, the neighbour before the service: what else the machine does is not to be measured, nor an attacker that has no machine of its own. The neighbour makes each of its
  * calls a second time straight to the service; what these lose under attack is the generator's and the service's, and is not held against the sidecar. A row
  * that fails by latency or by the memory afterwards alone is measured a second time: a leak grows again, a pool that was filled once does not.
  *
@@ -90,7 +91,7 @@ const plans = (): readonly Plan[] => {
 
 /** Runs the attacker's process to its end. */
 const runAttacker = async (order: Order): Promise<Report> => {
-  await using program = spawnScript('attacker-process.ts', JSON.stringify(order), true);
+  await using program = spawnScript('attacker-process.ts', JSON.stringify(order), 'hindmost');
   const { stdout, stderr, code } = await program.end();
   if (code !== 0) throw new Error(`the attacker failed: ${stderr.slice(-2_000)}`);
   return JSON.parse(stdout) as Report;
@@ -139,7 +140,7 @@ class Arena implements AsyncDisposable {
     const { perConnection, perKilobyte } = baseline;
     const costs = `${perConnection.toFixed(0)} us per connection, ${perKilobyte.calls.toFixed(0)} us per KB of calls, ${perKilobyte['large-answers'].toFixed(0)} with large answers`;
     say(`${contender.name}, ${wire}: a well-behaved client costs ${costs}`);
-    const neighbour = spawnScript('neighbour.ts', JSON.stringify({ target, directPort: ground.servicePort }));
+    const neighbour = spawnScript('neighbour.ts', JSON.stringify({ target, directPort: ground.servicePort }), 'foremost');
     await neighbour.waitFor(/^ready/m);
     // The attacker's baseline has left garbage behind, which is not the neighbour's.
     await sleep(idleMs + 2_000);
