@@ -7,7 +7,6 @@ import {
   type AttemptOutcome,
   type DeadlineReason,
   exhaustsRetries,
-  type GiveUpReason,
   HedgeMachine,
   type PickWish,
   provablyUnprocessed,
@@ -19,6 +18,7 @@ import { type CallTrace, callersTraceId } from '../telemetry/index.ts';
 import type { AdaptiveLimit, Admission, Cluster, Endpoint } from '../upstream/index.ts';
 import { Attempt } from './attempt.ts';
 import type { BoundRoute } from './bound-table.ts';
+import { deadlinePassed, requestTooLarge, responseTooLarge, ruleOf, silent, slowServer, whyGivenUp } from './call-messages.ts';
 import type { CallSizes } from './call-sizes.ts';
 import type { CallerWishes } from './caller-wishes.ts';
 import type { DirectionProxy } from './direction-proxy.ts';
@@ -214,8 +214,7 @@ export class Call extends Deadline implements StreamHandler {
     this.bytesReceived += end - start;
     if (this.idleWatched) this.touch();
     if (this.sizes !== undefined && !this.sizes.takeRequest(bytes, start, end)) {
-      this.#abandon('neutral');
-      this.reply(this.requestTooLarge());
+      this.endByRequestSize();
       stream.consume(end - start);
       return;
     }
@@ -289,30 +288,21 @@ export class Call extends Deadline implements StreamHandler {
     stream.connection.counters.txFlushTimeout++;
     if (this.rivals === undefined) this.#abandon('neutral');
     else attempt.abandon('neutral');
-    const { name } = this.cluster as Cluster;
-    const message = `cluster ${name}: ${endpoint} took less than 1 KiB/s of the request for 30 s while the memory for waiting bytes was short; read the request, or answer without it`;
-    this.refuse(localReply('flush_timeout', message), attempt);
+    this.refuse(slowServer(this, endpoint), attempt);
   }
 
-  // ---- sizes ----
-
-  requestTooLarge(): LocalReply {
+  /** The request is larger than the route allows. */
+  endByRequestSize(): void {
     this.proxy.trafficStats.requestsTooLarge++;
-    const most = this.sizes?.max.request;
-    return localReply(
-      'message_too_large',
-      `the request has more than ${most} bytes; send less, or raise max_request_bytes of ${this.rule}`,
-    );
+    this.#abandon('neutral');
+    this.reply(requestTooLarge(this));
   }
 
   /** The answer is larger than the route allows: the caller is told in the place of what would follow. */
   endByResponseSize(): void {
     this.proxy.trafficStats.responsesTooLarge++;
     this.#abandon('neutral');
-    const most = this.sizes?.max.response;
-    const { name } = this.cluster as Cluster;
-    const message = `cluster ${name}: the answer has more than ${most} bytes; ask for less, or raise max_response_bytes of ${this.rule}`;
-    this.reply(localReply('message_too_large', message));
+    this.reply(responseTooLarge(this));
   }
 
   // ---- deadlines ----
@@ -347,16 +337,10 @@ export class Call extends Deadline implements StreamHandler {
     const cluster = this.cluster as Cluster;
     if (reason === 'max_stream_duration') this.proxy.trafficStats.maxDurationReached++;
     else cluster.stats.upstreamRqTimeout++;
-    const afterMs = Math.round(this.endsAtMs - this.startMs);
-    const attempts = this.attempt === undefined ? '' : ` in attempt ${this.attempts}`;
-    const awaited = this.attempt?.stream === undefined ? this.attempt?.endpoint : undefined;
-    const waited = awaited === undefined ? '' : `, waiting for a connection to ${awaited.key} that takes calls`;
-    const whose = limitNames[reason];
-    const field = reason === 'route_timeout' ? 'timeout' : 'max_stream_duration';
     if (this.machine !== undefined && this.machine.previousAttempts > 0) this.retriesExhausted = true;
-    const remedy = reason === 'caller_deadline' ? 'give the call more time' : `raise ${field} of ${this.rule}`;
+    const reply = deadlinePassed(this);
     this.#abandon(reason === 'route_timeout' ? 'timeout' : 'neutral');
-    this.reply(localReply(reason, `${whose} of ${afterMs} ms passed${attempts} to cluster ${cluster.name}${waited}; ${remedy}`));
+    this.reply(reply);
   }
 
   /** Whether somebody has to be told of activity. */
@@ -371,7 +355,7 @@ export class Call extends Deadline implements StreamHandler {
   #endIdle(): void {
     this.proxy.trafficStats.idleTimeouts++;
     this.#abandon('neutral');
-    this.reply(localReply('idle_timeout', `nothing was sent or received for ${this.#idleMs} ms; raise idle_timeout of ${this.rule}`));
+    this.reply(silent(this, this.#idleMs));
   }
 
   // ---- outcomes of attempts ----
@@ -424,7 +408,7 @@ export class Call extends Deadline implements StreamHandler {
     if (answer.kind === 'forward') return true;
     const { reply } = answer;
     const unprocessed = !this.#mayBeProcessed && !this.hedging && !this.downstream.headersSent && this.proxy.direction === 'inbound';
-    this.reply({ ...reply, message: `${reply.message}${this.#givenUp(decision.why)}`, unprocessed });
+    this.reply({ ...reply, message: reply.message + whyGivenUp(this, decision.why), unprocessed });
     return false;
   }
 
@@ -536,35 +520,7 @@ export class Call extends Deadline implements StreamHandler {
 
   /** The rule of the policy files that the call follows, for messages. */
   get rule(): string {
-    const { route } = this.route as BoundRoute;
-    return route.location.line === 0
-      ? `the default route`
-      : `route ${route.name} (${route.location.file}:${route.location.line}:${route.location.column})`;
-  }
-
-  #givenUp(why: GiveUpReason): string {
-    const retries = this.attempts - 1;
-    const tried = retries === 0 ? '' : `; tried ${this.attempts} times`;
-    switch (why) {
-      case 'throttled':
-        return `${tried}; not tried again: retryThrottling of ${this.rule} has no tokens left`;
-      case 'overflow':
-        return `${tried}; not tried again: the retry budget of cluster ${(this.cluster as Cluster).name} is used up`;
-      case 'circuit_open':
-        return `${tried}; not tried again: Circuit breaker OPEN`;
-      case 'retries_exhausted':
-        return `${tried}; num_retries of ${this.rule} is used up`;
-      case 'pushback':
-        return `${tried}; not tried again: the server asked for it (grpc-retry-pushback-ms)`;
-      case 'deadline':
-        return `${tried}; no time is left to try again`;
-      case 'max_elapsed':
-        return `${tried}; not tried again: max_elapsed of ${this.rule} has passed`;
-      case 'committed':
-        return `${tried}; not tried again: the answer had begun, or the request is larger than per_request_buffer_limit_bytes`;
-      case 'not_retriable':
-        return `${tried}; not tried again: ${this.retry === undefined ? 'no retry_policy for this route' : 'retry_on does not name this failure'}`;
-    }
+    return ruleOf(this.route as BoundRoute);
   }
 
   /** Keeps what the caller sends for an attempt to come, up to `limitBytes`. */
@@ -697,12 +653,6 @@ export class Call extends Deadline implements StreamHandler {
     this.dropReplay();
   }
 }
-
-const limitNames = {
-  caller_deadline: "the caller's deadline",
-  route_timeout: "the route's timeout",
-  max_stream_duration: "the route's max_stream_duration",
-} as const satisfies Record<DeadlineReason, string>;
 
 /** The caller's own timer and ours start at different moments: a cancellation so close to the deadline is the deadline. */
 const deadlineRaceMs = 5;

@@ -126,7 +126,7 @@ const limitSize = (call: Call): boolean => {
   call.sizes = CallSizes.take(maxBytes);
   const at = call.request.indexOf(Token.contentLength);
   if (at < 0 || !call.sizes.refusesLength(Number(call.request.value(at)))) return true;
-  call.reply(call.requestTooLarge());
+  call.endByRequestSize();
   return false;
 };
 
