@@ -2,7 +2,7 @@
  * What slow and stalled readers cost a real sidecar process, and its neighbours: resident memory before, at the peak and after, calls per second
  * and p99 of a neighbour on a connection of its own, which shares the upstream connection.
  *
- *     npm run bench:back-pressure -- [--bytes 256MiB] [--slow-for 20s]
+ *     npm run bench:back-pressure -- [--bytes 256MiB] [--slow-for 20s] [--only stalled]
  *
  * A large stream is read at 1 MB/s for `--slow-for` (60 s by default), then as fast as it comes, so that a GiB ends within minutes.
  * Clients and services are Node's own http2 in this process; the neighbour's figures include their share of the machine.
@@ -18,7 +18,11 @@ import { temporaryFolder } from '../test/harness/temporary-folder.ts';
 import { residentBytesOf } from './process-usage.ts';
 
 const { values: flags } = parseArgs({
-  options: { bytes: { type: 'string', default: '1024MiB' }, 'slow-for': { type: 'string', default: '60s' } },
+  options: {
+    bytes: { type: 'string', default: '1024MiB' },
+    'slow-for': { type: 'string', default: '60s' },
+    only: { type: 'string', default: '' },
+  },
 });
 const mebibyte = 1024 * 1024;
 const numberOf = (flag: string, unit: string): number => {
@@ -255,13 +259,16 @@ const main = async (): Promise<void> => {
   try {
     console.log(`${'MiB resident'.padEnd(52)} ${'before  peak   +   after'.padStart(23)} ${'calls/s'.padStart(8)} ${'p99 ms'.padStart(8)}`);
     await neighbour(port, sleep(3_000));
-    await row('nothing else', pid, port, () => sleep(5_000));
     const large = `${streamBytes / mebibyte} MiB, 1 MB/s for ${slowForMs / 1_000} s, then fast`;
-    await row(`response of ${large}`, pid, port, download(port));
-    await row(`request of ${large}`, pid, port, upload(port));
-    await row('1,000 stalled streams on one connection', pid, port, stalled(port, 1_000, mebibyte, {}));
-    await row('400 streams with a zero window, 1 MiB answers', pid, port, stalled(port, 400, mebibyte, { initialWindowSize: 0 }));
-    await row('20,000 messages of 6 bytes, ten times', pid, port, smallMessages(port));
+    const rows: readonly (readonly [name: string, load: () => Promise<void>])[] = [
+      ['nothing else', () => sleep(5_000)],
+      [`response of ${large}`, download(port)],
+      [`request of ${large}`, upload(port)],
+      ['1,000 stalled streams on one connection', stalled(port, 1_000, mebibyte, {})],
+      ['400 streams with a zero window, 1 MiB answers', stalled(port, 400, mebibyte, { initialWindowSize: 0 })],
+      ['20,000 messages of 6 bytes, ten times', smallMessages(port)],
+    ];
+    for (const [name, load] of rows) if (name.includes(flags.only)) await row(name, pid, port, load);
   } finally {
     service.close();
     sidecar[Symbol.asyncDispose]().catch(() => {});

@@ -2,6 +2,7 @@ import type { Duplex } from 'node:stream';
 import { Deadline } from '../core/index.ts';
 import type { Engine } from './engine.ts';
 import { type FrameReader, unlimitedWork } from './frame-reader.ts';
+import { HeldInput } from './held-input.ts';
 import { InputDelay } from './input-delay.ts';
 import type { InputTurns, WaitingInput } from './input-turns.ts';
 import type { RequestShedding } from './request-shedding.ts';
@@ -43,9 +44,8 @@ export class ConnectionInput extends Deadline implements WaitingInput {
   readonly #frames: FrameReader;
   readonly #turns: InputTurns;
   readonly #share: number;
-  /** What waits; the first chunk from `#offset` on. */
-  readonly #chunks: Buffer[] = [];
-  #offset = 0;
+  /** What waits. */
+  readonly #held: HeldInput;
   #stopped = false;
   #stopAsked = false;
   /** Since the socket was last started, or in this round. */
@@ -59,6 +59,7 @@ export class ConnectionInput extends Deadline implements WaitingInput {
     super();
     this.#delay = shedding === undefined ? undefined : new InputDelay(reader, shedding);
     this.#reader = reader;
+    this.#held = new HeldInput(reader.engine);
     this.#frames = frames;
     this.#turns = reader.engine.turns;
     this.answers = reader.role === 'client';
@@ -72,8 +73,8 @@ export class ConnectionInput extends Deadline implements WaitingInput {
     reader.engine.beginTurn();
     this.#takenBytes += end;
     if (this.#stopAsked && this.#takenBytes >= largestReadBytes) this.#stopNow();
-    if (this.#chunks.length > 0) {
-      this.#chunks.push(copyOf(bytes, 0, end));
+    if (!this.#held.isEmpty) {
+      this.#held.append(bytes, 0, end);
       this.#stop();
       return;
     }
@@ -100,7 +101,7 @@ export class ConnectionInput extends Deadline implements WaitingInput {
 
   /** The rest is over. */
   expire(): void {
-    if (this.#chunks.length === 0 && !this.#reader.closed) this.#start();
+    if (this.#held.isEmpty && !this.#reader.closed) this.#start();
   }
 
   /** The sign that `askDelay` asked for has come. */
@@ -118,7 +119,7 @@ export class ConnectionInput extends Deadline implements WaitingInput {
     this.#read();
     if (reader.closed) return;
     if (this.#frames.workLeft <= 0) this.#exhaustedAtMs = reader.engine.nowMs;
-    if (this.#chunks.length > 0) this.#wait();
+    if (!this.#held.isEmpty) this.#wait();
     else if (!this.#rest()) this.#start();
   }
 
@@ -131,7 +132,7 @@ export class ConnectionInput extends Deadline implements WaitingInput {
   /** The connection has ended: nothing that waits is read any more. The socket is, until its end. */
   close(): void {
     this.#reader.engine.wheel.cancel(this);
-    this.#chunks.length = 0;
+    this.#held.clear();
     this.#start();
   }
 
@@ -148,17 +149,11 @@ export class ConnectionInput extends Deadline implements WaitingInput {
   }
 
   #read(): void {
-    const reader = this.#reader;
-    const chunks = this.#chunks;
-    while (chunks.length > 0 && this.#frames.workLeft > 0 && !reader.closed) {
-      const chunk = chunks[0] as Buffer;
-      this.#offset = reader.readInput(chunk, this.#offset, chunk.length);
-      // It may have been closed by what was read.
-      if (chunks.length === 0 || this.#offset < chunk.length) return;
-      this.#offset = 0;
-      chunks.shift();
-    }
+    const held = this.#held;
+    while (!held.isEmpty && this.#frames.workLeft > 0 && !this.#reader.closed) if (!held.read(this.#readInput)) return;
   }
+
+  readonly #readInput = (bytes: Buffer, start: number, end: number): number => this.#reader.readInput(bytes, start, end);
 
   /**
    * A socket that is read for each call costs more than the call. Where calls have to be refused anyway, they are left to gather for a moment, as a network
@@ -166,7 +161,7 @@ export class ConnectionInput extends Deadline implements WaitingInput {
    */
   #rest(): boolean {
     const { closed, engine } = this.#reader;
-    if (closed || this.#chunks.length > 0 || !this.#delay?.refusing) return false;
+    if (closed || !this.#held.isEmpty || !this.#delay?.refusing) return false;
     this.#stop();
     engine.wheel.arm(this, engine.nowMs + restMs);
     return true;
@@ -191,7 +186,7 @@ export class ConnectionInput extends Deadline implements WaitingInput {
   }
 
   #hold(bytes: Buffer, at: number, end: number): void {
-    this.#chunks.push(copyOf(bytes, at, end));
+    this.#held.append(bytes, at, end);
     if (end >= largeChunkBytes) this.#stop();
     this.#wait();
   }
@@ -231,9 +226,3 @@ export class ConnectionInput extends Deadline implements WaitingInput {
     startReading(this.#reader.socket);
   }
 }
-
-const copyOf = (bytes: Buffer, start: number, end: number): Buffer => {
-  const copy = Buffer.allocUnsafeSlow(end - start);
-  bytes.copy(copy, 0, start, end);
-  return copy;
-};

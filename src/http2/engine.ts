@@ -10,6 +10,12 @@ import { SlowReaders } from './slow-readers.ts';
 /** Most turns write little to each of many sockets; what writes more gets large slabs, so that a body is few writes. */
 const smallSlabBytes = 16 * 1024;
 const largeSlabBytes = 64 * 1024;
+/** DATA that waits for a window comes in pieces of these sizes; smaller ones are made to measure. */
+const pieceSlabBytes = 4 * 1024;
+const largePieceSlabBytes = 8 * 1024;
+const madeToMeasureBytes = 2 * 1024;
+const pooledPieceSlabs = 64;
+const pooledLargePieceSlabs = 32;
 const pooledSmallSlabs = 64;
 const pooledLargeSlabs = 16;
 const pooledBlocks = 1_024;
@@ -57,6 +63,8 @@ export class Engine {
   readonly losses: LostStreams;
   /** Connections that hold more than three quarters of what they may. */
   readonly shortWindows = new Set<ReceiveWindow>();
+  readonly #pieceSlabs = new Slabs(pieceSlabBytes, pooledPieceSlabs);
+  readonly #largePieceSlabs = new Slabs(largePieceSlabBytes, pooledLargePieceSlabs);
   readonly #smallSlabs = new Slabs(smallSlabBytes, pooledSmallSlabs);
   readonly #largeSlabs = new Slabs(largeSlabBytes, pooledLargeSlabs);
   readonly #blocks: HeaderBlock[] = [];
@@ -100,7 +108,7 @@ export class Engine {
 
   /** Slabs of the pooled sizes that hold output, or DATA that waits for its window. */
   get slabsOut(): number {
-    return this.#smallSlabs.out + this.#largeSlabs.out;
+    return this.#pieceSlabs.out + this.#largePieceSlabs.out + this.#smallSlabs.out + this.#largeSlabs.out;
   }
 
   /** A new event begins: reads the clock. */
@@ -116,10 +124,20 @@ export class Engine {
     return Buffer.allocUnsafeSlow(bytes);
   }
 
+  /** A buffer for DATA that waits, of `bytes` or more up to 16 KiB: what many streams have waiting comes and goes, and as garbage it would be many times as much. */
+  takePieceSlab(bytes: number): Buffer {
+    if (bytes <= madeToMeasureBytes) return Buffer.allocUnsafeSlow(bytes);
+    if (bytes <= pieceSlabBytes) return this.#pieceSlabs.take();
+    if (bytes <= largePieceSlabBytes) return this.#largePieceSlabs.take();
+    return this.#smallSlabs.take();
+  }
+
   /** Takes back what the kernel has accepted. Whoever returns a slab must not touch it again. */
   returnSlab(slab: Buffer): void {
     if (slab.length === smallSlabBytes) this.#smallSlabs.give(slab);
     else if (slab.length === largeSlabBytes) this.#largeSlabs.give(slab);
+    else if (slab.length === pieceSlabBytes) this.#pieceSlabs.give(slab);
+    else if (slab.length === largePieceSlabBytes) this.#largePieceSlabs.give(slab);
   }
 
   /** A slab that its owner leaves to the collector, since a socket may still look at it. */

@@ -110,7 +110,7 @@ export class MessageReceiver {
     this.#onNewRequest(streamId, block, endStream, selfDependent);
   }
 
-  /** A request too many: its block is read for the sake of the table, and no more of it than has to be. */
+  /** A request too many. Its block is read as any other is, for the sake of the table: by code that is compiled already when there is no time for that. */
   #refuse(
     streamId: number,
     bytes: Buffer,
@@ -121,27 +121,24 @@ export class MessageReceiver {
     refusals: RequestRefusals,
   ): void {
     const { owner } = refusals;
-    const block = owner.looksAtHeaders ? this.#decode(bytes, start, end) : this.#decode(bytes, start, end, 0);
+    const block = this.#decode(bytes, start, end);
     if (block === undefined) return;
     if (owner.looksAtHeaders && owner.spares(block)) this.#onNewRequest(streamId, block, endStream, selfDependent);
     else refusals.refuse(streamId, endStream);
   }
 
-  /**
-   * Returns `undefined` where the connection has ended by it.
-   * @param mostFields of which the block is wanted; 0: nothing of it is.
-   */
-  #decode(bytes: Buffer, start: number, end: number, mostFields = this.options.maxHeaderFields): HeaderBlock | undefined {
+  /** Returns `undefined` where the connection has ended by it. */
+  #decode(bytes: Buffer, start: number, end: number): HeaderBlock | undefined {
     const { maxHeaderFields, maxHeaderListBytes } = this.options;
     const block = this.#block;
     block.reset();
-    const problem = this.decoder.decode(bytes, start, end, block, mostFields, maxHeaderListBytes);
+    const problem = this.decoder.decode(bytes, start, end, block, maxHeaderFields, maxHeaderListBytes);
     if (problem !== HpackProblem.none) {
       this.#connection.protocolError(ErrorCode.compressionError, 'a header block could not be decoded (RFC 7541)');
       return undefined;
     }
     if (!block.overflowed) return block;
-    if (mostFields > 0) this.counters.headerOverflow++;
+    this.counters.headerOverflow++;
     if (block.listSizeBytes <= 2 * maxHeaderListBytes && block.fieldCount <= 2 * maxHeaderFields) return block;
     this.#connection.protocolError(ErrorCode.enhanceYourCalm, this.#tooLarge('headers', block));
     return undefined;

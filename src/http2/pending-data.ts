@@ -6,9 +6,8 @@ interface Chunk {
   end: number;
 }
 
-/** Up to this a chunk is made to measure; above, it is one of the engine's slabs, of which it fills half at least. */
-const madeToMeasureBytes = 8 * 1024;
 const smallestChunkBytes = 256;
+const mostAheadBytes = 8 * 1024;
 
 /**
  * DATA of one stream that waits for its window. Small pieces share a chunk, so that a stream of one-byte messages costs about
@@ -43,7 +42,7 @@ export class PendingData {
     }
     while (from < end) {
       const left = end - from;
-      const buffer = left <= madeToMeasureBytes ? Buffer.allocUnsafeSlow(this.#chunkBytes(left)) : this.#engine.takeSlab(0, false);
+      const buffer = this.#engine.takePieceSlab(this.#chunkBytes(left));
       const taken = Math.min(left, buffer.length);
       buffer.set(bytes.subarray(from, from + taken));
       this.#chunks.push({ buffer, start: 0, end: taken });
@@ -90,6 +89,6 @@ export class PendingData {
 
   /** As large as what waits already: many small pieces are few chunks, and no more than half of the last one is empty. */
   #chunkBytes(left: number): number {
-    return Math.max(left, Math.min(this.length, madeToMeasureBytes), smallestChunkBytes);
+    return Math.max(left, Math.min(this.length, mostAheadBytes), smallestChunkBytes);
   }
 }

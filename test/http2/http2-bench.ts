@@ -105,16 +105,22 @@ export class CountingEngine extends Engine {
   }
 
   override takeSlab(bytes: number, large: boolean): Buffer {
-    const slab = super.takeSlab(bytes, large);
+    return this.#lend(super.takeSlab(bytes, large));
+  }
+
+  override takePieceSlab(bytes: number): Buffer {
+    return this.#lend(super.takePieceSlab(bytes));
+  }
+
+  override returnSlab(slab: Buffer): void {
+    assert.ok(this.#lent.delete(slab), 'a slab comes back once');
+    super.returnSlab(slab);
+  }
+
+  #lend(slab: Buffer): Buffer {
     assert.ok(!this.#lent.has(slab), 'a slab has one owner');
     this.#lent.add(slab);
     return slab;
-  }
-
-  /** Chunks that were made to measure come back, too, but were never lent. */
-  override returnSlab(slab: Buffer): void {
-    assert.ok(this.#lent.delete(slab) || slab.length < 16 * 1024, 'a slab comes back once');
-    super.returnSlab(slab);
   }
 }
 
