@@ -149,7 +149,10 @@ test('an authority of 1024 bits certifies nobody', async () => {
   const peer = await craft(weakRoot);
   const trusting = identityOf(ours, mesh.cert + weakRoot.cert);
   assert.deepEqual(trusting.warnings, [
-    'every certificate of O=mesh.local, CN=weak will be refused: its key is too small (RSA of 1024 bits)',
+    {
+      why: 'every certificate of O=mesh.local, CN=weak will be refused: its key is too small (RSA of 1024 bits)',
+      remedy: 'make a new authority ("outrider certs init")',
+    },
   ]);
   for (const outcome of [await judgeClient(trusting, peer), await judgeServer(trusting, peer)]) {
     assertRefused(outcome, 'fail_verify_error', /^its chain does not verify, perhaps because its authority is too weak$/);
