@@ -124,7 +124,7 @@ export class MessageReceiver {
     const block = this.#decode(bytes, start, end);
     if (block === undefined) return;
     if (owner.looksAtHeaders && owner.spares(block)) this.#onNewRequest(streamId, block, endStream, selfDependent);
-    else refusals.refuse(streamId, endStream);
+    else if (this.#beginRequest(streamId)) refusals.refuse(streamId, endStream);
   }
 
   /** Returns `undefined` where the connection has ended by it. */
@@ -152,16 +152,7 @@ export class MessageReceiver {
   #onNewRequest(streamId: number, block: HeaderBlock, endStream: boolean, selfDependent: boolean): void {
     const { maxConcurrentStreams } = this.options;
     const { ids } = this.#streams;
-    if (ids.isBeyondGoAway(streamId)) return;
-    // A client has no more answers unread than streams open, two header blocks each; one that never reads must not fill the memory.
-    if (this.#output.floods(this.#output.headerBlocksInFlight, 4 * maxConcurrentStreams)) {
-      this.counters.outboundFlood++;
-      this.#connection.protocolError(ErrorCode.enhanceYourCalm, 'too many answers wait for a client that does not read');
-      return;
-    }
-    ids.lastOfPeer = streamId;
-    this.#budgets.streamsOpened++;
-    this.#life.onRequest();
+    if (ids.isBeyondGoAway(streamId) || !this.#beginRequest(streamId)) return;
     if (this.#streams.size >= maxConcurrentStreams) {
       this.#streams.refuse(streamId, ErrorCode.refusedStream);
       return;
@@ -181,6 +172,20 @@ export class MessageReceiver {
     stream.remoteEnded = endStream;
     this.#handler.onRequest(this.#connection, stream, block, endStream);
     if (endStream) this.#streams.onRemoteEnd(stream);
+  }
+
+  /** The peer has opened a stream, whatever becomes of it. False where the connection has ended by it. */
+  #beginRequest(streamId: number): boolean {
+    // A client has no more answers unread than streams open, two header blocks each; one that never reads must not fill the memory.
+    if (this.#output.floods(this.#output.headerBlocksInFlight, 4 * this.options.maxConcurrentStreams)) {
+      this.counters.outboundFlood++;
+      this.#connection.protocolError(ErrorCode.enhanceYourCalm, 'too many answers wait for a client that does not read');
+      return false;
+    }
+    this.#streams.ids.lastOfPeer = streamId;
+    this.#budgets.streamsOpened++;
+    this.#life.onRequest();
+    return true;
   }
 
   #onResponse(stream: Stream, block: HeaderBlock, endStream: boolean): void {

@@ -7,6 +7,7 @@ interface Chunk {
 }
 
 const smallestChunkBytes = 256;
+/** Room for as much as waits already is made up to this. */
 const mostAheadBytes = 8 * 1024;
 
 /**
@@ -87,7 +88,7 @@ export class PendingData {
     this.length = 0;
   }
 
-  /** As large as what waits already: many small pieces are few chunks, and no more than half of the last one is empty. */
+  /** As large as what waits already: many small pieces are few chunks. */
   #chunkBytes(left: number): number {
     return Math.max(left, Math.min(this.length, mostAheadBytes), smallestChunkBytes);
   }

@@ -1,10 +1,7 @@
-import type { FrameBudgets } from './abuse-limits.ts';
 import type { Connection } from './connection.ts';
-import type { ConnectionLife } from './connection-life.ts';
 import type { ConnectionParts } from './connection-parts.ts';
 import type { ConnectionStreams } from './connection-streams.ts';
 import type { FrameWriter } from './frame-writer.ts';
-import { ErrorCode } from './frames.ts';
 import type { Output } from './output.ts';
 import type { SheddingOwner } from './request-shedding.ts';
 
@@ -16,19 +13,15 @@ export class RequestRefusals {
   readonly owner: SheddingOwner;
   readonly #connection: Connection;
   readonly #streams: ConnectionStreams;
-  readonly #life: ConnectionLife;
   readonly #writer: FrameWriter;
   readonly #output: Output;
-  readonly #budgets: FrameBudgets;
 
   constructor(parts: ConnectionParts, owner: SheddingOwner) {
     this.owner = owner;
     this.#connection = parts.connection;
     this.#streams = parts.streams;
-    this.#life = parts.life;
     this.#writer = parts.writer;
     this.#output = parts.output;
-    this.#budgets = parts.budgets;
   }
 
   /** The stream is new, and nobody has made anything for it; a table size update has to go first, in the answer to another one. */
@@ -37,24 +30,16 @@ export class RequestRefusals {
     return streamId > ids.lastOfPeer && !ids.sealed && !this.#writer.owesTableSize;
   }
 
+  /** Answers a request that has begun. */
   refuse(streamId: number, endStream: boolean): void {
     const connection = this.#connection;
-    const { ids } = this.#streams;
-    if (this.#output.floods(this.#output.headerBlocksInFlight, 4 * connection.options.maxConcurrentStreams)) {
-      connection.counters.outboundFlood++;
-      connection.protocolError(ErrorCode.enhanceYourCalm, 'too many answers wait for a client that does not read');
-      return;
-    }
-    ids.lastOfPeer = streamId;
-    this.#budgets.streamsOpened++;
-    this.#life.onRequest();
     connection.counters.streamsTotal++;
     this.#output.headerBlocks++;
     this.#writer.plainHeaders(streamId, this.owner.refusal);
     connection.refundWork(savedWork);
     this.owner.onShed(connection);
     if (endStream) return;
-    const unended = ids.rememberRefused(streamId);
+    const unended = this.#streams.ids.rememberRefused(streamId);
     if (unended !== 0) this.#streams.endRefused(unended);
   }
 

@@ -33,7 +33,7 @@ const fewest = 8;
 
 /**
  * Which requests of one connection are refused as they are read, before anything is made for them. A call that is refused like this costs a
- * fifth of one that is served: whoever is offered twice what it can carry spends its time on those that it serves, and those it answers in time.
+ * fraction of one that is served: whoever is offered twice what it can carry spends its time on those that it serves, and those it answers in time.
  *
  * It goes by how long requests of this connection wait before they are read, and not by how busy the process is: a neighbour on another connection that sends
  * little does not wait, and is never refused. The share that is admitted falls while they wait too long and rises slowly while they do not.

@@ -1,5 +1,5 @@
 import type Consul from 'consul';
-import { type Logger, type Watch, WatchSource } from '../../core/index.ts';
+import { type Logger, WatchSource } from '../../core/index.ts';
 import type { PolicyReading, PolicyTexts } from '../../policy/index.ts';
 import { BlockingQuery } from './blocking-query.ts';
 import type { ConsulCallContext, ConsulClient } from './consul-client.ts';
@@ -14,7 +14,10 @@ export interface ConsulPolicyOptions {
 /** One thing that Consul is asked about again and again. */
 export interface ConsulPolicyQuestion {
   readonly ask: (api: Consul, ctx: ConsulCallContext) => Promise<unknown>;
-  /** What the answer makes of all policies, or `undefined` where that cannot be said yet, or is as before. Throws where the answer makes no sense. */
+  /**
+   * What the answer makes of all policies, or `undefined` where that cannot be said yet; also where nothing is new, since whoever compiles compares what
+   * it has read. Throws where the answer makes no sense.
+   */
   readonly read: (body: unknown) => PolicyReading | undefined | Promise<PolicyReading | undefined>;
   /** Which question it is, for the log. */
   readonly fields: Readonly<Record<string, string>>;
@@ -89,7 +92,7 @@ export class ConsulPolicies implements PolicyTexts {
     return this.#reading.value;
   }
 
-  subscribe(listener: Parameters<Watch<PolicyReading>['subscribe']>[0]): () => void {
+  subscribe(listener: (reading: PolicyReading) => void): () => void {
     return this.#reading.subscribe(listener);
   }
 
@@ -100,14 +103,3 @@ export class ConsulPolicies implements PolicyTexts {
     for (const resolve of this.#onClose) resolve();
   }
 }
-
-/** Tells each value only where it differs from the one before. */
-export const onlyChanges = (): ((value: unknown) => boolean) => {
-  let last = '';
-  return (value) => {
-    const text = JSON.stringify(value);
-    if (text === last) return false;
-    last = text;
-    return true;
-  };
-};

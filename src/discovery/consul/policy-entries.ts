@@ -1,5 +1,5 @@
 import { type ConsulEntry, type ConsulEntryKind, consulEntryKinds, translateConsulEntries } from '../../policy/index.ts';
-import { ConsulPolicies, type ConsulPolicyOptions, onlyChanges } from './consul-policies.ts';
+import { ConsulPolicies, type ConsulPolicyOptions } from './consul-policies.ts';
 import { getPath } from './package-get.ts';
 
 export interface ConsulPolicyEntriesOptions extends ConsulPolicyOptions {
@@ -10,7 +10,6 @@ export interface ConsulPolicyEntriesOptions extends ConsulPolicyOptions {
 /** Config entries of a Consul mesh as policies. What changes in one kind is in force at once, since each says something by itself. */
 export const consulPolicyEntries = ({ serviceName, ...options }: ConsulPolicyEntriesOptions): ConsulPolicies => {
   const known = new Map<ConsulEntryKind, readonly ConsulEntry[]>();
-  const differs = onlyChanges();
   return new ConsulPolicies({
     ...options,
     where: 'consul:config-entries',
@@ -24,8 +23,7 @@ export const consulPolicyEntries = ({ serviceName, ...options }: ConsulPolicyEnt
         known.set(kind, readEntries(kind, body));
         // A splitter without its resolver names subsets that are not there: until all kinds are known there is nothing to say.
         if (known.size < consulEntryKinds.length) return undefined;
-        const entries = [...known.values()].flat();
-        return differs(entries) ? translateConsulEntries(entries, serviceName) : undefined;
+        return translateConsulEntries([...known.values()].flat(), serviceName);
       },
     })),
   });

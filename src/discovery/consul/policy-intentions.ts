@@ -1,5 +1,5 @@
 import type { PolicyProblem, PolicyReading } from '../../policy/index.ts';
-import { ConsulPolicies, type ConsulPolicyOptions, onlyChanges } from './consul-policies.ts';
+import { ConsulPolicies, type ConsulPolicyOptions } from './consul-policies.ts';
 import { getPath } from './package-get.ts';
 
 export interface ConsulPolicyIntentionsOptions extends ConsulPolicyOptions {
@@ -16,7 +16,6 @@ const nobody = 'outrider-nobody';
  */
 export const consulPolicyIntentions = ({ serviceName, ...options }: ConsulPolicyIntentionsOptions): ConsulPolicies => {
   const where = `consul:intentions/${serviceName}`;
-  const differs = onlyChanges();
   /** What holds without an intention has no index to wait by: it is asked for beside each answer. */
   const askDefault = async (): Promise<boolean> => {
     const query = { source: nobody, destination: serviceName };
@@ -38,8 +37,7 @@ export const consulPolicyIntentions = ({ serviceName, ...options }: ConsulPolicy
         read: async (body) => {
           const intentions = (body as Readonly<Record<string, unknown>> | null)?.[serviceName] ?? [];
           if (!Array.isArray(intentions)) throw new Error('Consul answered what is no list of intentions');
-          const allowed = await askDefault();
-          return differs([intentions, allowed]) ? translate(intentions, allowed, where) : undefined;
+          return translate(intentions, await askDefault(), where);
         },
       },
     ],

@@ -24,7 +24,6 @@ export const consulPolicyKeys = ({ prefix, ...options }: ConsulPolicyKeysOptions
         fields: { prefix },
         // The package's types know no `ctx` here.
         ask: (api, ctx) => api.kv.get({ key: prefix, recurse: true, ctx } as { key: string; recurse: true }),
-        // Also where nothing is new: whoever compiles compares what it has read.
         read: (body) => readEntries(body, prefix),
       },
     ],
