@@ -1,8 +1,5 @@
 /** What a sidecar sends to METRICS_HOST, as Prometheus's own statsd_exporter understands it with the mapping of deploy/prometheus. */
 import assert from 'node:assert/strict';
-import { createSocket } from 'node:dgram';
-import { once } from 'node:events';
-import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { checkLeaks } from '../harness/leak-check.ts';
@@ -18,16 +15,8 @@ checkLeaks();
 const exporter = await peerProgram('statsd-exporter');
 const mapping = join(import.meta.dirname, '../../deploy/prometheus/statsd-mapping.yml');
 
-const freeUdpPort = async (): Promise<number> => {
-  const socket = createSocket('udp4').bind(0, '127.0.0.1');
-  await once(socket, 'listening');
-  const { port } = socket.address() as AddressInfo;
-  await new Promise<void>((resolve) => socket.close(() => resolve()));
-  return port;
-};
-
 const startExporter = async (args: readonly string[]) => {
-  const [udpPort, webPort] = [await freeUdpPort(), await freePort()];
+  const [udpPort, webPort] = [await freePort(), await freePort()];
   const program = spawnProgram(exporter.path, [
     ...[`--statsd.listen-udp=127.0.0.1:${udpPort}`, '--statsd.listen-tcp=', `--web.listen-address=127.0.0.1:${webPort}`],
     ...args,

@@ -13,9 +13,10 @@ import {
 } from '../../src/resilience/index.ts';
 import type { Cluster } from '../../src/upstream/index.ts';
 import { checkLeaks } from '../harness/leak-check.ts';
+import { freePort } from '../harness/ports.ts';
 import { seededRandom } from '../harness/seeded-random.ts';
 import { type HealthServer, startHealthServer } from './health-server.ts';
-import { addressOf, clusterOf, freePort, policyOf, startCall, until } from './upstream-bench.ts';
+import { addressOf, clusterOf, policyOf, startCall, until } from './upstream-bench.ts';
 
 checkLeaks();
 

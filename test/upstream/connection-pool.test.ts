@@ -3,7 +3,8 @@ import net from 'node:net';
 import { test } from 'node:test';
 import { JsonLogger, VirtualClock } from '../../src/core/index.ts';
 import { checkLeaks } from '../harness/leak-check.ts';
-import { addressOf, answer, backend, clusterOf, freePort, listen, startCall, TestCall, TestWaiter, until } from './upstream-bench.ts';
+import { freePort } from '../harness/ports.ts';
+import { addressOf, answer, backend, clusterOf, listen, startCall, TestCall, TestWaiter, until } from './upstream-bench.ts';
 
 checkLeaks();
 

@@ -17,9 +17,10 @@ import {
 } from '../../src/resilience/index.ts';
 import type { Cluster } from '../../src/upstream/index.ts';
 import { checkLeaks } from '../harness/leak-check.ts';
+import { freePort } from '../harness/ports.ts';
 import { temporaryFolder } from '../harness/temporary-folder.ts';
 import { startHealthServer } from './health-server.ts';
-import { addressOf, backend, clusterOf, freePort, policyOf, until } from './upstream-bench.ts';
+import { addressOf, backend, clusterOf, policyOf, until } from './upstream-bench.ts';
 
 checkLeaks();
 

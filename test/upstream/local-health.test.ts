@@ -6,8 +6,9 @@ import { JsonLogger, VirtualClock } from '../../src/core/index.ts';
 import { GrpcStatus } from '../../src/grpc/index.ts';
 import { Cluster, type LocalHealth, LocalServiceHealth, localServicePolicy } from '../../src/upstream/index.ts';
 import { checkLeaks } from '../harness/leak-check.ts';
+import { freePort } from '../harness/ports.ts';
 import { type HealthServer, startHealthServer } from './health-server.ts';
-import { contextOf, freePort, HandSource, policyOf, until } from './upstream-bench.ts';
+import { contextOf, HandSource, policyOf, until } from './upstream-bench.ts';
 
 checkLeaks();
 

@@ -276,12 +276,3 @@ export const listen = async (t: TestContext, server: net.Server): Promise<number
   const { port } = server.address() as net.AddressInfo;
   return port;
 };
-
-/** A port where nobody listens. */
-export const freePort = async (): Promise<number> => {
-  const server = net.createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as net.AddressInfo;
-  await new Promise<void>((resolve) => server.close(() => resolve()));
-  return port;
-};
