@@ -40,7 +40,7 @@ const call = endedCall();
 const spansOfBatch = (): FinishedSpan[] => {
   const spans: FinishedSpan[] = [];
   for (let i = 0; i < callsInBatch; i++) {
-    const trace = new CallTrace(1, 2, 3, i, 0, 0, 4, i, TraceFlag.spanPerAttempt | TraceFlag.sampled);
+    const trace = new CallTrace().begin(1, 2, 3, i, 0, 0, 4, i, TraceFlag.spanPerAttempt | TraceFlag.sampled);
     const finished = new FinishedCall(call, trace, 1, 14, 1_767_225_600_000);
     spans.push(new CallSpan(finished, resource), new AttemptSpan(finished, attempt, resource));
   }

@@ -72,8 +72,16 @@ export class HeaderBlock {
   unknownPseudo = false;
 
   #sawRegular = false;
+  #view: DataView | undefined = undefined;
   // index + 1 of each token's first field, negative when there are several, 0 when there is none
   readonly #first = new Int16Array(this.#memory, firstOffset, tokenCount);
+
+  /** `bytes`, for several of them at once; replaced when they are. */
+  get view(): DataView {
+    const { bytes } = this;
+    this.#view ??= new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+    return this.#view;
+  }
 
   /** First field with that token, -1 when there is none. */
   indexOf(token: number): number {
@@ -280,7 +288,7 @@ export class HeaderBlock {
     this.pseudoAfterRegular = false;
     this.unknownPseudo = false;
     this.#sawRegular = false;
-    if (this.bytes.length > keptBytes) this.bytes = Buffer.alloc(initialBytes);
+    if (this.bytes.length > keptBytes) this.#replaceBytes(Buffer.alloc(initialBytes));
     if (tokens.length > keptFields) this.#resizeFields(initialFields);
   }
 
@@ -290,7 +298,7 @@ export class HeaderBlock {
     if (needed <= this.bytes.length) return;
     const grown = Buffer.alloc(Math.max(needed, this.bytes.length * 2));
     grown.set(this.bytes.subarray(0, this.usedBytes));
-    this.bytes = grown;
+    this.#replaceBytes(grown);
   }
 
   /** For the decoder: stores a field whose bytes already stand in `bytes`. The caller moves `usedBytes`. */
@@ -331,6 +339,11 @@ export class HeaderBlock {
       ((scanned & invalidBit) !== 0 ? FieldFlag.invalidValue : 0) |
       (token === 0 && !isValidName(this.bytes, nameStart, nameEnd) ? FieldFlag.invalidName : 0);
     this.push(token, nameStart, nameEnd, valueStart, this.usedBytes, scanned & hashMask, flags);
+  }
+
+  #replaceBytes(bytes: Buffer): void {
+    this.bytes = bytes;
+    this.#view = undefined;
   }
 
   #drop(i: number): void {

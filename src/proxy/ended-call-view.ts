@@ -39,12 +39,18 @@ export class EndedCallView implements EndedCall {
     const tracer = this.#tracer;
     if (tracer !== undefined) {
       // One that was refused before it had a route.
-      call.trace ??= tracer.begin(call.request, call.proxy.direction, call.route?.route.tracing);
-      tracer.end(this, call.trace, call.startMs, call.proxy.engine.nowMs);
+      const trace = call.trace ?? tracer.begin(call.request, call.proxy.direction, call.route?.route.tracing);
+      call.trace = trace;
+      // Nothing is kept of all others: they are not worth the asking, and two times as objects.
+      if (trace.sampled || fate !== 'ok') tracer.end(this, trace, call.startMs, call.proxy.engine.nowMs);
     }
     const observers = this.#observers;
     for (let i = 0; i < observers.length; i++) (observers[i] as CallObserver).onCallEnd(this);
     this.#shown = undefined;
+    const { trace } = call;
+    if (tracer === undefined || trace === undefined || trace.kept) return;
+    call.trace = undefined;
+    tracer.recycle(trace);
   }
 
   get #call(): Call {

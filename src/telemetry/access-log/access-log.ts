@@ -65,7 +65,7 @@ export class AccessLog implements CallObserver, StatSource {
   }
 
   onCallEnd(call: EndedCall): void {
-    const logs = this.#logs[call.direction];
+    const logs = call.direction === 'inbound' ? this.#logs.inbound : this.#logs.outbound;
     for (let i = 0; i < logs.length; i++) this.#log(logs[i] as CallLog, call);
   }
 

@@ -50,25 +50,25 @@ const attemptStep = 0x9e3779b1 | 0;
 
 /**
  * The trace of one call: where it belongs, and while it lasts what happened. Ids are numbers, and those of attempts follow from the call's
- * own, so that a call of which nothing is kept has made this one object, and no string.
+ * own, so that a call of which nothing is kept makes no string; and its object is the next one's.
  */
 export class CallTrace implements WrittenContext {
-  readonly trace0: number;
-  readonly trace1: number;
-  readonly trace2: number;
-  readonly trace3: number;
+  trace0 = 0;
+  trace1 = 0;
+  trace2 = 0;
+  trace3 = 0;
   /** Of the caller's span; both 0 where the trace begins here. */
-  readonly parentHigh: number;
-  readonly parentLow: number;
-  readonly spanHigh: number;
-  readonly spanLow: number;
+  parentHigh = 0;
+  parentLow = 0;
+  spanHigh = 0;
+  spanLow = 0;
   /** Bits of `TraceFlag`. */
-  #flags: number;
+  #flags = 0;
   events: TraceEvent[] | undefined = undefined;
   attempts: AttemptRecord[] | undefined = undefined;
 
-  /** @param flags bits of `TraceFlag`. */
-  constructor(
+  /** The trace of a call that begins, whatever it was before. @param flags bits of `TraceFlag`. */
+  begin(
     trace0: number,
     trace1: number,
     trace2: number,
@@ -78,7 +78,7 @@ export class CallTrace implements WrittenContext {
     spanHigh: number,
     spanLow: number,
     flags: number,
-  ) {
+  ): this {
     this.trace0 = trace0;
     this.trace1 = trace1;
     this.trace2 = trace2;
@@ -88,6 +88,9 @@ export class CallTrace implements WrittenContext {
     this.spanHigh = spanHigh;
     this.spanLow = spanLow;
     this.#flags = flags;
+    this.events = undefined;
+    this.attempts = undefined;
+    return this;
   }
 
   /** Whether attempts have spans of their own; else they are events of the one span. */

@@ -26,6 +26,9 @@ export interface CallTracerOptions {
   readonly seed?: Int32Array;
 }
 
+/** As many as there are calls at once where there are many; a hundred bytes each. */
+const mostPooled = 1_024;
+
 /**
  * Gives every call its place in a trace, and decides what is kept: when it begins by share, and when it has failed by that. A call of
  * which nothing is kept costs its ids, and the header that it carries on.
@@ -37,6 +40,7 @@ export class CallTracer implements StatSource {
   readonly #context = new CallerContext();
   readonly #wall: WallTime;
   readonly #failures: TokenBucket | undefined;
+  readonly #pool: CallTrace[] = [];
   #sampled = 0;
   #keptFailed = 0;
   #keptFailedDropped = 0;
@@ -56,11 +60,11 @@ export class CallTracer implements StatSource {
     const context = this.#context;
     const ids = this.#ids;
     context.read(request);
-    const { found, trace } = context;
-    const trace0 = found ? (trace[0] as number) : ids.next();
-    const trace1 = found ? (trace[1] as number) : ids.next();
-    const trace2 = found ? (trace[2] as number) : ids.next();
-    const trace3 = found ? (trace[3] as number) : ids.nextNonZero();
+    const { found, trace: words } = context;
+    const trace0 = found ? (words[0] as number) : ids.next();
+    const trace1 = found ? (words[1] as number) : ids.next();
+    const trace2 = found ? (words[2] as number) : ids.next();
+    const trace3 = found ? (words[3] as number) : ids.nextNonZero();
     // It means something beside the traceparent that it came with alone (W3C Trace Context 3.3).
     if (!context.inTraceparent) request.removeToken(Token.tracestate);
     const { b3Multiple, b3Single, sampler } = this.#options;
@@ -73,10 +77,11 @@ export class CallTracer implements StatSource {
     if (policy !== undefined && policy.overallShare === 0) flags |= TraceFlag.never;
     const parentHigh = found ? context.parentHigh : 0;
     const parentLow = found ? context.parentLow : 0;
-    return new CallTrace(trace0, trace1, trace2, trace3, parentHigh, parentLow, ids.nextNonZero(), ids.next(), flags);
+    const trace = this.#pool.pop() ?? new CallTrace();
+    return trace.begin(trace0, trace1, trace2, trace3, parentHigh, parentLow, ids.nextNonZero(), ids.next(), flags);
   }
 
-  /** The call has ended; times are monotonic. */
+  /** The call has ended; times are monotonic. One that was not sampled and went well need not be told: nothing is kept of it. */
   end(call: EndedCall, trace: CallTrace, startMs: number, endMs: number): void {
     if (trace.sampled) this.#sampled++;
     else if (!this.#keepsFailure(call, trace, endMs)) return;
@@ -91,6 +96,11 @@ export class CallTracer implements StatSource {
     const finished = new FinishedCall(call, trace, startMs, endMs, this.#wall.offsetMs());
     sink.add(new CallSpan(finished, sink.resource));
     if (attempts !== undefined) for (const attempt of attempts) sink.add(new AttemptSpan(finished, attempt, sink.resource));
+  }
+
+  /** Nobody will ask for `trace` any more: nothing of it was kept, and its call has let go of it. */
+  recycle(trace: CallTrace): void {
+    if (this.#pool.length < mostPooled) this.#pool.push(trace);
   }
 
   collectStats(sink: StatSink): void {

@@ -1,5 +1,5 @@
 import type { BatchSpanProcessor, ReadableSpan } from '@opentelemetry/sdk-trace';
-import type { Clock, Logger, Shortcoming } from '../../core/index.ts';
+import type { Clock, Logger, Shortcoming, Timer } from '../../core/index.ts';
 import type { StatSink, StatSource } from '../stats.ts';
 import type { FinishedSpan } from './call-span.ts';
 import { CountingExporter, type ExportCounts } from './counting-exporter.ts';
@@ -18,6 +18,10 @@ export interface SpanSink {
   drop(spans: number): void;
 }
 
+/** So many spans are written in one go, or those of this long. */
+const mostUnwritten = 64;
+const longestUnwrittenMs = 250;
+
 interface Pipeline {
   readonly processor: BatchSpanProcessor;
   readonly exporter: CountingExporter;
@@ -35,6 +39,8 @@ export class SpanExport implements SpanSink, StatSource {
   readonly #log: Logger;
   readonly #queue: SpanQueueOptions;
   readonly #pipelines: Pipeline[] = [];
+  #unwritten: FinishedSpan[] = [];
+  #timer: Timer | undefined;
   readonly #counts: ExportCounts = { exported: 0, failed: 0, requestsFailed: 0 };
   #dropped = 0;
   #tooLarge = 0;
@@ -84,24 +90,18 @@ export class SpanExport implements SpanSink, StatSource {
   }
 
   get hasRoom(): boolean {
-    for (const { exporter } of this.#pipelines) if (exporter.waiting < this.#queue.maxQueueSize) return !this.#closed;
+    const room = this.#queue.maxQueueSize - this.#unwritten.length;
+    for (const { exporter } of this.#pipelines) if (exporter.waiting < room) return !this.#closed;
     return false;
   }
 
+  /**
+   * Spans are written a few dozen at a time: one of a hundred calls has some, and by itself each of them would find nothing of what writes it in
+   * the processor's caches, and leave nothing of what the other calls had there.
+   */
   add(span: FinishedSpan): void {
-    for (const { exporter, processor, writer } of this.#pipelines) {
-      if (exporter.waiting >= this.#queue.maxQueueSize) {
-        this.#dropped++;
-        continue;
-      }
-      const written = writer === undefined ? span : writer.write(span);
-      if (written === undefined) {
-        this.#tooLarge++;
-        continue;
-      }
-      exporter.waiting++;
-      processor.onEnd(written as unknown as ReadableSpan);
-    }
+    if (this.#unwritten.push(span) >= mostUnwritten) this.#write();
+    else this.#timer ??= this.#clock.setTimer(() => this.#write(), longestUnwrittenMs);
   }
 
   drop(spans: number): void {
@@ -111,6 +111,7 @@ export class SpanExport implements SpanSink, StatSource {
   /** Sends what waits, for no longer than `timeoutMs`; afterwards nothing is left over. Idempotent. */
   async close(timeoutMs: number): Promise<void> {
     if (this.#closed) return;
+    this.#write();
     this.#closed = true;
     const late = Promise.withResolvers<void>();
     const giveUp = (): void => {
@@ -124,6 +125,7 @@ export class SpanExport implements SpanSink, StatSource {
   }
 
   collectStats(sink: StatSink): void {
+    this.#write();
     sink.counter('tracing.spans_exported', this.#counts.exported);
     sink.counter('tracing.spans_dropped', this.#dropped);
     sink.counter('tracing.spans_too_large', this.#tooLarge);
@@ -133,5 +135,28 @@ export class SpanExport implements SpanSink, StatSource {
       'tracing.spans_waiting',
       this.#pipelines.reduce((sum, { exporter }) => sum + exporter.waiting, 0),
     );
+  }
+
+  #write(): void {
+    this.#timer?.cancel();
+    this.#timer = undefined;
+    if (this.#unwritten.length === 0) return;
+    const spans = this.#unwritten;
+    this.#unwritten = [];
+    for (const pipeline of this.#pipelines) for (const span of spans) this.#queueFor(pipeline, span);
+  }
+
+  #queueFor({ exporter, processor, writer }: Pipeline, span: FinishedSpan): void {
+    if (exporter.waiting >= this.#queue.maxQueueSize) {
+      this.#dropped++;
+      return;
+    }
+    const written = writer === undefined ? span : writer.write(span);
+    if (written === undefined) {
+      this.#tooLarge++;
+      return;
+    }
+    exporter.waiting++;
+    processor.onEnd(written as unknown as ReadableSpan);
   }
 }

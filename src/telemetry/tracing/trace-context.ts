@@ -1,5 +1,5 @@
 import { type HeaderBlock, Token } from '../../http2/index.ts';
-import { hexOf, notHex, readHex, readHexByte, writeHex } from './trace-ids.ts';
+import { hexOf, notHex, readHex, readHexByte, readHexOrCapitals, writeHex } from './trace-ids.ts';
 
 /** What a caller says about being recorded. */
 export const Said = { nothing: 0, no: 1, yes: 2 } as const;
@@ -48,11 +48,20 @@ export class CallerContext {
     const start = block.valueStart[at] as number;
     const length = (block.valueEnd[at] as number) - start;
     if (length < traceparentBytes || bytes[start + 2] !== dash || bytes[start + 35] !== dash || bytes[start + 52] !== dash) return false;
-    const version = readHexByte(bytes, start);
-    const flags = readHexByte(bytes, start + 53);
-    if (notHex(false) || version === 255) return false;
+    const { view } = block;
+    const version = readHexByte(view, start);
+    const flags = readHexByte(view, start + 53);
+    if (notHex() || version === 255) return false;
     if (length > traceparentBytes && (version === 0 || bytes[start + traceparentBytes] !== dash)) return false;
-    if (!this.#readIds(bytes, start + 3, 32, start + 36, false)) return false;
+    const ids = this.#takeIds(
+      readHex(view, start + 3),
+      readHex(view, start + 11),
+      readHex(view, start + 19),
+      readHex(view, start + 27),
+      readHex(view, start + 36),
+      readHex(view, start + 44),
+    );
+    if (!ids) return false;
     this.said = (flags & 1) === 1 ? Said.yes : Said.no;
     this.inTraceparent = true;
     return true;
@@ -70,7 +79,8 @@ export class CallerContext {
     const digits = bytes[start + 32] === dash ? 32 : 16;
     const span = start + digits + 1;
     if (end < span + 16 || bytes[span - 1] !== dash || (end > span + 16 && bytes[span + 16] !== dash)) return;
-    if (!this.#readIds(bytes, start, digits, span, true)) return;
+    this.#readB3Ids(block.view, start, digits, span);
+    if (!this.found) return;
     if (end >= span + 18 && (end === span + 18 || bytes[span + 18] === dash)) this.#decide(bytes[span + 17] as number);
   }
 
@@ -82,7 +92,7 @@ export class CallerContext {
     if (trace < 0 || span < 0 || (block.valueEnd[span] as number) - (block.valueStart[span] as number) !== 16) return;
     const start = block.valueStart[trace] as number;
     const digits = (block.valueEnd[trace] as number) - start;
-    if (digits === 16 || digits === 32) this.#readIds(block.bytes, start, digits, block.valueStart[span] as number, true);
+    if (digits === 16 || digits === 32) this.#readB3Ids(block.view, start, digits, block.valueStart[span] as number);
   }
 
   /** `1` and `d` are yes; some write true and false. */
@@ -91,18 +101,24 @@ export class CallerContext {
     this.said = byte === one || byte === debug || byte === 0x74 ? Said.yes : byte === zero || byte === 0x66 ? Said.no : Said.nothing;
   }
 
-  /** Takes the ids over where they are some. */
-  #readIds(bytes: Uint8Array, traceAt: number, traceDigits: number, spanAt: number, capitals: boolean): boolean {
-    const { trace } = this;
+  /** The ids of B3, whose digits may be capitals and whose trace ids may be half as long. */
+  #readB3Ids(view: DataView, traceAt: number, traceDigits: number, spanAt: number): void {
     const isLong = traceDigits === 32;
     const low = isLong ? traceAt + 16 : traceAt;
-    const trace0 = isLong ? readHex(bytes, traceAt) : 0;
-    const trace1 = isLong ? readHex(bytes, traceAt + 8) : 0;
-    const trace2 = readHex(bytes, low);
-    const trace3 = readHex(bytes, low + 8);
-    const parentHigh = readHex(bytes, spanAt);
-    const parentLow = readHex(bytes, spanAt + 8);
-    if (notHex(capitals) || (trace0 | trace1 | trace2 | trace3) === 0 || (parentHigh | parentLow) === 0) return false;
+    this.#takeIds(
+      isLong ? readHexOrCapitals(view, traceAt) : 0,
+      isLong ? readHexOrCapitals(view, traceAt + 8) : 0,
+      readHexOrCapitals(view, low),
+      readHexOrCapitals(view, low + 8),
+      readHexOrCapitals(view, spanAt),
+      readHexOrCapitals(view, spanAt + 8),
+    );
+  }
+
+  /** Takes the ids over where they are some: false where they are none. */
+  #takeIds(trace0: number, trace1: number, trace2: number, trace3: number, parentHigh: number, parentLow: number): boolean {
+    if (notHex() || (trace0 | trace1 | trace2 | trace3) === 0 || (parentHigh | parentLow) === 0) return false;
+    const { trace } = this;
     trace[0] = trace0;
     trace[1] = trace1;
     trace[2] = trace2;
@@ -156,6 +172,7 @@ export interface WrittenContext {
 }
 
 const traceparent = Buffer.from(`00-${'0'.repeat(32)}-${'0'.repeat(16)}-00`);
+const traceparentView = new DataView(traceparent.buffer, traceparent.byteOffset, traceparent.length);
 const single = Buffer.from(`${'0'.repeat(32)}-${'0'.repeat(16)}-0`);
 
 /**
@@ -170,13 +187,13 @@ export const writeContext = (block: HeaderBlock, context: WrittenContext, spanHi
     !block.duplicateOf(Token.traceparent) &&
     (block.valueEnd[at] as number) - (block.valueStart[at] as number) === traceparentBytes
   ) {
-    const { bytes } = block;
+    const { bytes, view } = block;
     const start = block.valueStart[at] as number;
     // Of whatever version it was, it is one of ours from here on (W3C Trace Context 3.2.3).
     bytes[start] = zero;
     bytes[start + 1] = zero;
-    writeHex(spanHigh, bytes, start + 36);
-    writeHex(spanLow, bytes, start + 44);
+    writeHex(spanHigh, view, start + 36);
+    writeHex(spanLow, view, start + 44);
     bytes[start + 53] = zero;
     // Whether the trace id is random is said of the trace (level 2 of the recommendation), and stays.
     bytes[start + 54] = ((bytes[start + 54] as number) & 2) | (context.sampled ? one : zero);
@@ -189,12 +206,12 @@ export const writeContext = (block: HeaderBlock, context: WrittenContext, spanHi
 };
 
 const writeIds = (context: WrittenContext, spanHigh: number, spanLow: number): void => {
-  writeHex(context.trace0, traceparent, 3);
-  writeHex(context.trace1, traceparent, 11);
-  writeHex(context.trace2, traceparent, 19);
-  writeHex(context.trace3, traceparent, 27);
-  writeHex(spanHigh, traceparent, 36);
-  writeHex(spanLow, traceparent, 44);
+  writeHex(context.trace0, traceparentView, 3);
+  writeHex(context.trace1, traceparentView, 11);
+  writeHex(context.trace2, traceparentView, 19);
+  writeHex(context.trace3, traceparentView, 27);
+  writeHex(spanHigh, traceparentView, 36);
+  writeHex(spanLow, traceparentView, 44);
 };
 
 const writeTraceparent = (block: HeaderBlock, context: WrittenContext, spanHigh: number, spanLow: number): void => {

@@ -76,7 +76,7 @@ export const exporting = async (
     log,
     add: (count) => {
       for (let i = 0; i < count; i++) {
-        const finished = new FinishedCall(call as EndedCall, new CallTrace(1, 2, 3, i + 1, 0, 0, 4, 5, 8), 0, 1, Date.now());
+        const finished = new FinishedCall(call as EndedCall, new CallTrace().begin(1, 2, 3, i + 1, 0, 0, 4, 5, 8), 0, 1, Date.now());
         spans.add(new CallSpan(finished, spans.resource));
       }
     },

@@ -48,7 +48,7 @@ const ordinary = (seed: number, most: number): readonly FinishedSpan[] =>
 
 /** A call with so many events that each takes some 20 kB. */
 const largeSpan = (events: number, id: number): FinishedSpan => {
-  const trace = new CallTrace(1, 2, 3, 4, 5, 6, 7, id, TraceFlag.spanPerAttempt | TraceFlag.sampled);
+  const trace = new CallTrace().begin(1, 2, 3, 4, 5, 6, 7, id, TraceFlag.spanPerAttempt | TraceFlag.sampled);
   for (let i = 0; i < events; i++) trace.event(`e${i}`, i, { text: 'x'.repeat(20_000) });
   return new CallSpan(new FinishedCall(endedCall(), trace, 0, 1, 0), resource);
 };
@@ -128,7 +128,7 @@ test('a span that no packet has room for is dropped and counted by itself, and t
 
 test('what a call says of itself at most fits into a packet', () => {
   const longest = '漢'.repeat(5_000);
-  const trace = new CallTrace(1, 2, 3, 4, 5, 6, 7, 8, TraceFlag.sampled);
+  const trace = new CallTrace().begin(1, 2, 3, 4, 5, 6, 7, 8, TraceFlag.sampled);
   const attempt: AttemptRecord = {
     number: 1,
     startMs: 1,

@@ -78,7 +78,7 @@ export const spansOfCalls = (resource: SpanResource, ids: fc.Arbitrary<Words> = 
       fc.tuple(timeMs, timeMs),
     )
     .map(([call, of, flags, records, happened, [startMs, endMs]]) => {
-      const trace = new CallTrace(...of, flags & ~TraceFlag.never);
+      const trace = new CallTrace().begin(...of, flags & ~TraceFlag.never);
       for (const { atMs, attributes, name } of happened) trace.event(name, atMs, attributes);
       for (const record of records) trace.attemptEnded(record);
       const finished = new FinishedCall(call, trace, startMs, endMs, Date.UTC(2026, 0, 1) + 0.25);

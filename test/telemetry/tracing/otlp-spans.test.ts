@@ -87,7 +87,7 @@ const call: Partial<EndedCall> = {
 };
 
 test('spans are written as the library writes them, with texts of any kind, events, errors and large numbers', () => {
-  const trace = new CallTrace(1, -2, 3, 4, 5, 6, 7, 8, TraceFlag.spanPerAttempt | TraceFlag.sampled);
+  const trace = new CallTrace().begin(1, -2, 3, 4, 5, 6, 7, 8, TraceFlag.spanPerAttempt | TraceFlag.sampled);
   trace.event('outrider.retry', 3.25, { after_attempt: 1, delay_ms: 2.5, via: 'policy' });
   const attempt: AttemptRecord = {
     number: 1,

@@ -5,7 +5,7 @@ import { HpackDecoder, HpackProblem } from '../../../src/http2/hpack/decoder.ts'
 import { HpackEncoder } from '../../../src/http2/hpack/encoder.ts';
 import { HeaderBlock } from '../../../src/http2/index.ts';
 import { CallerContext, callerRecords, callersTraceId, Said, writeContext } from '../../../src/telemetry/tracing/trace-context.ts';
-import { hexOf, TraceIds } from '../../../src/telemetry/tracing/trace-ids.ts';
+import { hexOf, notHex, readHex, readHexOrCapitals, TraceIds, writeHex } from '../../../src/telemetry/tracing/trace-ids.ts';
 
 const blockOf = (...fields: readonly (readonly [string, string])[]): HeaderBlock => {
   const block = new HeaderBlock();
@@ -227,4 +227,27 @@ test('ids follow from their seed, and a thousand of them differ', () => {
   );
   assert.equal(new Set(ids).size, 1_000);
   assert.notEqual(hexOf(new TraceIds().next(), new TraceIds().next()), hexOf(new TraceIds().next(), new TraceIds().next()));
+});
+
+test('every byte is a digit or none, at every place of a number', () => {
+  const buffer = Buffer.alloc(16);
+  const view = new DataView(buffer.buffer, buffer.byteOffset, buffer.length);
+  for (const text of ['00000000', '01234567', '89abcdef', 'ffffffff', '7fffffff', '80000000']) {
+    for (let place = 0; place < 8; place++) {
+      for (let byte = 0; byte < 256; byte++) {
+        buffer.write(text, 3, 'latin1');
+        buffer[3 + place] = byte;
+        const written = buffer.toString('latin1', 3, 11);
+        readHex(view, 3);
+        assert.equal(notHex(), !/^[0-9a-f]{8}$/.test(written), written);
+        const read = readHexOrCapitals(view, 3);
+        const wrong = notHex();
+        assert.equal(wrong, !/^[0-9a-fA-F]{8}$/.test(written), written);
+        if (wrong) continue;
+        assert.equal(read, Number.parseInt(written, 16) | 0);
+        writeHex(read, view, 5);
+        assert.equal(buffer.toString('latin1', 5, 13), written.toLowerCase());
+      }
+    }
+  }
 });
