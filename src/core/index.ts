@@ -9,5 +9,5 @@ export { ConfigurationError, type Fate, fates, MeshError, type MeshErrorOptions,
 export type { Shortcoming } from './shortcoming.ts';
 export { openFilesLimit, SocketBudget } from './socket-budget.ts';
 export { editDistance, suggest } from './suggest.ts';
-export { Deadline, TimerWheel } from './timer-wheel.ts';
+export { Deadline, type DeadlineOwner, TimerWheel } from './timer-wheel.ts';
 export { constantWatch, type Watch, WatchSource } from './watch.ts';

@@ -8,7 +8,8 @@ const jitter = 0.1;
  * Tells the owner of a connection that it is old enough to be replaced (gRPC: MAX_CONNECTION_AGE), so that long-lived connections do not
  * pin one backend. The age is 10 % longer or shorter at most, drawn once.
  */
-export class ConnectionAge extends Deadline {
+export class ConnectionAge {
+  readonly #deadline = new Deadline(this);
   readonly #engine: Engine;
   readonly #onAge: () => void;
   readonly #bornMs: number;
@@ -17,7 +18,6 @@ export class ConnectionAge extends Deadline {
 
   /** @param share from 0 to 1, by chance: where in the jitter it lies. */
   constructor(engine: Engine, share: number, onAge: () => void) {
-    super();
     this.#engine = engine;
     this.#share = share;
     this.#onAge = onAge;
@@ -31,25 +31,25 @@ export class ConnectionAge extends Deadline {
   limit(ageMs: number): void {
     const { clock, wheel } = this.#engine;
     if (ageMs <= 0) {
-      wheel.cancel(this);
+      wheel.cancel(this.#deadline);
       return;
     }
     const dueMs = this.#bornMs + ageMs * (1 - jitter + 2 * jitter * this.#share);
     const nowMs = clock.now();
-    wheel.arm(this, dueMs > nowMs ? dueMs : nowMs + ageMs * jitter * this.#share);
+    wheel.arm(this.#deadline, dueMs > nowMs ? dueMs : nowMs + ageMs * jitter * this.#share);
   }
 
   /** Tells once more after so many milliseconds. */
   remind(afterMs: number): void {
     const { clock, wheel } = this.#engine;
-    wheel.arm(this, clock.now() + afterMs);
+    wheel.arm(this.#deadline, clock.now() + afterMs);
   }
 
   stop(): void {
-    this.#engine.wheel.cancel(this);
+    this.#engine.wheel.cancel(this.#deadline);
   }
 
-  override expire(): void {
+  expire(): void {
     this.#engine.tick();
     this.#onAge();
   }

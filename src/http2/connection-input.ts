@@ -37,7 +37,8 @@ const restMs = 50;
  * Bytes between a connection's socket and its frames: as a rule they are read as they come. Who has used up the share of this round waits, and
  * its socket is not read meanwhile, so that TCP slows down who sends more than can be done.
  */
-export class ConnectionInput extends Deadline implements WaitingInput {
+export class ConnectionInput implements WaitingInput {
+  readonly #deadline = new Deadline(this);
   round = -1;
   readonly answers: boolean;
   readonly #reader: InputReader;
@@ -56,7 +57,6 @@ export class ConnectionInput extends Deadline implements WaitingInput {
 
   /** @param shedding hears how long input waits. */
   constructor(reader: InputReader, frames: FrameReader, shedding?: RequestShedding) {
-    super();
     this.#delay = shedding === undefined ? undefined : new InputDelay(reader, shedding);
     this.#reader = reader;
     this.#held = new HeldInput(reader.engine);
@@ -131,7 +131,7 @@ export class ConnectionInput extends Deadline implements WaitingInput {
 
   /** The connection has ended: nothing that waits is read any more. The socket is, until its end. */
   close(): void {
-    this.#reader.engine.wheel.cancel(this);
+    this.#reader.engine.wheel.cancel(this.#deadline);
     this.#held.clear();
     this.#start();
   }
@@ -163,7 +163,7 @@ export class ConnectionInput extends Deadline implements WaitingInput {
     const { closed, engine } = this.#reader;
     if (closed || !this.#held.isEmpty || !this.#delay?.refusing) return false;
     this.#stop();
-    engine.wheel.arm(this, engine.nowMs + restMs);
+    engine.wheel.arm(this.#deadline, engine.nowMs + restMs);
     return true;
   }
 

@@ -24,7 +24,8 @@ type Phase = 'preface' | 'first-request' | 'open' | 'draining' | 'closing';
  * The phases of a connection, each with the deadline that it has, and its end: in order after a drain, with GOAWAY after an error,
  * or without a word when the socket is gone. It is the deadline of the present phase.
  */
-export class ConnectionLife extends Deadline {
+export class ConnectionLife {
+  readonly #deadline = new Deadline(this);
   /** Why it was closed; `undefined` while it lives. */
   closeCause: ConnectionCloseCause | undefined;
   readonly #connection: Connection;
@@ -46,7 +47,6 @@ export class ConnectionLife extends Deadline {
     pings: OwnPings,
     streams: ConnectionStreams,
   ) {
-    super();
     this.#connection = connection;
     this.#socket = connection.socket;
     this.#handler = handler;
@@ -202,10 +202,10 @@ export class ConnectionLife extends Deadline {
 
   #arm(afterMs: number): void {
     const { clock, wheel } = this.#connection.engine;
-    wheel.arm(this, clock.now() + afterMs);
+    wheel.arm(this.#deadline, clock.now() + afterMs);
   }
 
   #disarm(): void {
-    this.#connection.engine.wheel.cancel(this);
+    this.#connection.engine.wheel.cancel(this.#deadline);
   }
 }

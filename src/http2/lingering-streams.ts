@@ -37,7 +37,8 @@ export class Lingering {
  * curl 7.88 ends its request, has its answer, and notices only when the next bytes come: it would wait for ever. So it is
  * sent some, seldom enough to be nobody's burden.
  */
-export class LingeringStreams extends Deadline {
+export class LingeringStreams {
+  readonly #deadline = new Deadline(this);
   readonly #engine: Engine;
   readonly #owner: LingeringStreamsOwner;
   readonly #list = new Lingering(undefined, Number.POSITIVE_INFINITY);
@@ -46,7 +47,6 @@ export class LingeringStreams extends Deadline {
   #wakeOwed = false;
 
   constructor(engine: Engine, owner: LingeringStreamsOwner) {
-    super();
     this.#engine = engine;
     this.#owner = owner;
   }
@@ -112,6 +112,6 @@ export class LingeringStreams extends Deadline {
   /** For the head of the list or the client to wake, whichever is due first. */
   #arm(): void {
     const wakeMs = this.#wakeOwed ? this.#wakeFromMs : Number.POSITIVE_INFINITY;
-    this.#engine.wheel.arm(this, Math.min(this.#list.next.dueMs, wakeMs));
+    this.#engine.wheel.arm(this.#deadline, Math.min(this.#list.next.dueMs, wakeMs));
   }
 }

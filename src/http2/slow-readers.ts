@@ -13,29 +13,29 @@ const lookIntervalMs = 1_000;
  *
  * What becomes of such a stream is for its handler to say, who knows whose budget it takes from.
  */
-export class SlowReaders extends Deadline {
+export class SlowReaders {
+  readonly #deadline = new Deadline(this);
   /** Connections of which a stream has DATA waiting. */
   readonly connections = new Set<Connection>();
   readonly #engine: Engine;
 
   constructor(engine: Engine) {
-    super();
     this.#engine = engine;
   }
 
   /** A budget is short: looks now and then until it is not, or nobody waits any more. */
   watch(): void {
-    if (this.armed || this.connections.size === 0) return;
-    this.#engine.wheel.arm(this, this.#engine.nowMs + lookIntervalMs);
+    if (this.#deadline.armed || this.connections.size === 0) return;
+    this.#engine.wheel.arm(this.#deadline, this.#engine.nowMs + lookIntervalMs);
   }
 
   /** Nothing waits in any stream of the connection. */
   forget(connection: Connection): void {
     this.connections.delete(connection);
-    if (this.connections.size === 0) this.#engine.wheel.cancel(this);
+    if (this.connections.size === 0) this.#engine.wheel.cancel(this.#deadline);
   }
 
-  override expire(): void {
+  expire(): void {
     const nowMs = this.#engine.tick();
     for (const connection of [...this.connections]) {
       for (const stream of connection.openStreams()) {

@@ -23,14 +23,14 @@ export interface UnfinishedInputOwner {
  * Both have a deadline, one for a block of many frames; and of the memory for all connections each may take as much as the others leave free
  * (a dynamic threshold), so that a thousand halves of the largest block cost no more than a few dozen.
  */
-export class UnfinishedInput extends Deadline {
+export class UnfinishedInput {
+  readonly #deadline = new Deadline(this);
   readonly #owner: UnfinishedInputOwner;
   #frameBytes = 0;
   #blockBytes = 0;
   #insideBlock = false;
 
   constructor(owner: UnfinishedInputOwner) {
-    super();
     this.#owner = owner;
   }
 
@@ -63,7 +63,7 @@ export class UnfinishedInput extends Deadline {
     this.endBlock();
   }
 
-  override expire(): void {
+  expire(): void {
     const { counters, engine } = this.#owner;
     engine.tick();
     if (this.#insideBlock) counters.headerTimeout++;
@@ -76,8 +76,8 @@ export class UnfinishedInput extends Deadline {
     const { counters, engine } = this.#owner;
     engine.unfinishedBytes += bytes;
     const kept = this.#frameBytes + this.#blockBytes;
-    if (kept === 0 && !this.#insideBlock) engine.wheel.cancel(this);
-    else if (!this.armed) engine.wheel.arm(this, engine.nowMs + timeoutMs);
+    if (kept === 0 && !this.#insideBlock) engine.wheel.cancel(this.#deadline);
+    else if (!this.#deadline.armed) engine.wheel.arm(this.#deadline, engine.nowMs + timeoutMs);
     if (bytes <= 0 || kept <= guaranteedBytes || kept <= engine.maxUnfinishedBytes - engine.unfinishedBytes) return true;
     counters.unfinishedOverflow++;
     const message = `${kept} bytes of a frame or header block wait for its end, beside ${engine.unfinishedBytes - kept} of other connections`;

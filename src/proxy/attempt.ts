@@ -48,11 +48,12 @@ const Mark = {
 
 /**
  * One try of one call: an endpoint, a breaker's permit, a stream. It is the handler of the upstream stream, waits in the endpoint's
- * queue, and as a `Deadline` it is the per-try timeout, the end of the hold, and the end of the server's silence, whichever is next; it may be
+ * queue, and its `Deadline` is the per-try timeout, the end of the hold, and the end of the server's silence, whichever is next; it may be
  * armed earlier than that, and is moved only when it expires. However it ends, it ends in `#conclude`, once; then the call decides what
  * follows.
  */
-export class Attempt extends Deadline implements StreamHandler, StreamWaiter, FaultTarget {
+export class Attempt implements StreamHandler, StreamWaiter, FaultTarget {
+  readonly #deadline = new Deadline(this);
   waiterQueue: WaiterQueue | undefined = undefined;
   waiterPrevious: StreamWaiter | undefined = undefined;
   waiterNext: StreamWaiter | undefined = undefined;
@@ -83,7 +84,6 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
   rateLimitedMs: number | undefined = undefined;
 
   constructor(call: Call) {
-    super();
     this.#call = call;
   }
 
@@ -137,7 +137,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
       const { perTryIdleTimeoutMs } = retry;
       let dueMs = retry.perTryTimeoutMs > 0 ? nowMs + retry.perTryTimeoutMs - (this.#fault?.delayMs ?? 0) : Number.POSITIVE_INFINITY;
       if (perTryIdleTimeoutMs !== undefined) dueMs = Math.min(dueMs, nowMs + perTryIdleTimeoutMs);
-      engine.wheel.arm(this, dueMs);
+      engine.wheel.arm(this.#deadline, dueMs);
     }
     const connection = endpoint.acquire(this, call.admission?.limits);
     if (connection !== undefined) this.onConnection(connection);
@@ -235,7 +235,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
     this.#held = stream.connection.keepBlock();
     // From here on this is the deadline of the hold: the answer has begun, so the per-try timeout is over. Silence may end it before.
     const { wheel, nowMs } = call.proxy.engine;
-    wheel.arm(this, nowMs + Math.min(route.retryHeadersHoldMs, call.retry?.perTryIdleTimeoutMs ?? Number.POSITIVE_INFINITY));
+    wheel.arm(this.#deadline, nowMs + Math.min(route.retryHeadersHoldMs, call.retry?.perTryIdleTimeoutMs ?? Number.POSITIVE_INFINITY));
   }
 
   onData(stream: Stream, bytes: Buffer, start: number, end: number, endStream: boolean): void {
@@ -289,7 +289,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
 
   // ---- time ----
 
-  override expire(): void {
+  expire(): void {
     const call = this.#call;
     const nowMs = call.proxy.engine.tick();
     if (call.finished || this.#concluded) return;
@@ -317,7 +317,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
   #armNext(idleMs: number | undefined): void {
     const { nowMs, wheel } = this.#call.proxy.engine;
     const idleDueMs = idleMs === undefined ? Number.POSITIVE_INFINITY : nowMs + idleMs - this.#silentMs;
-    wheel.arm(this, Math.min(this.#perTryDueMs, idleDueMs));
+    wheel.arm(this.#deadline, Math.min(this.#perTryDueMs, idleDueMs));
   }
 
   // ---- silence: `per_try_idle_timeout`, from the end of the request on ----
@@ -335,7 +335,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
   #watchSilence(idleMs: number): void {
     this.touch();
     const { nowMs, wheel } = this.#call.proxy.engine;
-    if (!this.armed || this.dueMs > nowMs + idleMs) wheel.arm(this, nowMs + idleMs);
+    if (!this.#deadline.armed || this.#deadline.dueMs > nowMs + idleMs) wheel.arm(this.#deadline, nowMs + idleMs);
   }
 
   /** Whether it is the server that has not said anything for that long; a caller that does not read keeps it from going on. */
@@ -553,7 +553,7 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
     this.#marks |= Mark.concluded;
     const { cluster, proxy, trace } = this.#call;
     const { wheel, nowMs } = proxy.engine;
-    wheel.cancel(this);
+    wheel.cancel(this.#deadline);
     this.#fault?.cancel();
     if (trace !== undefined && (trace.sampled || outcome !== 'success')) this.#recordFor(trace, outcome, nowMs);
     const { endpoint } = this;
@@ -624,8 +624,8 @@ export class Attempt extends Deadline implements StreamHandler, StreamWaiter, Fa
     const { engine } = call.proxy;
     // A per-try timeout ends with the answer's beginning; a stream's probe has succeeded with it.
     const idleMs = call.retry?.perTryIdleTimeoutMs;
-    if (idleMs === undefined) engine.wheel.cancel(this);
-    else if (!this.armed) this.#armNext(idleMs);
+    if (idleMs === undefined) engine.wheel.cancel(this.#deadline);
+    else if (!this.#deadline.armed) this.#armNext(idleMs);
     if ((this.#permit & 1) === 1) this.#report('succeed', engine.nowMs);
   }
 

@@ -34,19 +34,6 @@ import { UnreadAnswer } from './unread-answer.ts';
 /** The answer at hand when an attempt fails and nothing more is tried: what the upstream said, or what we say. */
 export type FinalAnswer = { readonly kind: 'local'; readonly reply: LocalReply } | { readonly kind: 'forward' };
 
-class CallTimer extends Deadline {
-  readonly #onExpire: () => void;
-
-  constructor(onExpire: () => void) {
-    super();
-    this.#onExpire = onExpire;
-  }
-
-  override expire(): void {
-    this.#onExpire();
-  }
-}
-
 const noBytes = Buffer.alloc(0);
 
 /** Whether attempts may run beside each other. While that `waits` there is one of them, and nothing has asked for another one yet. */
@@ -54,12 +41,13 @@ const Hedging = { no: 0, waits: 1, begun: 2 } as const;
 
 /**
  * One call, from its request headers to its one fate. It is the handler of the downstream stream; the present `Attempt` is the one of
- * the upstream stream, and DATA goes from one to the other without touching a stage. As a `Deadline` it is its own timer.
+ * the upstream stream, and DATA goes from one to the other without touching a stage. Its `Deadline` is its own timer.
  *
  * Credit: what the caller sent is consumed when it has left for the server, counted over attempts, so that a replay gives no
  * credit twice.
  */
-export class Call extends Deadline implements StreamHandler {
+export class Call implements StreamHandler {
+  readonly #deadline = new Deadline(this);
   readonly proxy: DirectionProxy;
   readonly downstream: Stream;
   /** Request headers as they will be sent; the engine's block, kept until the call ends. */
@@ -120,12 +108,11 @@ export class Call extends Deadline implements StreamHandler {
   #creditedBytes = 0;
   /** Some attempt of it has reached a service, or might have. */
   #mayBeProcessed = false;
-  #retryTimer: CallTimer | undefined;
+  #retryTimer: Deadline | undefined;
   #idleMs = 0;
   #lastActivityMs = 0;
 
   constructor(proxy: DirectionProxy, downstream: Stream, request: HeaderBlock, requestEnded: boolean) {
-    super();
     this.proxy = proxy;
     this.downstream = downstream;
     this.request = request;
@@ -152,7 +139,7 @@ export class Call extends Deadline implements StreamHandler {
     let dueMs = this.endsAtMs;
     if (this.#idleMs > 0) dueMs = Math.min(dueMs, this.#lastActivityMs + this.#idleMs);
     if (this.#hedging === Hedging.waits) dueMs = Math.min(dueMs, this.#hedgeDueMs);
-    this.proxy.engine.wheel.arm(this, dueMs);
+    this.proxy.engine.wheel.arm(this.#deadline, dueMs);
   }
 
   /** Begins the first attempt, and where the route hedges those that begin with it. Anything may have happened when this returns. */
@@ -179,7 +166,7 @@ export class Call extends Deadline implements StreamHandler {
       if (cluster.onDemand) this.route = table.fallback(clusterName, route);
       this.begin();
     };
-    const timer = new CallTimer(go);
+    const timer = new Deadline({ expire: go });
     this.#retryTimer = timer;
     engine.wheel.arm(timer, engine.nowMs + cluster.policy.connectTimeoutMs);
     void cluster.resolved.then(go);
@@ -307,7 +294,7 @@ export class Call extends Deadline implements StreamHandler {
 
   // ---- deadlines ----
 
-  override expire(): void {
+  expire(): void {
     if (this.finished) return;
     const { engine } = this.proxy;
     const nowMs = engine.tick();
@@ -459,7 +446,7 @@ export class Call extends Deadline implements StreamHandler {
     this.finished = true;
     const { proxy } = this;
     const { wheel } = proxy.engine;
-    wheel.cancel(this);
+    wheel.cancel(this.#deadline);
     if (this.#retryTimer !== undefined) wheel.cancel(this.#retryTimer);
     if (this.rivals !== undefined) this.#abandon('neutral');
     this.hedge?.finish();
@@ -546,9 +533,11 @@ export class Call extends Deadline implements StreamHandler {
       this.startAttempt();
       return;
     }
-    this.#retryTimer ??= new CallTimer(() => {
-      this.proxy.engine.tick();
-      this.startAttempt();
+    this.#retryTimer ??= new Deadline({
+      expire: () => {
+        this.proxy.engine.tick();
+        this.startAttempt();
+      },
     });
     this.proxy.engine.wheel.arm(this.#retryTimer, nowMs + delayMs);
   }

@@ -11,13 +11,13 @@ const longestWaitMs = 5_000;
  * (RFC 9113 8.1), and what the client still gets wrong would be answered as an error of a closed stream, or not at all; simple clients
  * also take the reset that follows for a failure and never show the text. The call itself has ended already.
  */
-export class ForeignRequest extends Deadline implements StreamHandler {
+export class ForeignRequest implements StreamHandler {
+  readonly #deadline = new Deadline(this);
   readonly #stream: Stream;
   readonly #isHead: boolean;
   #discardedBytes = 0;
 
   constructor(stream: Stream, isHead: boolean) {
-    super();
     this.#stream = stream;
     this.#isHead = isHead;
   }
@@ -30,12 +30,12 @@ export class ForeignRequest extends Deadline implements StreamHandler {
     }
     const { engine } = this.#stream.connection;
     this.#stream.handler = this;
-    engine.wheel.arm(this, engine.nowMs + longestWaitMs);
+    engine.wheel.arm(this.#deadline, engine.nowMs + longestWaitMs);
   }
 
-  override expire(): void {
+  expire(): void {
     const { engine } = this.#stream.connection;
-    engine.wheel.cancel(this);
+    engine.wheel.cancel(this.#deadline);
     sendUnsupportedContentType(this.#stream, this.#isHead);
   }
 
@@ -51,7 +51,7 @@ export class ForeignRequest extends Deadline implements StreamHandler {
   }
 
   onReset(): void {
-    this.#stream.connection.engine.wheel.cancel(this);
+    this.#stream.connection.engine.wheel.cancel(this.#deadline);
   }
 
   onHeaders(): void {}

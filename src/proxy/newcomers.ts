@@ -39,7 +39,8 @@ class HandshakeTimeout extends Error {
 /** The error with which a socket ends because the listener does. */
 export class NewcomerDropped extends Error {}
 
-class Newcomer extends Deadline {
+class Newcomer {
+  readonly deadline = new Deadline(this);
   readonly socket: net.Socket;
   readonly key: string;
   readonly source: string;
@@ -48,14 +49,13 @@ class Newcomer extends Deadline {
   readonly #newcomers: Newcomers;
 
   constructor(newcomers: Newcomers, socket: net.Socket, key: string, source: string) {
-    super();
     this.#newcomers = newcomers;
     this.socket = socket;
     this.key = key;
     this.source = source;
   }
 
-  override expire(): void {
+  expire(): void {
     this.#newcomers.onTimeout(this);
   }
 
@@ -102,7 +102,7 @@ export class Newcomers {
     this.#all.set(newcomer.key, newcomer);
     this.#bySource.set(source, ofSource + 1);
     stats.newcomersActive++;
-    engine.wheel.arm(newcomer, engine.clock.now() + newcomerTimeoutMs);
+    engine.wheel.arm(newcomer.deadline, engine.clock.now() + newcomerTimeoutMs);
     socket.once('close', () => this.#remove(newcomer));
     socket.on('readable', newcomer.onReadable);
   }
@@ -164,7 +164,7 @@ export class Newcomers {
     this.#all.delete(newcomer.key);
     this.#waiting.delete(newcomer);
     stats.newcomersActive--;
-    engine.wheel.cancel(newcomer);
+    engine.wheel.cancel(newcomer.deadline);
     const left = (this.#bySource.get(newcomer.source) ?? 1) - 1;
     if (left === 0) this.#bySource.delete(newcomer.source);
     else this.#bySource.set(newcomer.source, left);

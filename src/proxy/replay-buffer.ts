@@ -36,7 +36,7 @@ export class ReplayBuffers {
     if (needed > buffer.bytes.length) {
       this.#grow(buffer, needed, limitBytes);
     }
-    buffer.bytes.set(start === 0 && end === bytes.length ? bytes : bytes.subarray(start, end), buffer.length);
+    bytes.copy(buffer.bytes, buffer.length, start, end);
     buffer.length = needed;
     this.#usedBytes += end - start;
     return true;

@@ -7,17 +7,17 @@ import type { BoundRoute } from './bound-table.ts';
 import type { Call, FinalAnswer } from './call.ts';
 
 /**
- * The attempts of a call that run beside each other, for as long as it is open which of them answers; `call.attempt` is one of them. As
- * a `Deadline` it is the time of the next one. Where one attempt begins alone, they are made when there is reason for another.
+ * The attempts of a call that run beside each other, for as long as it is open which of them answers; `call.attempt` is one of them. Their
+ * `Deadline` is the time of the next one. Where one attempt begins alone, they are made when there is reason for another.
  */
-export class Rivals extends Deadline {
+export class Rivals {
+  readonly #deadline = new Deadline(this);
   readonly #call: Call;
   readonly #policy: HedgePolicyOptions;
   /** Beside `call.attempt`; made for the first of them, since most calls are answered before. */
   #others: Attempt[] | undefined = undefined;
 
   constructor(call: Call, policy: HedgePolicyOptions) {
-    super();
     this.#call = call;
     this.#policy = policy;
   }
@@ -37,11 +37,11 @@ export class Rivals extends Deadline {
   /** The first attempt goes on already, and the next one begins at `dueMs`; whoever says that it has come calls `expire`. */
   joinAt(dueMs: number): void {
     const { nowMs, wheel } = this.#call.proxy.engine;
-    if (dueMs > nowMs) wheel.arm(this, dueMs);
+    if (dueMs > nowMs) wheel.arm(this.#deadline, dueMs);
   }
 
   /** It is time for the next one. */
-  override expire(): void {
+  expire(): void {
     this.#call.proxy.engine.tick();
     this.#beginAnother();
     this.#armAfter(this.#policy.hedgingDelayMs);
@@ -83,7 +83,7 @@ export class Rivals extends Deadline {
     const { attempt, hedge, proxy } = this.#call;
     this.#call.attempt = winner ?? attempt;
     hedge?.finish();
-    proxy.engine.wheel.cancel(this);
+    proxy.engine.wheel.cancel(this.#deadline);
     if (others !== undefined) for (const loser of others) if (loser !== winner) loser.abandon(result);
     if (attempt !== undefined && attempt !== winner) attempt.abandon(result);
   }
@@ -147,7 +147,7 @@ export class Rivals extends Deadline {
     const { engine } = this.#call.proxy;
     if (this.#call.rivals !== this || delayMs === Number.POSITIVE_INFINITY) return;
     if (this.#call.hedge === undefined ? this.#policy.maxAttempts <= 1 : !this.#call.hedge.mayGoOn) return;
-    engine.wheel.arm(this, engine.nowMs + delayMs);
+    engine.wheel.arm(this.#deadline, engine.nowMs + delayMs);
   }
 
   #beginAnother(): boolean {

@@ -12,13 +12,13 @@ const keptShare = 0.75;
  * for these bytes any more and no deadline runs, so that callers who never read would hold them for ever, beside every budget. They
  * count as buffered here, and a caller who does not read them is reset.
  */
-export class UnreadAnswer extends Deadline implements StreamHandler {
+export class UnreadAnswer implements StreamHandler {
+  readonly #deadline = new Deadline(this);
   readonly #stream: Stream;
   #keptBytes: number;
   #sentBytes = 0;
 
   private constructor(stream: Stream, keptBytes: number) {
-    super();
     this.#stream = stream;
     this.#keptBytes = keptBytes;
   }
@@ -35,14 +35,14 @@ export class UnreadAnswer extends Deadline implements StreamHandler {
     engine.bufferedBytes += keptBytes;
     const unread = new UnreadAnswer(stream, keptBytes);
     stream.handler = unread;
-    engine.wheel.arm(unread, engine.nowMs + patienceMs);
+    engine.wheel.arm(unread.#deadline, engine.nowMs + patienceMs);
   }
 
-  override expire(): void {
+  expire(): void {
     const { engine } = this.#stream.connection;
     if (this.#sentBytes >= fewestBytes) {
       this.#sentBytes = 0;
-      engine.wheel.arm(this, engine.tick() + patienceMs);
+      engine.wheel.arm(this.#deadline, engine.tick() + patienceMs);
       return;
     }
     this.#giveBack(this.#keptBytes);
@@ -71,7 +71,7 @@ export class UnreadAnswer extends Deadline implements StreamHandler {
     const { engine } = this.#stream.connection;
     const given = Math.min(bytes, this.#keptBytes);
     this.#keptBytes -= given;
-    if (this.#keptBytes === 0) engine.wheel.cancel(this);
+    if (this.#keptBytes === 0) engine.wheel.cancel(this.#deadline);
     if (given > 0) engine.unbuffer(given);
   }
 }

@@ -24,13 +24,13 @@ export interface ClusterOutliersOptions {
  * Outlier detection of one cluster: the machine, its interval, and what it says in the log. It survives every reload that leaves
  * `outlier_detection` in the policy; without it, all that are ejected return.
  */
-export class ClusterOutliers extends Deadline implements OutlierListener<Endpoint> {
+export class ClusterOutliers implements OutlierListener<Endpoint> {
+  readonly #deadline = new Deadline(this);
   readonly counts = new OutlierCounts();
   readonly #options: ClusterOutliersOptions;
   #detection: OutlierDetection<Endpoint> | undefined;
 
   constructor(options: ClusterOutliersOptions) {
-    super();
     this.#options = options;
   }
 
@@ -58,7 +58,7 @@ export class ClusterOutliers extends Deadline implements OutlierListener<Endpoin
       for (const endpoint of endpoints) this.admit(endpoint);
     } else former.update(policy);
     if (former === undefined || former.options.intervalMs !== policy.intervalMs)
-      engine.wheel.arm(this, engine.clock.now() + policy.intervalMs);
+      engine.wheel.arm(this.#deadline, engine.clock.now() + policy.intervalMs);
   }
 
   admit(endpoint: Endpoint): void {
@@ -72,17 +72,17 @@ export class ClusterOutliers extends Deadline implements OutlierListener<Endpoin
 
   /** All return, and nobody is watched any more. */
   close(): void {
-    this.#options.engine.wheel.cancel(this);
+    this.#options.engine.wheel.cancel(this.#deadline);
     this.#detection?.dispose();
     this.#detection = undefined;
   }
 
-  override expire(): void {
+  expire(): void {
     const { engine } = this.#options;
     const nowMs = engine.tick();
     if (this.#detection === undefined) return;
     this.#detection.sweep(nowMs);
-    engine.wheel.arm(this, nowMs + this.#detection.options.intervalMs);
+    engine.wheel.arm(this.#deadline, nowMs + this.#detection.options.intervalMs);
   }
 
   onEjection(endpoint: Endpoint, host: OutlierHost, kind: OutlierKind, enforced: boolean): void {

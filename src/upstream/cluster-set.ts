@@ -10,19 +10,6 @@ import type { UpstreamContext } from './upstream-context.ts';
 /** A connection whose peer's certificate has expired or was revoked closes within 3 s. */
 const sweepIntervalMs = 1_000;
 
-class Sweep extends Deadline {
-  readonly #sweep: () => void;
-
-  constructor(sweep: () => void) {
-    super();
-    this.#sweep = sweep;
-  }
-
-  override expire(): void {
-    this.#sweep();
-  }
-}
-
 /**
  * All clusters of the policies in force. A reload changes it in place, so that what is unchanged keeps its endpoints,
  * connections, breakers and budgets.
@@ -33,7 +20,7 @@ export class ClusterSet implements StatSource {
   readonly #clusters = new Map<string, Cluster>();
   /** Clusters that left the table and still finish calls. */
   readonly #leaving = new Set<Cluster>();
-  readonly #sweep = new Sweep(() => this.#onSweep());
+  readonly #sweep = new Deadline({ expire: () => this.#onSweep() });
   readonly #onDemand: OnDemandClusters;
   #table: PolicyTable = emptyPolicyTable();
   /** A cluster that was made on demand is gone. */

@@ -13,7 +13,8 @@ export interface KeepaliveOptions {
  * on such a connection waits for its own deadline, and so does the next one. Any byte from the peer counts as a sign of life,
  * so that a busy connection is never pinged. One deadline per connection, moved only when it expires.
  */
-export class Keepalive extends Deadline {
+export class Keepalive {
+  readonly #deadline = new Deadline(this);
   readonly #connection: Connection;
   readonly #bytesRead: () => number;
   readonly #onSilence: () => void;
@@ -26,7 +27,6 @@ export class Keepalive extends Deadline {
    * @param onSilence called once when a PING has not been answered in time; the owner closes the connection.
    */
   constructor(connection: Connection, options: KeepaliveOptions, bytesRead: () => number, onSilence: () => void) {
-    super();
     this.#connection = connection;
     this.#options = options;
     this.#bytesRead = bytesRead;
@@ -41,10 +41,10 @@ export class Keepalive extends Deadline {
   }
 
   stop(): void {
-    this.#connection.engine.wheel.cancel(this);
+    this.#connection.engine.wheel.cancel(this.#deadline);
   }
 
-  override expire(): void {
+  expire(): void {
     if (this.#bytesRead() !== this.#bytesSeen) this.#watch();
     else if (this.#awaitingAck) this.#onSilence();
     else {
@@ -67,6 +67,6 @@ export class Keepalive extends Deadline {
 
   #arm(delayMs: number): void {
     const { clock, wheel } = this.#connection.engine;
-    wheel.arm(this, clock.now() + delayMs);
+    wheel.arm(this.#deadline, clock.now() + delayMs);
   }
 }

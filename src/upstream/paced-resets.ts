@@ -27,7 +27,8 @@ const nobody: StreamHandler = {
  * until there is room: the call is over for its caller, only the server hears of it a little later. While any waits, the owner is asked
  * again and again whether the connection can go, which tells the server of all of them at once.
  */
-export class PacedResets extends Deadline {
+export class PacedResets {
+  readonly #deadline = new Deadline(this);
   readonly #connection: Connection;
   readonly #budget: TokenBucket;
   readonly #budgetOfAll: TokenBucket;
@@ -36,7 +37,6 @@ export class PacedResets extends Deadline {
 
   /** `onOwing` is called as long as resets wait, when one has to and every 20 ms. */
   constructor(connection: Connection, onOwing: () => void) {
-    super();
     this.#connection = connection;
     this.#onOwing = onOwing;
     const nowMs = connection.engine.clock.now();
@@ -66,12 +66,12 @@ export class PacedResets extends Deadline {
     stream.handler = nobody;
     stream.release();
     this.#owed.push({ stream, code });
-    if (!this.armed) this.#arm();
+    if (!this.#deadline.armed) this.#arm();
     this.#onOwing();
     return false;
   }
 
-  override expire(): void {
+  expire(): void {
     let sent = 0;
     for (const { stream, code } of this.#owed) {
       // One that ended by itself meanwhile costs nothing.
@@ -88,7 +88,7 @@ export class PacedResets extends Deadline {
   /** The connection is over. */
   stop(): void {
     this.#owed.length = 0;
-    this.#connection.engine.wheel.cancel(this);
+    this.#connection.engine.wheel.cancel(this.#deadline);
   }
 
   #take(stream: Stream, code: number): boolean {
@@ -101,6 +101,6 @@ export class PacedResets extends Deadline {
 
   #arm(): void {
     const { clock, wheel } = this.#connection.engine;
-    wheel.arm(this, clock.now() + paceMs);
+    wheel.arm(this.#deadline, clock.now() + paceMs);
   }
 }

@@ -6,19 +6,6 @@ import { type StreamWaiter, WaiterQueue } from './stream-waiter.ts';
 /** Tells a call that it has waited for `max_pending_duration`. It is in no queue any more, and its place is given back. */
 export type OnWaitedTooLong = (waiter: StreamWaiter, limits: ConcurrencyLimits) => void;
 
-class QueueDeadline extends Deadline {
-  readonly #onExpire: () => void;
-
-  constructor(onExpire: () => void) {
-    super();
-    this.#onExpire = onExpire;
-  }
-
-  override expire(): void {
-    this.#onExpire();
-  }
-}
-
 /**
  * Calls of one priority that wait at one endpoint: first in, first out. Where they may wait for so long only, one deadline watches the
  * oldest; and a queue that has not been empty for that long serves the newest first (adaptive LIFO): whoever has waited longest has the
@@ -27,7 +14,7 @@ class QueueDeadline extends Deadline {
 class PendingQueue extends WaiterQueue {
   readonly #engine: Engine;
   readonly #onWaitedTooLong: OnWaitedTooLong;
-  #deadline: QueueDeadline | undefined = undefined;
+  #deadline: Deadline | undefined = undefined;
   /** Since when somebody waits, in whole milliseconds. */
   #busySinceMs = 0;
 
@@ -63,7 +50,7 @@ class PendingQueue extends WaiterQueue {
     const { pendingMs } = this.#limits;
     const oldest = this.first;
     if (oldest === undefined || (pendingMs === Number.POSITIVE_INFINITY && this.#deadline === undefined)) return;
-    this.#deadline ??= new QueueDeadline(() => this.#endOldest());
+    this.#deadline ??= new Deadline({ expire: () => this.#endOldest() });
     this.#engine.wheel.arm(this.#deadline, sinceOf(oldest) + pendingMs);
   }
 

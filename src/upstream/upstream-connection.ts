@@ -66,19 +66,6 @@ export interface UpstreamConnectionOwner {
 
 type State = 'connecting' | 'ready' | 'retired' | 'closed';
 
-class ConnectDeadline extends Deadline {
-  readonly #connection: UpstreamConnection;
-
-  constructor(connection: UpstreamConnection) {
-    super();
-    this.#connection = connection;
-  }
-
-  override expire(): void {
-    this.#connection.onConnectTimeout();
-  }
-}
-
 const isTlsError = (error: Error | undefined): error is Error =>
   error !== undefined &&
   'code' in error &&
@@ -97,7 +84,7 @@ export class UpstreamConnection implements ConnectionHandler {
   countedIn: ConcurrencyLimit | undefined = undefined;
   readonly #options: UpstreamConnectionOptions;
   readonly #owner: UpstreamConnectionOwner;
-  readonly #deadline = new ConnectDeadline(this);
+  readonly #deadline = new Deadline({ expire: () => this.onConnectTimeout() });
   #state: State = 'connecting';
   #phase: ConnectPhase = 'tcp';
   #socket: net.Socket | undefined;

@@ -5,13 +5,13 @@ import { Deadline, TimerWheel, VirtualClock } from '../../src/core/index.ts';
 
 const tickMs = 4;
 
-class Probe extends Deadline {
+class Probe {
+  readonly deadline = new Deadline(this);
   readonly expiredAtMs: number[] = [];
   onExpire: (() => void) | undefined;
   readonly #clock: VirtualClock;
 
   constructor(clock: VirtualClock) {
-    super();
     this.#clock = clock;
   }
 
@@ -33,7 +33,7 @@ test('a deadline expires once, never early and at most one tick late', () => {
       const { clock, wheel, probe } = wheelAndClock();
       const probes = dueTimes.map((dueMs) => {
         const p = probe();
-        wheel.arm(p, dueMs);
+        wheel.arm(p.deadline, dueMs);
         return p;
       });
       clock.advance(10_000 + 2 * tickMs);
@@ -71,7 +71,7 @@ test('whatever is armed, moved and cancelled, the wheel agrees with a list that 
       const probes = Array.from({ length: 8 }, probe);
       const due = new Map<number, number>();
       const set = (which: number, dueMs: number): void => {
-        wheel.arm(probes[which] as Probe, dueMs);
+        wheel.arm((probes[which] as Probe).deadline, dueMs);
         due.set(which, Math.max(dueMs, clock.now()));
       };
       probes.forEach((p, which) => {
@@ -82,7 +82,7 @@ test('whatever is armed, moved and cancelled, the wheel agrees with a list that 
           due.delete(which);
           // Some cancel or arm others from within `expire`.
           if (which === 1) {
-            wheel.cancel(probes[2] as Probe);
+            wheel.cancel((probes[2] as Probe).deadline);
             due.delete(2);
           }
           if (which === 3) set(4, clock.now() + rearmMs);
@@ -92,7 +92,7 @@ test('whatever is armed, moved and cancelled, the wheel agrees with a list that 
         if (step.kind === 'arm') set(step.which, clock.now() + step.inMs);
         else if (step.kind === 'advance') clock.advance(step.ms);
         else {
-          wheel.cancel(probes[step.which] as Probe);
+          wheel.cancel((probes[step.which] as Probe).deadline);
           due.delete(step.which);
         }
         assert.equal(wheel.armed, due.size);
@@ -106,9 +106,9 @@ test('a deadline that arms itself again for much later does not delay one that i
   const { clock, wheel, probe } = wheelAndClock();
   const periodic = probe();
   const soon = probe();
-  periodic.onExpire = () => wheel.arm(periodic, clock.now() + 1_000);
-  wheel.arm(periodic, 10);
-  wheel.arm(soon, 20);
+  periodic.onExpire = () => wheel.arm(periodic.deadline, clock.now() + 1_000);
+  wheel.arm(periodic.deadline, 10);
+  wheel.arm(soon.deadline, 20);
   clock.advance(30);
   assert.deepEqual(soon.expiredAtMs, [20]);
 });
@@ -120,8 +120,8 @@ test('one that throws while it expires keeps no other from expiring', () => {
   bad.onExpire = () => {
     throw new Error('bad');
   };
-  wheel.arm(bad, 8);
-  wheel.arm(good, 8);
+  wheel.arm(bad.deadline, 8);
+  wheel.arm(good.deadline, 8);
   assert.throws(() => clock.advance(8), /bad/);
   clock.advance(2 * tickMs);
   assert.equal(good.expiredAtMs.length, 1);
@@ -142,10 +142,10 @@ test('after the event loop stood still for many turns of the wheel everything th
   };
   const wheel = new TimerWheel(stalled, tickMs);
   const expired: number[] = [];
-  class Numbered extends Deadline {
+  class Numbered {
+    readonly deadline = new Deadline(this);
     readonly dueAt: number;
     constructor(dueAt: number) {
-      super();
       this.dueAt = dueAt;
     }
     expire(): void {
@@ -153,7 +153,7 @@ test('after the event loop stood still for many turns of the wheel everything th
     }
   }
   const dueTimes = [5, 700, 2_047, 2_048, 2_049, 9_000, 50_000];
-  for (const dueMs of dueTimes) wheel.arm(new Numbered(dueMs), dueMs);
+  for (const dueMs of dueTimes) wheel.arm(new Numbered(dueMs).deadline, dueMs);
   nowMs = 20_000;
   fire?.();
   assert.deepEqual(
@@ -166,9 +166,9 @@ test('after the event loop stood still for many turns of the wheel everything th
 test('an infinite deadline is not armed, and disarms one that was', () => {
   const { wheel, probe } = wheelAndClock();
   const p = probe();
-  wheel.arm(p, 100);
-  wheel.arm(p, Number.POSITIVE_INFINITY);
-  assert.equal(p.armed, false);
+  wheel.arm(p.deadline, 100);
+  wheel.arm(p.deadline, Number.POSITIVE_INFINITY);
+  assert.equal(p.deadline.armed, false);
   assert.equal(wheel.armed, 0);
 });
 
@@ -180,7 +180,7 @@ test('an idle wheel with one far deadline wakes once a turn, not once a tick', (
     timersSet++;
     return setTimer(fire, delayMs);
   };
-  wheel.arm(probe(), 20_000);
+  wheel.arm(probe().deadline, 20_000);
   clock.advance(20_000);
   assert.ok(timersSet < 15, `${timersSet} timers in ten turns`);
   assert.equal(wheel.armed, 0);
@@ -188,7 +188,7 @@ test('an idle wheel with one far deadline wakes once a turn, not once a tick', (
 
 test('after stop nothing is left on the clock', () => {
   const { clock, wheel, probe } = wheelAndClock();
-  wheel.arm(probe(), 50);
+  wheel.arm(probe().deadline, 50);
   wheel.stop();
   assert.equal(clock.pending, 0);
 });

@@ -99,8 +99,9 @@ const happens = (random: () => number, share: number, askedPercent: number | und
   return least >= 1 || (least > 0 && random() < least);
 };
 
-/** What happens to one attempt. As a `Deadline` it is the end of the delay, or of the attempt's time where that comes first. */
-export class InjectedFault extends Deadline {
+/** What happens to one attempt. Its `Deadline` is the end of the delay, or of the attempt's time where that comes first. */
+export class InjectedFault {
+  readonly #deadline = new Deadline(this);
   readonly delayMs: number;
   readonly #call: FaultyCall;
   readonly #abort: Abort | undefined;
@@ -110,7 +111,6 @@ export class InjectedFault extends Deadline {
   #active = false;
 
   constructor(call: FaultyCall, { delayMs, abort, bytesPerMs }: Drawn, target: FaultTarget) {
-    super();
     this.#call = call;
     this.delayMs = delayMs;
     this.#abort = abort;
@@ -127,7 +127,7 @@ export class InjectedFault extends Deadline {
     const { engine, trafficStats } = this.#call.proxy;
     trafficStats.delaysInjected++;
     this.#begin();
-    engine.wheel.arm(this, engine.nowMs + (this.#timesOut ? this.#perTryMs : this.delayMs));
+    engine.wheel.arm(this.#deadline, engine.nowMs + (this.#timesOut ? this.#perTryMs : this.delayMs));
   }
 
   /** The attempt has its stream: from here on the answer may be slow. */
@@ -150,10 +150,10 @@ export class InjectedFault extends Deadline {
     this.#active = false;
     const { engine, trafficStats } = this.#call.proxy;
     trafficStats.activeFaults--;
-    engine.wheel.cancel(this);
+    engine.wheel.cancel(this.#deadline);
   }
 
-  override expire(): void {
+  expire(): void {
     this.#call.proxy.engine.tick();
     this.cancel();
     if (!this.#timesOut) {

@@ -17,9 +17,10 @@ const shadowOf = (authority: string, suffix: string): string => authority.replac
 
 /**
  * A copy of one call for another cluster. Nobody waits for it: it takes what the caller sends as that comes, gives no credit and asks for no
- * pause, and where its server cannot keep up, it ends. What the server answers goes nowhere. As a `Deadline` it is its own time limit.
+ * pause, and where its server cannot keep up, it ends. What the server answers goes nowhere. Its `Deadline` is its own time limit.
  */
-export class MirroredCall extends Deadline implements StreamHandler, StreamWaiter {
+export class MirroredCall implements StreamHandler, StreamWaiter {
+  readonly #deadline = new Deadline(this);
   waiterQueue: WaiterQueue | undefined = undefined;
   waiterPrevious: StreamWaiter | undefined = undefined;
   waiterNext: StreamWaiter | undefined = undefined;
@@ -42,7 +43,6 @@ export class MirroredCall extends Deadline implements StreamHandler, StreamWaite
     requestEnded: boolean,
     endsAtMs: number,
   ) {
-    super();
     this.#proxy = proxy;
     this.#admission = admission;
     this.#endpoint = endpoint;
@@ -151,7 +151,7 @@ export class MirroredCall extends Deadline implements StreamHandler, StreamWaite
   onSent(): void {}
 
   /** Its time is over. */
-  override expire(): void {
+  expire(): void {
     this.#proxy.engine.tick();
     this.#drop();
   }
@@ -159,7 +159,7 @@ export class MirroredCall extends Deadline implements StreamHandler, StreamWaite
   /** It lasts as long as messages come, and no longer than the call may. */
   #rearm(): void {
     const { nowMs, wheel } = this.#proxy.engine;
-    wheel.arm(this, Math.min(this.#endsAtMs, nowMs + longestWaitMs));
+    wheel.arm(this.#deadline, Math.min(this.#endsAtMs, nowMs + longestWaitMs));
   }
 
   /** Gives up: the server hears that nobody waits. */
@@ -176,7 +176,7 @@ export class MirroredCall extends Deadline implements StreamHandler, StreamWaite
     if (this.#ended) return;
     this.#ended = true;
     const { engine, trafficStats } = this.#proxy;
-    engine.wheel.cancel(this);
+    engine.wheel.cancel(this.#deadline);
     this.#forgetRequest();
     this.#endpoint.end(outcome);
     this.#admission.release();

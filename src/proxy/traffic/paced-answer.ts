@@ -9,7 +9,8 @@ const intervalMs = 50;
  * line. Bytes wait here without credit, so that the stream's window bounds them; headers pass, trailers stay behind the bytes. One deadline
  * in the timer wheel for each answer, armed only while bytes wait.
  */
-export class PacedAnswer extends Deadline implements StreamHandler {
+export class PacedAnswer implements StreamHandler {
+  readonly #deadline = new Deadline(this);
   readonly #stream: Stream;
   readonly #handler: StreamHandler;
   readonly #bytesPerMs: number;
@@ -24,7 +25,6 @@ export class PacedAnswer extends Deadline implements StreamHandler {
 
   /** Takes the place of the stream's handler, which hears everything from here. @param bytesPerMs above 0. */
   constructor(stream: Stream, bytesPerMs: number) {
-    super();
     this.#stream = stream;
     this.#handler = stream.handler;
     this.#bytesPerMs = bytesPerMs;
@@ -39,7 +39,7 @@ export class PacedAnswer extends Deadline implements StreamHandler {
   stop(): void {
     if (this.#stopped) return;
     this.#stopped = true;
-    this.#engine.wheel.cancel(this);
+    this.#engine.wheel.cancel(this.#deadline);
     const dropped = this.#waiting.length;
     this.#waiting.clear();
     if (this.#trailers !== undefined) this.#engine.returnBlock(this.#trailers);
@@ -64,7 +64,7 @@ export class PacedAnswer extends Deadline implements StreamHandler {
     }
     this.#waiting.append(bytes, start, end);
     this.#endWithData = endStream;
-    if (!this.armed) this.#arm();
+    if (!this.#deadline.armed) this.#arm();
   }
 
   onTrailers(stream: Stream, block: HeaderBlock): void {
@@ -90,7 +90,7 @@ export class PacedAnswer extends Deadline implements StreamHandler {
   }
 
   /** The next bytes may pass. */
-  override expire(): void {
+  expire(): void {
     this.#engine.tick();
     this.#fill();
     const count = Math.min(this.#waiting.length, Math.floor(this.#allowance));
@@ -122,6 +122,6 @@ export class PacedAnswer extends Deadline implements StreamHandler {
   }
 
   #arm(): void {
-    this.#engine.wheel.arm(this, this.#engine.nowMs + intervalMs);
+    this.#engine.wheel.arm(this.#deadline, this.#engine.nowMs + intervalMs);
   }
 }

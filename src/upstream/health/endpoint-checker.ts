@@ -43,8 +43,9 @@ export interface CheckerOwner {
 /** What a `Watch` says for the better counts once in so long: a server that changes its mind all the time stays out. */
 const settlingMs = 1_000;
 
-/** Checks one endpoint again and again. As a `Deadline` it is its own interval. */
-export class EndpointChecker extends Deadline {
+/** Checks one endpoint again and again. Its `Deadline` is its own interval. */
+export class EndpointChecker {
+  readonly #deadline = new Deadline(this);
   readonly endpoint: Endpoint;
   readonly health: HostHealth;
   /** What the last check has found, for people. */
@@ -68,7 +69,6 @@ export class EndpointChecker extends Deadline {
 
   /** @param former what is known already, where somebody else has checked it before. */
   constructor(endpoint: Endpoint, owner: CheckerOwner, former?: EndpointChecker) {
-    super();
     this.endpoint = endpoint;
     this.#owner = owner;
     this.sinceMs = owner.engine.clock.now();
@@ -112,7 +112,7 @@ export class EndpointChecker extends Deadline {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#owner.engine.wheel.cancel(this);
+    this.#owner.engine.wheel.cancel(this.#deadline);
     this.#probe.cancel();
     this.#owner.leave(this, this.#placed);
     if (this.endpoint.checker === this) this.endpoint.checker = undefined;
@@ -143,7 +143,7 @@ export class EndpointChecker extends Deadline {
     this.#probe.begin();
   }
 
-  override expire(): void {
+  expire(): void {
     this.#owner.engine.tick();
     const held = this.#heldPass;
     if (held !== undefined) {
@@ -233,7 +233,7 @@ export class EndpointChecker extends Deadline {
     }
     // Nothing to do until the server speaks, or its connection ends.
     if (this.watching && keepsAlive && !(this.health.pending && this.health.failing)) {
-      this.#owner.engine.wheel.cancel(this);
+      this.#owner.engine.wheel.cancel(this.#deadline);
       return;
     }
     this.#arm(this.health.nextDelayMs(options.times, hadTraffic, random));
@@ -261,6 +261,6 @@ export class EndpointChecker extends Deadline {
 
   #arm(delayMs: number): void {
     const { clock, wheel } = this.#owner.engine;
-    wheel.arm(this, clock.now() + delayMs);
+    wheel.arm(this.#deadline, clock.now() + delayMs);
   }
 }

@@ -55,10 +55,11 @@ export interface ExchangeOwner {
 const longestMessage = 200;
 
 /**
- * One `Check` or one `Watch` on a connection of the endpoint: the very one that calls use, so that it finds what they would find. As a `Deadline`
- * it is its own time limit; a `Watch` has one until its first message.
+ * One `Check` or one `Watch` on a connection of the endpoint: the very one that calls use, so that it finds what they would find. Its `Deadline`
+ * is its own time limit; a `Watch` has one until its first message.
  */
-export class HealthExchange extends Deadline implements StreamHandler, StreamWaiter {
+export class HealthExchange implements StreamHandler, StreamWaiter {
+  readonly #deadline = new Deadline(this);
   waiterQueue: WaiterQueue | undefined = undefined;
   waiterPrevious: StreamWaiter | undefined = undefined;
   waiterNext: StreamWaiter | undefined = undefined;
@@ -72,7 +73,6 @@ export class HealthExchange extends Deadline implements StreamHandler, StreamWai
   #ended = false;
 
   constructor(kind: 'check' | 'watch', endpoint: Endpoint, request: HealthRequestOptions, timeoutMs: number, owner: ExchangeOwner) {
-    super();
     this.watches = kind === 'watch';
     this.#endpoint = endpoint;
     this.#request = request;
@@ -83,7 +83,7 @@ export class HealthExchange extends Deadline implements StreamHandler, StreamWai
   /** Begins. The owner may hear of the end before this returns. */
   begin(): void {
     const { clock, wheel } = this.#endpoint.engine;
-    wheel.arm(this, clock.now() + this.#timeoutMs);
+    wheel.arm(this.#deadline, clock.now() + this.#timeoutMs);
     const connection = this.#endpoint.acquireForCheck(this);
     if (connection !== undefined) this.onConnection(connection);
   }
@@ -176,7 +176,7 @@ export class HealthExchange extends Deadline implements StreamHandler, StreamWai
   onSent(): void {}
 
   /** Its time is over. */
-  override expire(): void {
+  expire(): void {
     this.#endpoint.engine.tick();
     const stream = this.#stream;
     const within = formatDurationMs(this.#timeoutMs);
@@ -188,7 +188,7 @@ export class HealthExchange extends Deadline implements StreamHandler, StreamWai
 
   readonly #onServing = (status: ServingStatus): void => {
     if (this.#ended) return;
-    if (this.watches) this.#endpoint.engine.wheel.cancel(this);
+    if (this.watches) this.#endpoint.engine.wheel.cancel(this.#deadline);
     this.#owner.onServing(this, status);
   };
 
@@ -200,7 +200,7 @@ export class HealthExchange extends Deadline implements StreamHandler, StreamWai
 
   #finish(): void {
     this.#ended = true;
-    this.#endpoint.engine.wheel.cancel(this);
+    this.#endpoint.engine.wheel.cancel(this.#deadline);
     this.#endpoint.cancelCheck(this);
     this.#responses.clear();
   }

@@ -16,8 +16,9 @@ export interface Http2ProbeOptions {
   readonly onVerdict: OnVerdict;
 }
 
-/** One HTTP/2 request over a connection that calls use; the status is all that is read. As a `Deadline` it is its own time limit. */
-export class Http2Probe extends Deadline implements Probe, StreamHandler, StreamWaiter {
+/** One HTTP/2 request over a connection that calls use; the status is all that is read. Its `Deadline` is its own time limit. */
+export class Http2Probe implements Probe, StreamHandler, StreamWaiter {
+  readonly #deadline = new Deadline(this);
   waiterQueue: WaiterQueue | undefined = undefined;
   waiterPrevious: StreamWaiter | undefined = undefined;
   waiterNext: StreamWaiter | undefined = undefined;
@@ -26,7 +27,6 @@ export class Http2Probe extends Deadline implements Probe, StreamHandler, Stream
   #checking = false;
 
   constructor(options: Http2ProbeOptions) {
-    super();
     this.#options = options;
   }
 
@@ -35,7 +35,7 @@ export class Http2Probe extends Deadline implements Probe, StreamHandler, Stream
     const { endpoint, timeoutMs } = this.#options;
     this.#checking = true;
     const { clock, wheel } = endpoint.engine;
-    wheel.arm(this, clock.now() + timeoutMs);
+    wheel.arm(this.#deadline, clock.now() + timeoutMs);
     const connection = endpoint.acquireForCheck(this);
     if (connection !== undefined) this.onConnection(connection);
   }
@@ -45,7 +45,7 @@ export class Http2Probe extends Deadline implements Probe, StreamHandler, Stream
     const stream = this.#stream;
     this.#checking = false;
     this.#stream = undefined;
-    endpoint.engine.wheel.cancel(this);
+    endpoint.engine.wheel.cancel(this.#deadline);
     endpoint.cancelCheck(this);
     if (stream?.closed === false) endpoint.resetStream(stream);
   }
@@ -88,7 +88,7 @@ export class Http2Probe extends Deadline implements Probe, StreamHandler, Stream
 
   onSent(): void {}
 
-  override expire(): void {
+  expire(): void {
     const { endpoint, timeoutMs } = this.#options;
     endpoint.engine.tick();
     const within = formatDurationMs(timeoutMs);

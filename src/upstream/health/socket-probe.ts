@@ -30,13 +30,13 @@ export interface SocketProbeOptions {
 
 const passing: ReadonlySet<string> = new Set(['EMFILE', 'ENFILE']);
 
-/** Checks over a connection of their own, each of which ends with its check; with the cluster's TLS. As a `Deadline` it is its own time limit. */
-export class SocketProbe extends Deadline implements Probe {
+/** Checks over a connection of their own, each of which ends with its check; with the cluster's TLS. Its `Deadline` is its own time limit. */
+export class SocketProbe implements Probe {
+  readonly #deadline = new Deadline(this);
   readonly #options: SocketProbeOptions;
   #socket: net.Socket | undefined = undefined;
 
   constructor(options: SocketProbeOptions) {
-    super();
     this.#options = options;
   }
 
@@ -48,7 +48,7 @@ export class SocketProbe extends Deadline implements Probe {
       return;
     }
     const { clock, wheel } = context.engine;
-    wheel.arm(this, clock.now() + timeoutMs);
+    wheel.arm(this.#deadline, clock.now() + timeoutMs);
     const { host, port } = endpoint.address;
     if (policy.tls.mode === 'disable') {
       const socket = net.connect({ host, port, noDelay: true });
@@ -60,11 +60,11 @@ export class SocketProbe extends Deadline implements Probe {
   cancel(): void {
     const socket = this.#socket;
     this.#socket = undefined;
-    this.#options.context.engine.wheel.cancel(this);
+    this.#options.context.engine.wheel.cancel(this.#deadline);
     socket?.destroy();
   }
 
-  override expire(): void {
+  expire(): void {
     const { context, timeoutMs } = this.#options;
     context.engine.tick();
     const connected = this.#socket?.connecting === false;
