@@ -1,5 +1,5 @@
 /**
- * What a span of a call costs until it has left: written at the end of its call and sent in a batch, and the same by the libraries alone,
+ * What a span of a call costs until it has left: written some dozens at a time and sent in a batch, and the same by the libraries alone,
  * from the call to the datagram. Run: `node bench/micro/spans.ts`. Microseconds of CPU per span, garbage collection included, the best of
  * seven rounds that take turns, and bytes of a span.
  */

@@ -52,7 +52,7 @@ const slots = 512;
 export class TimerWheel {
   readonly #clock: Clock;
   readonly #tickMs: number;
-  readonly #slots: readonly Deadline[] = Array.from({ length: slots }, () => newSlot());
+  readonly #slots: readonly Deadline[] = Array.from({ length: slots }, newSlot);
   readonly #due = newSlot();
   #lastTick: number;
   #wakeTick = 0;

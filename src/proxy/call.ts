@@ -90,7 +90,7 @@ export class Call implements StreamHandler {
   /** Bytes of DATA that the caller has sent, and those that it was sent. */
   bytesReceived = 0;
   bytesSent = 0;
-  /** Its place in a trace; `undefined`: tracing is off, or it has no route yet. */
+  /** Its place in a trace; `undefined`: tracing is off, it has no route yet, or it has ended and nothing of it was kept. */
   trace: CallTrace | undefined = undefined;
   /** What we said in the place of an answer. */
   replied: LocalReply | undefined = undefined;

@@ -84,7 +84,7 @@ export class UpstreamConnection implements ConnectionHandler {
   countedIn: ConcurrencyLimit | undefined = undefined;
   readonly #options: UpstreamConnectionOptions;
   readonly #owner: UpstreamConnectionOwner;
-  readonly #deadline = new Deadline({ expire: () => this.onConnectTimeout() });
+  readonly #deadline = new Deadline({ expire: () => this.#onConnectTimeout() });
   #state: State = 'connecting';
   #phase: ConnectPhase = 'tcp';
   #socket: net.Socket | undefined;
@@ -241,7 +241,7 @@ export class UpstreamConnection implements ConnectionHandler {
     this.#connection.context = this;
   }
 
-  onConnectTimeout(): void {
+  #onConnectTimeout(): void {
     const { policy, stats, target } = this.#options;
     stats.upstreamCxConnectTimeout++;
     if (this.#phase === 'tls') stats.sslHandshakeTimeout++;

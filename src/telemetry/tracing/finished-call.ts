@@ -9,7 +9,7 @@ const longestMethod = 256;
 export const cutText = (text: string, most = longestText): string => (text.length > most ? `${text.slice(0, most)}...` : text);
 
 /**
- * What is asked of a call by its spans. They are written at once: what waits to be sent would grow old, and is bytes.
+ * What is asked of a call by its spans. It lives until they are written, a moment later: what waits to be sent is bytes.
  */
 export class FinishedCall {
   readonly trace: CallTrace;

@@ -125,6 +125,7 @@ export class SpanExport implements SpanSink, StatSource {
   }
 
   collectStats(sink: StatSink): void {
+    // Only then is it known what has no room.
     this.#write();
     sink.counter('tracing.spans_exported', this.#counts.exported);
     sink.counter('tracing.spans_dropped', this.#dropped);

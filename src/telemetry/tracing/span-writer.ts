@@ -31,7 +31,7 @@ export class WrittenSpan {
 }
 
 /**
- * Writes spans when their calls end. What waits for its collector is then bytes outside of the heap: objects would outlive the young
+ * Writes spans soon after their calls have ended. What waits for its collector is then bytes outside of the heap: objects would outlive the young
  * generation, where those of calls die, and moving them costs several times what writing them does.
  */
 export class SpanWriter {
